@@ -1,0 +1,247 @@
+"""Presets: everything that one scale of the study fixes, read from TOML into frozen dataclasses.
+
+Every key is required and no other is allowed, so that a preset file is the whole truth about its run.
+"""
+
+import dataclasses
+import hashlib
+import json
+import tomllib
+import typing
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from advlook.errors import RequestError
+
+PRESET_FOLDER = Path(__file__).parent / "presets"
+ARCHITECTURES = ("alexnet_bn", "resnet10", "resnet18", "resnet50", "resnet101")
+SETTINGS = ("std", "adv")
+
+
+class Eps(float):
+    """A radius or step in pixel units of [0, 1]; written "4/255" in presets and on the command line."""
+
+
+def parse_eps(text: str) -> float:
+    """Read "4/255" or "0.0157" as a radius in pixel units of [0, 1].
+
+    Raises RequestError where it is no number or lies outside [0, 1].
+    """
+    try:
+        value = float(Fraction(str(text)))
+    except (ValueError, ZeroDivisionError):
+        raise RequestError(f"eps {text!r} is not a number; write it as a fraction such as 4/255") from None
+    return check_eps(value)
+
+
+def check_eps(eps: float, name: str = "eps") -> float:
+    """Return `eps` where it is a radius for images in [0, 1]; RequestError where it is in the wrong unit."""
+    if not 0 <= eps <= 1:
+        raise RequestError(
+            f"{name}={eps:g} is outside [0, 1]: images lie in [0, 1], so give it in those units, e.g. {name}=4/255"
+        )
+    return float(eps)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """The image set and how it is cropped and augmented."""
+
+    name: str  # "synthetic", "imagenette", "cifar10", "imagenet", or the path of a folder with train/ and test/
+    size: int  # pixels a side that the models see
+    classes: int
+    train_images: int  # images an epoch; 0: all there are
+    test_images: int  # the first so many of a fixed shuffle; 0: all there are
+    store: int  # pixels a side at which training images are kept, at least `size`
+    crop_scale: float  # random resized crop: least share of the area kept; 1 switches it off
+    shift: int  # random shift in pixels, edges reflected
+    flip: bool
+    mean: tuple[float, float, float]  # of the normalisation inside the models
+    std: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class ArchConfig:
+    """How an architecture is fitted to the image size, and its learning rate."""
+
+    stem: str  # "imagenet": the published one; "small": stride 2; "tiny": stride 1
+    width: int  # channels of the first layer (64 in the published networks)
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Stochastic gradient descent with momentum, shared by both settings."""
+
+    epochs_std: int
+    epochs_adv: int
+    batch_size: int
+    momentum: float
+    weight_decay: float
+    label_smoothing: float
+    schedule: str  # "step": divided by 10 every `step_epochs`; "onecycle": up for `warmup`, then down to 0
+    step_epochs: int
+    warmup: float  # share of the epochs in which a one-cycle rate rises
+    average: float  # decay of an exponential moving average of the weights, taken at the end; 0: none
+    precision: str  # "float32", "bfloat16", or "auto": bfloat16 where the hardware multiplies it natively
+    check_every: int  # epochs between measurements of FGSM and PGD accuracy
+    check_images: int
+
+
+@dataclass(frozen=True)
+class AdversaryConfig:
+    """The attack inside adversarial training (paper: FGSM, L-infinity)."""
+
+    eps: Eps
+    method: str  # "fgsm" or "pgd"
+    step_size: Eps
+    steps: int  # of pgd
+    random_start: bool
+    ramp_epochs: int  # epochs over which eps rises from 0
+    updates_batchnorm: bool  # whether the attack's forward passes count in the running statistics
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """The measurements of notebooks 01 and 02."""
+
+    batch_size: int
+    eps: Eps
+    pgd_steps: int
+    pgd_restarts: int
+    curve: tuple[Eps, ...]  # radii of the accuracy curve
+    curve_images: int  # images used by curve and comparison; 0: all test images
+    top_k: int
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One scale of the study."""
+
+    name: str
+    title: str
+    archs: tuple[str, ...]
+    seeds: tuple[int, ...]
+    data: DataConfig
+    models: dict[str, ArchConfig]
+    training: TrainingConfig
+    adversary: AdversaryConfig
+    evaluation: EvaluationConfig
+
+    @property
+    def digest(self) -> str:
+        """Hash of everything the preset says."""
+        return digest(dataclasses.asdict(self))
+
+    def training_key(self, arch: str, setting: str, seed: int) -> dict[str, object]:
+        """What determines one model's weights; its digest names the checkpoint."""
+        data = dataclasses.asdict(self.data)
+        data.pop("test_images")
+        training = dataclasses.asdict(self.training)
+        training["epochs"] = training.pop(f"epochs_{setting}")
+        for unused in ("epochs_std", "epochs_adv", "check_every", "check_images"):
+            training.pop(unused, None)
+        key = {
+            "arch": arch,
+            "setting": setting,
+            "seed": seed,
+            "data": data,
+            "model": dataclasses.asdict(self.models[arch]),
+            "training": training,
+        }
+        if setting == "adv":
+            key["adversary"] = dataclasses.asdict(self.adversary)
+        return key
+
+
+def digest(value: object) -> str:
+    """Sixteen hexadecimal digits that change with any part of a JSON-like value."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def available() -> list[str]:
+    """Names of the presets that come with the package."""
+    return sorted(path.stem for path in PRESET_FOLDER.glob("*.toml"))
+
+
+def load_preset(name: str | Path) -> Preset:
+    """Read a preset by name, or from a path that ends in .toml.
+
+    Raises RequestError naming an unknown preset, or the key that is unknown, missing or of the wrong type.
+    """
+    path = Path(name)
+    if path.suffix != ".toml":
+        path = PRESET_FOLDER / f"{name}.toml"
+        if not path.is_file():
+            raise RequestError(f"preset {str(name)!r} does not exist; choose one of {', '.join(available())}, or a .toml")
+    elif not path.is_file():
+        raise RequestError(f"preset file {path} does not exist")
+    try:
+        values = tomllib.loads(path.read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise RequestError(f"preset {path.name} is not valid TOML: {error}") from None
+    preset = _build(Preset, {"name": path.stem, **values}, path.name)
+    _check(preset, path.name)
+    return preset
+
+
+def _build(kind: type, values: object, where: str) -> typing.Any:
+    """Turn parsed TOML into dataclass `kind`; `where` names the place in error messages."""
+    if not isinstance(values, dict):
+        raise RequestError(f"{where} must be a table, not {values!r}")
+    hints = typing.get_type_hints(kind)
+    for key in values:
+        if key not in hints:
+            raise RequestError(f"{where}: unknown key {key!r}; the keys are {', '.join(hints)}")
+    for key in hints:
+        if key not in values:
+            raise RequestError(f"{where}: missing key {key!r}")
+    return kind(**{key: _convert(hints[key], values[key], f"{where}: {key}") for key in hints})
+
+
+def _convert(hint: typing.Any, value: object, where: str) -> object:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if dataclasses.is_dataclass(hint):
+        return _build(typing.cast(type, hint), value, where)
+    if origin is dict and isinstance(value, dict):
+        return {key: _convert(args[1], item, f"{where}.{key}") for key, item in value.items()}
+    if origin is tuple and isinstance(value, list):
+        kinds = (args[0],) * len(value) if args[-1] is Ellipsis else args
+        if len(kinds) == len(value):
+            return tuple(_convert(kind, item, where) for kind, item in zip(kinds, value, strict=True))
+    if hint is Eps and isinstance(value, str):
+        return parse_eps(value)
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if hint in (int, str, bool) and type(value) is hint:
+        return value
+    expected = {Eps: 'a string such as "4/255"'}.get(hint, getattr(hint, "__name__", str(hint)))
+    raise RequestError(f"{where} = {value!r} should be {expected}")
+
+
+def _check(preset: Preset, where: str) -> None:
+    """Refuse values that are well typed and make no sense, before anything is computed."""
+    training, data = preset.training, preset.data
+    rules = [
+        (not preset.archs, "archs is empty"),
+        (not preset.seeds, "seeds is empty"),
+        (training.schedule not in ("step", "onecycle"), f"training.schedule = {training.schedule!r} is not step or onecycle"),
+        (
+            training.precision not in ("auto", "float32", "bfloat16"),
+            f"training.precision = {training.precision!r} is not auto, float32 or bfloat16",
+        ),
+        (preset.adversary.method not in ("fgsm", "pgd"), f"adversary.method = {preset.adversary.method!r} is not fgsm or pgd"),
+        (data.store < data.size, f"data.store = {data.store} is below data.size = {data.size}"),
+        (not 0 < data.crop_scale <= 1, f"data.crop_scale = {data.crop_scale} is not in (0, 1]"),
+        (training.batch_size < 2, f"training.batch_size = {training.batch_size} is too small for batch normalisation"),
+        (min(training.epochs_std, training.epochs_adv) < 1, "training needs at least one epoch"),
+    ]
+    for arch in (*preset.archs, *preset.models):
+        rules.append((arch not in ARCHITECTURES, f"arch {arch!r} is unknown; choose from {', '.join(ARCHITECTURES)}"))
+        rules.append((arch not in preset.models, f"missing key 'models.{arch}'"))
+    for arch, model in preset.models.items():
+        rules.append((model.stem not in ("imagenet", "small", "tiny"), f"models.{arch}.stem = {model.stem!r} is unknown"))
+    for broken, message in rules:
+        if broken:
+            raise RequestError(f"{where}: {message}")

@@ -1,0 +1,32 @@
+"""Files that appear whole or not at all."""
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from advlook.errors import RequestError
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary neighbour of `path`, flush it to the disk, and rename it over `path`.
+
+    A crash at any moment leaves the old file or the new one. Raises RequestError where the disk is full or the folder
+    may not be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The suffix stays: some writers choose the format by it, or append one.
+    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    try:
+        write(partial)
+        with open(partial, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise RequestError(f"the disk that holds {path} is full; earlier results are untouched") from None
+        if error.errno in (errno.EACCES, errno.EROFS):
+            raise RequestError(f"{path} cannot be written: {error.strerror}") from None
+        raise
+    finally:
+        partial.unlink(missing_ok=True)

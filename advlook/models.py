@@ -1,0 +1,132 @@
+"""The five architectures, with normalisation inside: images in [0, 1] go in, logits come out."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
+
+from advlook.config import ARCHITECTURES, ArchConfig
+from advlook.errors import RequestError
+
+_RESNETS: dict[str, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
+    "resnet10": (BasicBlock, [1, 1, 1, 1]),
+    "resnet18": (BasicBlock, [2, 2, 2, 2]),
+    "resnet50": (Bottleneck, [3, 4, 6, 3]),
+    "resnet101": (Bottleneck, [3, 4, 23, 3]),
+}
+
+
+class Normalized(nn.Module):
+    """A network behind its channel-wise normalisation.
+
+    Takes float images `(N, 3, H, W)` in [0, 1], returns the network's logits `(N, classes)`.
+    """
+
+    def __init__(self, network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network((images - self.mean) / self.std)
+
+
+class ScaledResNet(ResNet):
+    """torchvision's ResNet with a chosen first width and, for small images, a stem that keeps resolution.
+
+    Parameter names are torchvision's; with width 64 and the "imagenet" stem it is torchvision's network.
+    """
+
+    def __init__(self, block: type[BasicBlock | Bottleneck], layers: list[int], classes: int, stem: str, width: int) -> None:
+        self._width = width
+        self._first_stage = True
+        super().__init__(block, layers, classes)
+        if stem == "imagenet":
+            self.conv1 = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False)
+        else:
+            self.conv1 = nn.Conv2d(3, width, 3, stride=2 if stem == "small" else 1, padding=1, bias=False)
+            self.maxpool = nn.Identity()
+        nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
+        self.bn1 = nn.BatchNorm2d(width)
+        self.fc = nn.Linear(width * 8 * block.expansion, classes)
+
+    def _make_layer(
+        self, block: type[BasicBlock | Bottleneck], planes: int, blocks: int, stride: int = 1, dilate: bool = False
+    ) -> nn.Sequential:
+        if self._first_stage:
+            self.inplanes = self._width
+            self._first_stage = False
+        return super()._make_layer(block, planes * self._width // 64, blocks, stride, dilate)
+
+
+class AlexNetBN(nn.Module):
+    """AlexNet (Krizhevsky 2014, torchvision's channel counts) with batch normalisation after every convolution.
+
+    The "imagenet" stem is the published 11x11 stride-4 one for 224 px; "small" (5x5, stride 2) and "tiny" (5x5, stride 1)
+    suit 64 and 32 px and shrink the two hidden layers from 4096 to 16 widths, as the last map is 4x4 there.
+    """
+
+    def __init__(self, classes: int, stem: str, width: int) -> None:
+        super().__init__()
+        kernel, stride, side, hidden = {
+            "imagenet": (11, 4, 6, 64 * width),
+            "small": (5, 2, 4, 16 * width),
+            "tiny": (5, 1, 4, 16 * width),
+        }[stem]
+        c1, c2, c3, c4 = width, 3 * width, 6 * width, 4 * width
+
+        def block(channels_in: int, channels_out: int, kernel: int, stride: int = 1) -> list[nn.Module]:
+            padding = 2 if kernel == 11 else kernel // 2
+            convolution = nn.Conv2d(channels_in, channels_out, kernel, stride, padding, bias=False)
+            return [convolution, nn.BatchNorm2d(channels_out), nn.ReLU(inplace=True)]
+
+        pool = [nn.MaxPool2d(3, 2, padding=0 if stem == "imagenet" else 1)]
+        self.features = nn.Sequential(
+            *block(3, c1, kernel, stride), *pool, *block(c1, c2, 5), *pool,
+            *block(c2, c3, 3), *block(c3, c4, 3), *block(c4, c4, 3), *pool,
+        )  # fmt: skip
+        self.avgpool = nn.AdaptiveAvgPool2d(side)
+        self.classifier = nn.Sequential(
+            nn.Dropout(), nn.Linear(c4 * side * side, hidden), nn.ReLU(inplace=True),
+            nn.Dropout(), nn.Linear(hidden, hidden), nn.ReLU(inplace=True),
+            nn.Linear(hidden, classes),
+        )  # fmt: skip
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.classifier(self.avgpool(self.features(images)).flatten(1))
+
+
+def build_model(
+    arch: str,
+    classes: int,
+    config: ArchConfig | None = None,
+    *,
+    mean: Sequence[float] = (0.485, 0.456, 0.406),
+    std: Sequence[float] = (0.229, 0.224, 0.225),
+    seed: int | None = None,
+) -> Normalized:
+    """Build an untrained model by name.
+
+    Without `config` it is the published network (width 64, "imagenet" stem). With `seed` the initial weights are
+    those of that seed, whatever was drawn before, and the global random state is left as it was.
+    Raises RequestError for a name that is not one of the five.
+    """
+    config = config or ArchConfig(stem="imagenet", width=64, learning_rate=0.1)
+    if arch not in ARCHITECTURES:
+        raise RequestError(f"arch {arch!r} is unknown; choose from {', '.join(ARCHITECTURES)}")
+    with torch.random.fork_rng(devices=[], enabled=seed is not None):
+        if seed is not None:
+            torch.manual_seed(seed)
+        if arch == "alexnet_bn":
+            network: nn.Module = AlexNetBN(classes, config.stem, config.width)
+        else:
+            block, layers = _RESNETS[arch]
+            network = ScaledResNet(block, layers, classes, config.stem, config.width)
+    return Normalized(network, mean, std).to(memory_format=torch.channels_last)

@@ -1,0 +1,264 @@
+"""Standard (STD) and adversarial (ADV) training, resumable to the same bits.
+
+Every epoch starts from a random state that depends on the seed and the epoch alone, so what is kept after an epoch
+(weights, momentum, average, history) is all that the rest depends on.
+"""
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from advlook import attacks
+from advlook.checkpoints import half_precision, load_state, save_checkpoint, save_state
+from advlook.config import SETTINGS, AdversaryConfig, DataConfig, Preset, TrainingConfig, digest
+from advlook.datasets import ImageSet
+from advlook.errors import RequestError
+from advlook.evaluation import robust_accuracy, topk_accuracy
+from advlook.models import build_model
+
+
+class TrainingImages(Protocol):
+    """Whatever yields the augmented batches of one epoch: an `ImageSet`, or a generator of fresh images."""
+
+    def training_batches(
+        self, config: DataConfig, batch_size: int, generator: torch.Generator, device: torch.device | str = "cpu"
+    ) -> Iterator[tuple[Tensor, Tensor]]: ...
+
+    def __len__(self) -> int: ...
+
+
+class NonFiniteLossError(RuntimeError):
+    """Training left the numbers; the message names the epoch, the step and what to try."""
+
+
+def training_attack(
+    model: nn.Module, images: Tensor, labels: Tensor, config: AdversaryConfig, eps: float, generator: torch.Generator
+) -> Tensor:
+    """Adversarial images to train on, at the radius `eps` that the ramp has reached.
+
+    The model stays in train mode: the attack sees the function that the next update sees. The paper's wording
+    ("generates adversarial examples to the original training data during the training stage") asks for no more; whether
+    these forward passes also count in BatchNorm's running statistics it leaves open, and here they do not unless
+    `config.updates_batchnorm` says so. Without random start, FGSM is one step of size eps (the paper's attack); with
+    one, its step is `config.step_size`, as in Wong et al. 2020.
+    """
+    one_step = config.method == "fgsm"
+    step = eps if one_step and not config.random_start else config.step_size / config.eps * eps
+    frozen = nullcontext() if config.updates_batchnorm else attacks.frozen_batchnorm(model)
+    attacked = attacks.random_in_ball(images, eps, "linf", generator) if config.random_start else images
+    with frozen:
+        for _ in range(1 if one_step else config.steps):
+            gradient, _ = attacks.input_gradient(model, attacked, lambda z: F.cross_entropy(z.float(), labels))
+            attacked = attacks.project(attacks.ascend(attacked, gradient, step, "linf"), images, eps, "linf")
+    return attacked
+
+
+def ramped_eps(config: AdversaryConfig, epoch: int) -> float:
+    """Training radius in epoch 0, 1, ...: up in equal steps, full from epoch `ramp_epochs` on."""
+    return config.eps * min(1.0, (epoch + 1) / (config.ramp_epochs + 1))
+
+
+def learning_rate(config: TrainingConfig, base: float, epochs: int, progress: float) -> float:
+    """Rate at `progress` epochs (fractional): divided by 10 every `step_epochs`, or one rise and one linear fall."""
+    if config.schedule == "step":
+        return base * 0.1 ** (int(progress) // config.step_epochs)
+    peak = config.warmup * epochs
+    return base * (progress / peak if progress < peak else max(0.0, (epochs - progress) / (epochs - peak)))
+
+
+def autocast(precision: str, device: torch.device) -> torch.autocast | nullcontext:
+    """The arithmetic of a preset's `precision` on a device; "auto" is bfloat16 where it is native."""
+    native = torch.cuda.is_bf16_supported() if device.type == "cuda" else _cpu_multiplies_bfloat16()
+    if precision == "bfloat16" or (precision == "auto" and native):
+        return torch.autocast(device.type, torch.bfloat16)
+    return nullcontext()
+
+
+def _cpu_multiplies_bfloat16() -> bool:
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16"))
+
+
+def overfits_catastrophically(history: list[dict[str, float]]) -> bool:
+    """Whether FGSM accuracy has left PGD accuracy behind (Wong et al. 2020): PGD below half of FGSM and of its best.
+
+    The network has then learned to deceive the one step it is trained on.
+    """
+    checks = [entry for entry in history if "pgd" in entry]
+    if not checks:
+        return False
+    last, best = checks[-1], max(entry["pgd"] for entry in checks)
+    return best >= 5 and last["pgd"] < 0.5 * best and last["pgd"] < 0.5 * last["fgsm"]
+
+
+class Trainer:
+    """One model in training: its weights, momentum, averaged weights and history, and what one epoch does to them."""
+
+    def __init__(self, preset: Preset, arch: str, setting: str, seed: int, device: torch.device) -> None:
+        if setting not in SETTINGS:
+            raise RequestError(f"setting {setting!r} cannot be trained; choose from {', '.join(SETTINGS)}")
+        if arch not in preset.models:
+            raise RequestError(f"preset {preset.name} has no arch {arch!r}; it has {', '.join(preset.models)}")
+        data, config = preset.data, preset.training
+        self.preset, self.config, self.device, self.seed = preset, config, device, seed
+        self.epochs = config.epochs_std if setting == "std" else config.epochs_adv
+        self.adversary = preset.adversary if setting == "adv" else None
+        self.base_rate = preset.models[arch].learning_rate
+        self.key = preset.training_key(arch, setting, seed)
+        self.model = build_model(arch, data.classes, preset.models[arch], mean=data.mean, std=data.std, seed=seed)
+        self.model.to(device)
+        self.average = copy.deepcopy(self.model) if config.average else None
+        # Gains and biases are not decayed: it buys nothing, and pulls BatchNorm's scale to 0.
+        groups = [
+            {"params": [p for p in self.model.parameters() if p.ndim > 1], "weight_decay": config.weight_decay},
+            {"params": [p for p in self.model.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        self.optimizer = torch.optim.SGD(groups, lr=0.0, momentum=config.momentum)
+        self.history: list[dict[str, float]] = []
+
+    @property
+    def result(self) -> nn.Module:
+        """The model that training is for: the averaged one where the preset asks for it."""
+        return self.model if self.average is None else self.average
+
+    def state(self) -> dict[str, object]:
+        """All that the remaining epochs depend on."""
+        state = {"key": digest(self.key), "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        if self.average is not None:
+            state["average"] = self.average.state_dict()
+        return state | {"history": self.history}
+
+    def restore(self, state: dict[str, object] | None) -> None:
+        """Go on from a state; one of another configuration is ignored."""
+        if state is None or state["key"] != digest(self.key):
+            return
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.history = state["history"]
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+
+    def train_epoch(self, images: TrainingImages, progressed: Callable[[int], object]) -> dict[str, float]:
+        """One epoch; `progressed` is told the images of every step. Returns the epoch's entry in the history."""
+        config, epoch = self.config, len(self.history)
+        eps = ramped_eps(self.adversary, epoch) if self.adversary else 0.0
+        steps = max(1, len(images) // config.batch_size)
+        torch.manual_seed(_mix(self.seed, epoch, 0))  # dropout
+        order = torch.Generator().manual_seed(_mix(self.seed, epoch, 1))
+        noise = torch.Generator(self.device).manual_seed(_mix(self.seed, epoch, 2))
+        loss_sum, correct, total, rate = 0.0, 0, 0, 0.0
+        started = time.perf_counter()
+        self.model.train()
+        for step, (batch, labels) in enumerate(
+            images.training_batches(self.preset.data, config.batch_size, order, self.device)
+        ):
+            rate = learning_rate(config, self.base_rate, self.epochs, epoch + step / steps)
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            with autocast(config.precision, self.device):
+                if self.adversary:
+                    batch = training_attack(self.model, batch, labels, self.adversary, eps, noise)
+                logits = self.model(batch).float()
+            loss = F.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
+            loss.backward()
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
+            value = loss.item()
+            if not math.isfinite(value):
+                raise NonFiniteLossError(
+                    f"the loss became {value} in epoch {epoch + 1}, step {step + 1}; "
+                    f"lower the learning rate ({rate:.3g}) in the preset"
+                )
+            if self.average is not None:
+                _move_average(self.average, self.model, config.average)
+            loss_sum += value * len(labels)
+            correct += int((logits.argmax(1) == labels).sum())
+            total += len(labels)
+            progressed(len(labels))
+        return {
+            "epoch": epoch + 1, "learning_rate": rate, "eps": eps, "loss": loss_sum / total,
+            # Of the images trained on: in adversarial training, of adversarial ones.
+            "training_accuracy": 100 * correct / total, "seconds": time.perf_counter() - started,
+        }  # fmt: skip
+
+
+def train(
+    preset: Preset,
+    arch: str,
+    setting: str,
+    seed: int,
+    images: TrainingImages,
+    test: ImageSet,
+    target: Path,
+    *,
+    device: torch.device | str = "cpu",
+    progress: bool = True,
+) -> Path:
+    """Train one model of the preset and write its checkpoint to `target`; resume where a state lies beside it.
+
+    `test` serves to watch FGSM and PGD accuracy along the way and for the accuracies in the metadata; nothing is
+    chosen by it. The state is written after every epoch and removed with the last. Returns `target`.
+    Raises NonFiniteLossError where the loss is no number any more, RequestError for an unknown arch or setting.
+    """
+    device = torch.device(device)
+    trainer = Trainer(preset, arch, setting, seed, device)
+    if len(images) < preset.training.batch_size:
+        raise RequestError(f"{len(images)} training images do not fill a batch of {preset.training.batch_size}")
+    state_path = target.with_suffix(".state")
+    trainer.restore(load_state(state_path))
+    watch = test.subset(preset.training.check_images)
+    epoch_images = len(images) // preset.training.batch_size * preset.training.batch_size
+    name = f"{preset.name} {arch} {setting.upper()} seed {seed}"
+    with tqdm(
+        total=trainer.epochs * epoch_images, initial=len(trainer.history) * epoch_images, desc=name,
+        unit=" images", smoothing=0.05, mininterval=1, disable=not progress,
+    ) as bar:  # fmt: skip
+        while len(trainer.history) < trainer.epochs:
+            entry = trainer.train_epoch(images, bar.update)
+            if entry["epoch"] % preset.training.check_every == 0 or entry["epoch"] == trainer.epochs:
+                entry |= robust_accuracy(trainer.result, watch, preset.adversary.eps, device=device)
+                bar.set_postfix({key: f"{entry[key]:.1f}" for key in ("clean", "fgsm", "pgd")})
+            trainer.history.append(entry)
+            if "pgd" in entry and overfits_catastrophically(trainer.history):
+                bar.write(
+                    f"{name}, epoch {entry['epoch']}: catastrophic overfitting: FGSM accuracy is {entry['fgsm']:.1f}, "
+                    f"but PGD accuracy {entry['pgd']:.1f}"
+                )
+            save_state(state_path, trainer.state())
+
+    final = trainer.result.eval()
+    # Rounded first, so that the accuracies belong to the very weights in the file.
+    final.load_state_dict({name: value.to(device) for name, value in half_precision(final).items()})
+    metadata = {
+        "training": trainer.key,
+        "digest": digest(trainer.key),
+        "preset": preset.name,
+        "history": trainer.history,
+        "accuracy": topk_accuracy(final, test, preset.evaluation.top_k, device=device),
+        "arithmetic": "bfloat16" if isinstance(autocast(preset.training.precision, device), torch.autocast) else "float32",
+    }
+    save_checkpoint(target, final, metadata)
+    state_path.unlink(missing_ok=True)
+    return target
+
+
+@torch.no_grad()
+def _move_average(average: nn.Module, model: nn.Module, decay: float) -> None:
+    torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - decay)
+    for ours, theirs in zip(average.buffers(), model.buffers(), strict=True):
+        if ours.is_floating_point():
+            ours.lerp_(theirs, 1 - decay)
+
+
+def _mix(*values: int) -> int:
+    """A seed of its own for every combination of values."""
+    return int(digest(values), 16) % 2**63

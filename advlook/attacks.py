@@ -44,6 +44,17 @@ def input_gradient(model: nn.Module, images: Tensor, loss: Callable[[Tensor], Te
     return gradient, logits.detach()
 
 
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy of each image `(N,)`, with a gradient that keeps its direction however sure the model is.
+
+    The usual form subtracts 1 from a probability that rounds to 1 as soon as it is within 6e-8 of it. The attack would then go
+    astray, and an overconfident model would pass for robust. This one works on the lead of the label over the rest.
+    """
+    logits, labels = logits.float(), labels[:, None]
+    rest = logits.scatter(1, labels, -torch.inf).logsumexp(1)
+    return F.softplus(rest - logits.gather(1, labels)[:, 0])
+
+
 def fgsm(
     model: nn.Module,
     images: Tensor,
@@ -62,10 +73,12 @@ def fgsm(
     Raises RequestError for eps outside [0, 1] or images outside [0, 1].
     """
     eps = _check(images, labels, eps, "linf", targets)
+    if not len(images):
+        return images.detach().clone()
     start = random_in_ball(images, eps, "linf", generator) if random_start else images.detach()
     aim, sign = (labels, 1.0) if targets is None else (targets, -1.0)
     with frozen_batchnorm(model):
-        gradient, _ = input_gradient(model, start, lambda logits: F.cross_entropy(logits, aim, reduction="sum"))
+        gradient, _ = input_gradient(model, start, lambda logits: cross_entropy(logits, aim).sum())
     return project(ascend(start, sign * gradient, eps, "linf"), images, eps, "linf")
 
 
@@ -90,24 +103,25 @@ def pgd(
     misclassified, with them once it is given its target. A lost image leaves the batch: it keeps the perturbation that
     lost it, and further steps and restarts are spent on the others. Of an image that survives every restart the
     perturbation of highest loss is kept. Returns adversarial images of the same shape, detached.
-    Raises RequestError for eps outside [0, 1], images outside [0, 1], or an unknown norm.
+    Raises RequestError for an L-infinity eps or step outside [0, 1], a negative one, images outside [0, 1], or an
+    unknown norm.
     """
     eps = _check(images, labels, eps, norm, targets)
     if steps < 1 or restarts < 1:
         raise RequestError(f"steps={steps} and restarts={restarts} must be at least 1")
-    step = 2.5 * eps / steps if step_size is None else check_eps(step_size, "step_size")
+    step = 2.5 * eps / steps if step_size is None else _check_length(step_size, norm, "step_size")
     aim, sign = (labels, 1.0) if targets is None else (targets, -1.0)
     best = images.detach().clone()
     best_loss = torch.full((len(images),), -torch.inf, device=images.device, dtype=images.dtype)
     alive = torch.arange(len(images), device=images.device)
 
     def loss_sum(logits: Tensor) -> Tensor:
-        return F.cross_entropy(logits, aim[alive], reduction="sum")
+        return cross_entropy(logits, aim[alive]).sum()
 
     def record(current: Tensor, logits: Tensor) -> Tensor:
         """Keep what improves on the best so far; return which of the living images are still alive."""
         nonlocal alive
-        loss = sign * F.cross_entropy(logits, aim[alive], reduction="none").to(best_loss.dtype)
+        loss = sign * cross_entropy(logits, aim[alive]).to(best_loss.dtype)
         lost = (logits.argmax(1) != aim[alive]) if targets is None else (logits.argmax(1) == aim[alive])
         better = lost | (loss > best_loss[alive])
         best[alive[better]], best_loss[alive[better]] = current[better], loss[better]
@@ -139,7 +153,7 @@ def random_in_ball(images: Tensor, eps: float, norm: str, generator: torch.Gener
     else:
         noise.normal_(generator=generator)
         radius = torch.rand(len(images), generator=generator, device=images.device, dtype=images.dtype)
-        noise *= (radius ** (1 / max(1, images[0].numel())) / _l2(noise).clamp_min(1e-12)).view(-1, 1, 1, 1)
+        noise *= (radius ** (1 / noise.flatten(1).shape[1]) / _l2(noise).clamp_min(1e-12)).view(-1, 1, 1, 1)
     return (images.detach() + eps * noise).clamp_(0, 1)
 
 
@@ -167,16 +181,24 @@ def _l2(batch: Tensor) -> Tensor:
 def _check(images: Tensor, labels: Tensor, eps: float, norm: str, targets: Tensor | None) -> float:
     if norm not in NORMS:
         raise RequestError(f"norm {norm!r} is unknown; choose from {', '.join(NORMS)}")
-    if norm == "linf":
-        check_eps(eps)
-    elif not eps >= 0:
-        raise RequestError(f"eps={eps:g} is negative")
-    if len(images) and (images.amin() < -1e-4 or images.amax() > 1 + 1e-4):
+    eps = _check_length(eps, norm, "eps")
+    if len(images) and not (images.amin() >= -1e-4 and images.amax() <= 1 + 1e-4):
         raise RequestError(
             f"images span [{images.amin():.3g}, {images.amax():.3g}], not [0, 1]: give them unnormalised, "
             "and put the normalisation inside the model"
         )
     for name, tensor in (("labels", labels), ("targets", targets)):
         if tensor is not None and (tensor.shape != images.shape[:1] or tensor.dtype != torch.int64):
-            raise RequestError(f"{name} must be int64 of shape ({len(images)},), not {tensor.dtype} {tuple(tensor.shape)}")
-    return float(eps)
+            raise RequestError(
+                f"{name} must be int64 of shape ({len(images)},), not {tensor.dtype} {tuple(tensor.shape)}"
+            )
+    return eps
+
+
+def _check_length(value: float, norm: str, name: str) -> float:
+    """A radius or step of the given norm; in L2 it may well be longer than the side of a pixel."""
+    if norm == "linf":
+        return check_eps(value, name)
+    if not value >= 0:
+        raise RequestError(f"{name}={value:g} is not a length; give it in pixel units of [0, 1], at least 0")
+    return float(value)

@@ -2,12 +2,15 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+import pickle
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from advlook.errors import RequestError
@@ -29,19 +32,18 @@ def half_precision(model: nn.Module) -> dict[str, Tensor]:
 def save_checkpoint(path: Path, model: nn.Module, metadata: Mapping[str, object]) -> None:
     """Write the model's weights (as `half_precision` gives them) and JSON metadata, whole or not at all."""
     state = half_precision(model)
-    text = {key: json.dumps(value) for key, value in metadata.items()}
-    write_atomically(path, lambda partial: save_file(state, str(partial), text))
+    data = save(state, {key: json.dumps(value) for key, value in metadata.items()})
+    # Python's own write, for safetensors and torch report a full disk as an error of their own.
+    write_atomically(path, lambda partial: partial.write_bytes(data))
 
 
 def read_metadata(path: Path) -> dict[str, object]:
-    """What `save_checkpoint` was told. Raises RequestError for a file that is no safetensors checkpoint."""
-    try:
-        with safe_open(str(path), "pt") as file:
-            return {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
-    except FileNotFoundError:
-        raise RequestError(f"checkpoint {path} does not exist") from None
-    except (SafetensorError, json.JSONDecodeError, OSError) as error:
-        raise RequestError(f"checkpoint {path} is not a readable safetensors file ({error})") from None
+    """What `save_checkpoint` was told; text that is no JSON, as in files of other origin, comes back as it is.
+
+    Raises RequestError for a file that is no safetensors checkpoint.
+    """
+    with _opened(path) as file:
+        return {key: _parse(value) for key, value in (file.metadata() or {}).items()}
 
 
 def load_checkpoint(path: Path, model: nn.Module) -> nn.Module:
@@ -49,8 +51,7 @@ def load_checkpoint(path: Path, model: nn.Module) -> nn.Module:
 
     Raises RequestError naming the file and the first tensor that is missing, unknown or of another shape.
     """
-    read_metadata(path)
-    with safe_open(str(path), "pt") as file:
+    with _opened(path) as file:
         state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
     wanted = model.state_dict()
     for name in sorted(wanted.keys() | state.keys()):
@@ -74,9 +75,37 @@ def file_hash(path: Path) -> str:
 
 def save_state(path: Path, state: Mapping[str, object]) -> None:
     """Write a training state, whole or not at all."""
-    write_atomically(path, lambda partial: torch.save(dict(state), partial))
+    buffer = BytesIO()
+    torch.save(dict(state), buffer)
+    write_atomically(path, lambda partial: partial.write_bytes(buffer.getbuffer()))
 
 
 def load_state(path: Path) -> dict[str, object] | None:
-    """A training state, without unpickling code; None where there is none."""
-    return torch.load(path, weights_only=True, map_location="cpu") if path.is_file() else None
+    """A training state, without unpickling code; None where there is none. Raises RequestError for a broken one."""
+    if not path.is_file():
+        return None
+    try:
+        return torch.load(path, weights_only=True, map_location="cpu")
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise RequestError(
+            f"training state {path} cannot be read ({reason}); remove it to train from the start"
+        ) from None
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[safe_open]:
+    try:
+        with safe_open(str(path), "pt") as file:
+            yield file
+    except FileNotFoundError:
+        raise RequestError(f"checkpoint {path} does not exist") from None
+    except (SafetensorError, OSError) as error:
+        raise RequestError(f"checkpoint {path} is not a readable safetensors file ({error})") from None
+
+
+def _parse(text: str) -> object:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text

@@ -17,6 +17,7 @@ from advlook.errors import RequestError
 PRESET_FOLDER = Path(__file__).parent / "presets"
 ARCHITECTURES = ("alexnet_bn", "resnet10", "resnet18", "resnet50", "resnet101")
 SETTINGS = ("std", "adv")
+STEMS = ("imagenet", "small", "tiny")
 
 
 class Eps(float):
@@ -30,7 +31,7 @@ def parse_eps(text: str) -> float:
     """
     try:
         value = float(Fraction(str(text)))
-    except (ValueError, ZeroDivisionError):
+    except (ValueError, ZeroDivisionError, OverflowError):
         raise RequestError(f"eps {text!r} is not a number; write it as a fraction such as 4/255") from None
     return check_eps(value)
 
@@ -54,6 +55,7 @@ class DataConfig:
     train_images: int  # images an epoch; 0: all there are
     test_images: int  # the first so many of a fixed shuffle; 0: all there are
     store: int  # pixels a side at which training images are kept, at least `size`
+    test_store: int  # pixels of a test image's short side, of which the central `size` are shown
     crop_scale: float  # random resized crop: least share of the area kept; 1 switches it off
     shift: int  # random shift in pixels, edges reflected
     flip: bool
@@ -82,6 +84,8 @@ class TrainingConfig:
     label_smoothing: float
     schedule: str  # "step": divided by 10 every `step_epochs`; "onecycle": up for `warmup`, then down to 0
     step_epochs: int
+    small_size: int  # pixels a side in the first epochs (progressive resizing); data.size switches it off
+    small_share: float  # share of the epochs that are trained at `small_size`
     warmup: float  # share of the epochs in which a one-cycle rate rises
     average: float  # decay of an exponential moving average of the weights, taken at the end; 0: none
     precision: str  # "float32", "bfloat16", or "auto": bfloat16 where the hardware multiplies it natively
@@ -110,7 +114,8 @@ class EvaluationConfig:
     eps: Eps
     pgd_steps: int
     pgd_restarts: int
-    curve: tuple[Eps, ...]  # radii of the accuracy curve
+    l2_eps: float  # radius of the L2 attack, in the same units (may exceed 1)
+    curve: tuple[Eps, ...]  # L-infinity radii of the accuracy curve
     curve_images: int  # images used by curve and comparison; 0: all test images
     top_k: int
 
@@ -137,7 +142,8 @@ class Preset:
     def training_key(self, arch: str, setting: str, seed: int) -> dict[str, object]:
         """What determines one model's weights; its digest names the checkpoint."""
         data = dataclasses.asdict(self.data)
-        data.pop("test_images")
+        for unused in ("test_images", "test_store"):
+            data.pop(unused)
         training = dataclasses.asdict(self.training)
         training["epochs"] = training.pop(f"epochs_{setting}")
         for unused in ("epochs_std", "epochs_adv", "check_every", "check_images"):
@@ -174,12 +180,14 @@ def load_preset(name: str | Path) -> Preset:
     if path.suffix != ".toml":
         path = PRESET_FOLDER / f"{name}.toml"
         if not path.is_file():
-            raise RequestError(f"preset {str(name)!r} does not exist; choose one of {', '.join(available())}, or a .toml")
+            raise RequestError(
+                f"preset {str(name)!r} does not exist; choose one of {', '.join(available())}, or a .toml"
+            )
     elif not path.is_file():
         raise RequestError(f"preset file {path} does not exist")
     try:
         values = tomllib.loads(path.read_text())
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RequestError(f"preset {path.name} is not valid TOML: {error}") from None
     preset = _build(Preset, {"name": path.stem, **values}, path.name)
     _check(preset, path.name)
@@ -211,7 +219,10 @@ def _convert(hint: typing.Any, value: object, where: str) -> object:
         if len(kinds) == len(value):
             return tuple(_convert(kind, item, where) for kind, item in zip(kinds, value, strict=True))
     if hint is Eps and isinstance(value, str):
-        return parse_eps(value)
+        try:
+            return parse_eps(value)
+        except RequestError as error:
+            raise RequestError(f"{where}: {error}") from None
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     if hint in (int, str, bool) and type(value) is hint:
@@ -226,12 +237,19 @@ def _check(preset: Preset, where: str) -> None:
     rules = [
         (not preset.archs, "archs is empty"),
         (not preset.seeds, "seeds is empty"),
-        (training.schedule not in ("step", "onecycle"), f"training.schedule = {training.schedule!r} is not step or onecycle"),
+        (
+            training.schedule not in ("step", "onecycle"),
+            f"training.schedule = {training.schedule!r} is not step or onecycle",
+        ),
         (
             training.precision not in ("auto", "float32", "bfloat16"),
             f"training.precision = {training.precision!r} is not auto, float32 or bfloat16",
         ),
-        (preset.adversary.method not in ("fgsm", "pgd"), f"adversary.method = {preset.adversary.method!r} is not fgsm or pgd"),
+        (
+            preset.adversary.method not in ("fgsm", "pgd"),
+            f"adversary.method = {preset.adversary.method!r} is not fgsm or pgd",
+        ),
+        (data.test_store < data.size, f"data.test_store = {data.test_store} is below data.size = {data.size}"),
         (data.store < data.size, f"data.store = {data.store} is below data.size = {data.size}"),
         (not 0 < data.crop_scale <= 1, f"data.crop_scale = {data.crop_scale} is not in (0, 1]"),
         (training.batch_size < 2, f"training.batch_size = {training.batch_size} is too small for batch normalisation"),
@@ -241,7 +259,7 @@ def _check(preset: Preset, where: str) -> None:
         rules.append((arch not in ARCHITECTURES, f"arch {arch!r} is unknown; choose from {', '.join(ARCHITECTURES)}"))
         rules.append((arch not in preset.models, f"missing key 'models.{arch}'"))
     for arch, model in preset.models.items():
-        rules.append((model.stem not in ("imagenet", "small", "tiny"), f"models.{arch}.stem = {model.stem!r} is unknown"))
+        rules.append((model.stem not in STEMS, f"models.{arch}.stem = {model.stem!r} is unknown"))
     for broken, message in rules:
         if broken:
             raise RequestError(f"{where}: {message}")

@@ -2,12 +2,18 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from advlook import attacks
-from advlook.datasets import ImageSet
+from advlook.checkpoints import load_checkpoint, read_metadata
+from advlook.config import ArchConfig
+from advlook.datasets import ImageSet, load_folder
+from advlook.errors import RequestError
+from advlook.models import build_model
 
 Attack = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
@@ -93,3 +99,38 @@ def robust_accuracy(
         ),
         "pgd": accuracy_under(model, images, pgd, batch_size=batch_size, device=device),
     }
+
+
+def evaluate_checkpoint(
+    checkpoint: Path, arch: str, data: Path, *, attack: str = "none", eps: float = 4 / 255, steps: int = 20
+) -> pd.DataFrame:
+    """One row: accuracy in percent of a checkpoint on a folder of class folders, clean and under an attack.
+
+    The checkpoint is one that training wrote: width, stem, normalisation and image size are read from its metadata.
+    Raises RequestError where it is unreadable or of another architecture, or the folder's classes do not match.
+    """
+    made = read_metadata(checkpoint).get("training")
+    if not isinstance(made, dict):
+        raise RequestError(f"checkpoint {checkpoint} does not say how it was trained; use one that advlook train wrote")
+    if made["arch"] != arch:
+        raise RequestError(
+            f"checkpoint {checkpoint} is of arch {made['arch']!r}, not {arch!r}; give --arch {made['arch']}"
+        )
+    config = made["data"]
+    model = build_model(arch, config["classes"], ArchConfig(**made["model"]), mean=config["mean"], std=config["std"])
+    load_checkpoint(checkpoint, model)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    images = load_folder(data, config["size"], round(config["size"] / 0.875))
+    if len(images.classes) != config["classes"]:
+        raise RequestError(f"{data} holds {len(images.classes)} classes, but the checkpoint knows {config['classes']}")
+    row = {"checkpoint": checkpoint.name, "images": len(images)}
+    row |= topk_accuracy(model.to(device), images, device=device)
+    if attack != "none":
+        generator = torch.Generator(device).manual_seed(0)
+        chosen: Attack = {
+            "fgsm": lambda m, x, y: attacks.fgsm(m, x, y, eps),
+            "pgd": lambda m, x, y: attacks.pgd(m, x, y, eps, steps=steps, generator=generator),
+        }[attack]
+        name = f"{attack}, eps {eps * 255:g}/255" + (f", {steps} steps" if attack == "pgd" else "")
+        row[name] = accuracy_under(model, images, chosen, device=device)
+    return pd.DataFrame([row])

@@ -3,6 +3,7 @@
 import errno
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from advlook.errors import RequestError
@@ -14,10 +15,10 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     A crash at any moment leaves the old file or the new one. Raises RequestError where the disk is full or the folder
     may not be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays: some writers choose the format by it, or append one.
     partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         write(partial)
         with open(partial, "rb+") as file:
             os.fsync(file.fileno())
@@ -29,4 +30,5 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             raise RequestError(f"{path} cannot be written: {error.strerror}") from None
         raise
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # where its folder could not be made either
+            partial.unlink()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
-from advlook.config import ARCHITECTURES, ArchConfig
+from advlook.config import ARCHITECTURES, STEMS, ArchConfig
 from advlook.errors import RequestError
 
 _RESNETS: dict[str, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
@@ -39,7 +39,9 @@ class ScaledResNet(ResNet):
     Parameter names are torchvision's; with width 64 and the "imagenet" stem it is torchvision's network.
     """
 
-    def __init__(self, block: type[BasicBlock | Bottleneck], layers: list[int], classes: int, stem: str, width: int) -> None:
+    def __init__(
+        self, block: type[BasicBlock | Bottleneck], layers: list[int], classes: int, stem: str, width: int
+    ) -> None:
         self._width = width
         self._first_stage = True
         super().__init__(block, layers, classes)
@@ -116,14 +118,16 @@ def build_model(
 
     Without `config` it is the published network (width 64, "imagenet" stem). With `seed` the initial weights are
     those of that seed, whatever was drawn before, and the global random state is left as it was.
-    Raises RequestError for a name that is not one of the five.
+    Raises RequestError for a name that is not one of the five, or an unknown stem.
     """
     config = config or ArchConfig(stem="imagenet", width=64, learning_rate=0.1)
     if arch not in ARCHITECTURES:
         raise RequestError(f"arch {arch!r} is unknown; choose from {', '.join(ARCHITECTURES)}")
+    if config.stem not in STEMS:
+        raise RequestError(f"stem {config.stem!r} is unknown; choose from {', '.join(STEMS)}")
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # the CPU's alone: weights are drawn there
         if arch == "alexnet_bn":
             network: nn.Module = AlexNetBN(classes, config.stem, config.width)
         else:

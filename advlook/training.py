@@ -9,17 +9,18 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm.auto import tqdm
+from advlook.progress import tqdm
 
 from advlook import attacks
 from advlook.checkpoints import half_precision, load_state, save_checkpoint, save_state
-from advlook.config import SETTINGS, AdversaryConfig, DataConfig, Preset, TrainingConfig, digest
+from advlook.config import AdversaryConfig, DataConfig, Preset, TrainingConfig, digest
 from advlook.datasets import ImageSet
 from advlook.errors import RequestError
 from advlook.evaluation import robust_accuracy, topk_accuracy
@@ -104,10 +105,6 @@ class Trainer:
     """One model in training: its weights, momentum, averaged weights and history, and what one epoch does to them."""
 
     def __init__(self, preset: Preset, arch: str, setting: str, seed: int, device: torch.device) -> None:
-        if setting not in SETTINGS:
-            raise RequestError(f"setting {setting!r} cannot be trained; choose from {', '.join(SETTINGS)}")
-        if arch not in preset.models:
-            raise RequestError(f"preset {preset.name} has no arch {arch!r}; it has {', '.join(preset.models)}")
         data, config = preset.data, preset.training
         self.preset, self.config, self.device, self.seed = preset, config, device, seed
         self.epochs = config.epochs_std if setting == "std" else config.epochs_adv
@@ -139,7 +136,7 @@ class Trainer:
 
     def restore(self, state: dict[str, object] | None) -> None:
         """Go on from a state; one of another configuration is ignored."""
-        if state is None or state["key"] != digest(self.key):
+        if state is None or state.get("key") != digest(self.key):
             return
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -147,20 +144,25 @@ class Trainer:
         if self.average is not None:
             self.average.load_state_dict(state["average"])
 
+    def epoch_images(self, images: TrainingImages) -> int:
+        """Images of one epoch, in full batches."""
+        count = min(len(images), self.preset.data.train_images or len(images))
+        return count // self.config.batch_size * self.config.batch_size
+
     def train_epoch(self, images: TrainingImages, progressed: Callable[[int], object]) -> dict[str, float]:
         """One epoch; `progressed` is told the images of every step. Returns the epoch's entry in the history."""
         config, epoch = self.config, len(self.history)
         eps = ramped_eps(self.adversary, epoch) if self.adversary else 0.0
-        steps = max(1, len(images) // config.batch_size)
+        steps = max(1, self.epoch_images(images) // config.batch_size)
         torch.manual_seed(_mix(self.seed, epoch, 0))  # dropout
         order = torch.Generator().manual_seed(_mix(self.seed, epoch, 1))
         noise = torch.Generator(self.device).manual_seed(_mix(self.seed, epoch, 2))
+        small = epoch < config.small_share * self.epochs
+        data = replace(self.preset.data, size=config.small_size) if small else self.preset.data
         loss_sum, correct, total, rate = 0.0, 0, 0, 0.0
         started = time.perf_counter()
         self.model.train()
-        for step, (batch, labels) in enumerate(
-            images.training_batches(self.preset.data, config.batch_size, order, self.device)
-        ):
+        for step, (batch, labels) in enumerate(images.training_batches(data, config.batch_size, order, self.device)):
             rate = learning_rate(config, self.base_rate, self.epochs, epoch + step / steps)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
@@ -207,16 +209,19 @@ def train(
 
     `test` serves to watch FGSM and PGD accuracy along the way and for the accuracies in the metadata; nothing is
     chosen by it. The state is written after every epoch and removed with the last. Returns `target`.
-    Raises NonFiniteLossError where the loss is no number any more, RequestError for an unknown arch or setting.
+    Raises NonFiniteLossError where the loss is no number any more, RequestError where the images do not fill a batch.
     """
     device = torch.device(device)
     trainer = Trainer(preset, arch, setting, seed, device)
-    if len(images) < preset.training.batch_size:
-        raise RequestError(f"{len(images)} training images do not fill a batch of {preset.training.batch_size}")
+    epoch_images = trainer.epoch_images(images)
+    if not epoch_images:
+        raise RequestError(
+            f"training images ({len(images)}; data.train_images = {preset.data.train_images}) "
+            f"do not fill a batch of {preset.training.batch_size}"
+        )
     state_path = target.with_suffix(".state")
     trainer.restore(load_state(state_path))
     watch = test.subset(preset.training.check_images)
-    epoch_images = len(images) // preset.training.batch_size * preset.training.batch_size
     name = f"{preset.name} {arch} {setting.upper()} seed {seed}"
     with tqdm(
         total=trainer.epochs * epoch_images, initial=len(trainer.history) * epoch_images, desc=name,
@@ -228,7 +233,7 @@ def train(
                 entry |= robust_accuracy(trainer.result, watch, preset.adversary.eps, device=device)
                 bar.set_postfix({key: f"{entry[key]:.1f}" for key in ("clean", "fgsm", "pgd")})
             trainer.history.append(entry)
-            if "pgd" in entry and overfits_catastrophically(trainer.history):
+            if trainer.adversary and "pgd" in entry and overfits_catastrophically(trainer.history):
                 bar.write(
                     f"{name}, epoch {entry['epoch']}: catastrophic overfitting: FGSM accuracy is {entry['fgsm']:.1f}, "
                     f"but PGD accuracy {entry['pgd']:.1f}"
@@ -244,7 +249,9 @@ def train(
         "preset": preset.name,
         "history": trainer.history,
         "accuracy": topk_accuracy(final, test, preset.evaluation.top_k, device=device),
-        "arithmetic": "bfloat16" if isinstance(autocast(preset.training.precision, device), torch.autocast) else "float32",
+        "arithmetic": "bfloat16"
+        if isinstance(autocast(preset.training.precision, device), torch.autocast)
+        else "float32",
     }
     save_checkpoint(target, final, metadata)
     state_path.unlink(missing_ok=True)

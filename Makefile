@@ -1,0 +1,28 @@
+# Two commands: `make reproduce` (PRESET=quick by default) and `make test`.
+PRESET ?= quick
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: reproduce test lint clean
+
+reproduce: .venv/.ready
+	$(BIN)/python -m advlook reproduce --preset $(PRESET)
+
+test: lint
+	$(BIN)/python -m pytest
+	$(BIN)/python -m advlook reproduce --preset smoke --force
+	ADVLOOK_PRESET=smoke $(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=600 notebooks
+
+lint: .venv/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# The marker appears last, so an interrupted installation is done again.
+.venv/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else "advlook needs Python 3.11 to 3.13; name one with PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf .venv data/cache figures/smoke

@@ -1,0 +1,140 @@
+"""The command line: `python -m advlook ...`, also installed as `advlook`.
+
+Exit codes: 0 done; 1 the study ran and something failed; 2 the request cannot be carried out, and one line says why;
+130 interrupted.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from advlook.config import ARCHITECTURES, SETTINGS, available, load_preset, parse_eps
+from advlook.errors import RequestError
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse that complains in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"advlook: {message}; see {self.prog} --help\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="advlook",
+        description="What do adversarially robust image classifiers look at? A study that anyone can run again.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="examples:\n"
+        "  advlook reproduce                          every figure and table on the embedded data, without a GPU\n"
+        "  advlook reproduce --preset imagenette --notebooks 02\n"
+        "  advlook train --preset imagenette --arch resnet10 --setting adv --seed 0\n"
+        "  advlook evaluate --checkpoint adv.safetensors --arch resnet10 --data photos/ --attack pgd --eps 4/255",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
+    presets = ", ".join(available())
+
+    def command(name: str, text: str, example: str) -> argparse.ArgumentParser:
+        return commands.add_parser(
+            name, help=text, description=text + ".", epilog=f"example: {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )  # fmt: skip
+
+    run = command(
+        "reproduce", "run the notebooks and write figures, tables and the gallery",
+        "advlook reproduce --preset imagenette --notebooks 01,02",
+    )  # fmt: skip
+    run.add_argument("--preset", default="quick", help=f"{presets}, or the path of a .toml (default: quick)")
+    run.add_argument("--notebooks", help="numbers or names, separated by commas (default: all)")
+    run.add_argument("--output", type=Path, help="folder for results (default: figures)")
+    run.add_argument("--force", action="store_true", help="run also what is up to date")
+
+    train = command(
+        "train", "train one model of a preset; goes on where an earlier run stopped",
+        "advlook train --preset quick --arch resnet10 --setting adv --seed 0",
+    )  # fmt: skip
+    train.add_argument("--preset", default="quick", help=f"{presets}, or the path of a .toml (default: quick)")
+    train.add_argument("--arch", required=True, help=", ".join(ARCHITECTURES))
+    train.add_argument("--setting", required=True, help=", ".join(SETTINGS))
+    train.add_argument("--seed", type=int, default=0, help="(default: 0)")
+
+    evaluate = command(
+        "evaluate", "accuracy of a checkpoint on a folder of class folders",
+        "advlook evaluate --checkpoint adv.safetensors --arch resnet10 --data photos/ --attack pgd --eps 4/255 --steps 20",
+    )  # fmt: skip
+    evaluate.add_argument("--checkpoint", type=Path, required=True, help="a checkpoint that `advlook train` wrote")
+    evaluate.add_argument("--arch", required=True, help=", ".join(ARCHITECTURES))
+    evaluate.add_argument("--data", type=Path, required=True, help="folder with one folder of images per class")
+    evaluate.add_argument("--attack", default="none", help="none, fgsm or pgd (default: none)")
+    evaluate.add_argument("--eps", default="4/255", help="L-infinity radius, as a fraction (default: 4/255)")
+    evaluate.add_argument("--steps", type=int, default=20, help="steps of pgd (default: 20)")
+
+    command("data", "which image sets are there, and how to get the others", "advlook data")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return {"reproduce": _reproduce, "train": _train, "evaluate": _evaluate, "data": _data}[options.command](
+            options
+        )
+    except RequestError as error:
+        print(f"advlook: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("advlook: interrupted; the same command goes on where this one stopped", file=sys.stderr)
+        return 130
+
+
+def _reproduce(options: argparse.Namespace) -> int:
+    from advlook.reproduce import reproduce  # imports papermill: not needed to print a help text
+
+    wanted = options.notebooks.split(",") if options.notebooks else None
+    return reproduce(options.preset, wanted, options.output, options.force)
+
+
+def _train(options: argparse.Namespace) -> int:
+    from advlook.study import Study
+    from advlook.training import NonFiniteLossError
+
+    study = Study(load_preset(options.preset))
+    study.check_model(options.arch, options.setting)
+    try:
+        path = study.checkpoint(options.arch, options.setting, options.seed)
+    except NonFiniteLossError as error:
+        print(f"advlook: {error}", file=sys.stderr)
+        return 1
+    accuracy = study.metadata(options.arch, options.setting, options.seed)["accuracy"]
+    print(f"{path}: " + ", ".join(f"{name} {value:.1f}%" for name, value in accuracy.items()))
+    return 0
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from advlook.evaluation import evaluate_checkpoint
+
+    if options.attack not in ("none", "fgsm", "pgd"):
+        raise RequestError(f"attack {options.attack!r} is unknown; choose from none, fgsm, pgd")
+    if options.steps < 1:
+        raise RequestError(f"steps={options.steps} must be at least 1")
+    table = evaluate_checkpoint(
+        options.checkpoint, options.arch, options.data,
+        attack=options.attack, eps=parse_eps(options.eps), steps=options.steps,
+    )  # fmt: skip
+    print(table.to_string(index=False, float_format=lambda value: f"{value:.2f}"))
+    return 0
+
+
+def _data(options: argparse.Namespace) -> int:
+    from advlook import datasets
+    from advlook.study import data_folder
+
+    for preset in map(load_preset, available()):
+        print(f"{preset.name:<12} {datasets.status(preset.data, data_folder())}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,204 @@
+"""Every plot of the study, and their common style. A figure is drawn from a table, and computes nothing.
+
+STD is vermilion and ADV is blue everywhere (colours that differ for colour-blind readers too); architectures differ by
+line style and marker.
+"""
+
+from collections.abc import Mapping, Sequence
+from math import ceil
+
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from torch import Tensor
+
+COLORS = {"std": "#D55E00", "adv": "#0072B2", "random": "#7F7F7F"}
+ARCH_STYLES = {"alexnet_bn": ("--", "s"), "resnet10": ("-", "o"), "resnet18": ("-.", "^"),
+               "resnet50": ("-", "o"), "resnet101": (":", "D")}  # fmt: skip
+ARCH_NAMES = {"alexnet_bn": "AlexNet (BN)", "resnet10": "ResNet-10", "resnet18": "ResNet-18",
+              "resnet50": "ResNet-50", "resnet101": "ResNet-101"}  # fmt: skip
+
+
+def new_figure(rows: int, columns: int, width: float, height: float, **options: object) -> tuple[Figure, list[Axes]]:
+    """A figure of `rows` x `columns` panels (inches), outside pyplot's registry, in the study's style."""
+    sns.set_theme(context="notebook", style="whitegrid", rc=STYLE)
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, list(figure.subplots(rows, columns, squeeze=False, **options).flat)
+
+
+STYLE: dict[str, object] = {
+    "axes.titlesize": 12, "axes.titleweight": "bold", "axes.labelsize": 11, "axes.edgecolor": "#888888",
+    "grid.color": "#E4E4E4", "legend.frameon": False, "legend.fontsize": 10, "xtick.labelsize": 10,
+    "ytick.labelsize": 10, "font.family": "DejaVu Sans", "lines.linewidth": 2, "lines.markersize": 6,
+}  # fmt: skip
+
+
+def eps_label(eps: float) -> str:
+    """4/255 rather than 0.0157 wherever it is a whole number of grey levels."""
+    levels = eps * 255
+    return f"{round(levels)}/255" if abs(levels - round(levels)) < 1e-6 else f"{eps:g}"
+
+
+def summary(table: pd.DataFrame, by: Sequence[str], values: Sequence[str]) -> pd.DataFrame:
+    """Mean over seeds of percentages, with the range behind it where there are several: "81.2 (80.9-81.5)"."""
+
+    def text(column: pd.Series) -> str:
+        spread = f" ({column.min():.1f}-{column.max():.1f})" if len(column) > 1 else ""
+        return f"{column.mean():.1f}{spread}"
+
+    rows = table.groupby(list(by), sort=False)[list(values)].agg(text)
+    names = {**ARCH_NAMES, "std": "STD", "adv": "ADV", "random": "random"}
+    return rows.rename(index=names)
+
+
+def training_curves(history: pd.DataFrame) -> Figure:
+    """Loss and learning, and the check on catastrophic overfitting: FGSM and PGD accuracy over the epochs.
+
+    history: one row an epoch: arch, setting, seed, epoch, loss, and where measured clean, fgsm, pgd (percent).
+    """
+    archs = list(dict.fromkeys(history["arch"]))
+    figure, axes = new_figure(len(archs), 3, 12.5, 3.1 * len(archs) + 0.5, sharex=True)
+    for row, arch in enumerate(archs):
+        loss, clean, robust = axes[3 * row : 3 * row + 3]
+        for (setting, seed), run in history[history["arch"] == arch].groupby(["setting", "seed"], sort=False):
+            color, alpha = COLORS[setting], 1 if seed == history["seed"].min() else 0.45
+            checked = run.dropna(subset=["pgd"])
+            loss.plot(run["epoch"], run["loss"], color=color, alpha=alpha)
+            clean.plot(checked["epoch"], checked["clean"], "o-", color=color, alpha=alpha, markersize=4)
+            robust.plot(checked["epoch"], checked["fgsm"], ":", color=color, alpha=alpha)
+            robust.plot(checked["epoch"], checked["pgd"], "o-", color=color, alpha=alpha, markersize=4)
+        loss.set_ylabel(f"{ARCH_NAMES[arch]}\n")
+        titles = ("Training loss", "Clean accuracy [%]", "Accuracy under attack [%]")
+        for axis, title in zip((loss, clean, robust), titles, strict=True):
+            axis.set_title(title if row == 0 else "")
+            axis.set_xlabel("epoch" if row == len(archs) - 1 else "")
+            axis.set_ylim(0, 102 if axis is not loss else None)
+    handles = [Line2D([], [], color=COLORS[s], label=s.upper()) for s in ("std", "adv")]
+    handles += [Line2D([], [], color="#444444", ls=":", label="under FGSM"),
+                Line2D([], [], color="#444444", marker="o", ms=4, label="under PGD-10")]  # fmt: skip
+    if history["seed"].nunique() > 1:
+        handles.append(Line2D([], [], color="#444444", alpha=0.45, label="other seeds"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    return figure
+
+
+def tradeoff(table: pd.DataFrame) -> Figure:
+    """Clean against robust accuracy, one point a model; lines join the two settings of an architecture and seed.
+
+    table: `01_tradeoff`.
+    """
+    figure, (axis,) = new_figure(1, 1, 6.4, 5)
+    for (arch, _), pair in table.groupby(["arch", "seed"], sort=False):
+        line, marker = ARCH_STYLES[arch]
+        axis.plot(pair["top1"], pair["robust_pgd"], ls=line, color="#BBBBBB", zorder=1, lw=1.2)
+        for setting, model in pair.groupby("setting"):
+            axis.scatter(model["top1"], model["robust_pgd"], s=80, marker=marker, color=COLORS[setting], zorder=2,
+                         edgecolor="white")  # fmt: skip
+    axis.set_xlabel("clean top-1 accuracy [%]")
+    axis.set_ylabel(f"top-1 accuracy under PGD, eps = {eps_label(table['eps'].iloc[0])} [%]")
+    axis.set_ylim(bottom=min(-2, axis.get_ylim()[0]))
+    handles = [Line2D([], [], color=COLORS[s], marker="o", ls="", label=s.upper()) for s in ("std", "adv")]
+    handles += [
+        Line2D([], [], color="#666666", marker=ARCH_STYLES[arch][1], ls=ARCH_STYLES[arch][0], label=ARCH_NAMES[arch])
+        for arch in dict.fromkeys(table["arch"])
+    ]
+    axis.legend(handles=handles, loc="best")
+    return figure
+
+
+def accuracy_curves(table: pd.DataFrame) -> Figure:
+    """Accuracy over the radius of the ball, a panel an architecture: PGD solid, FGSM dotted, seeds as a band.
+
+    table: `02_attacks`.
+    """
+    clean = table[table["attack"] == "none"]
+    archs = list(dict.fromkeys(table["arch"]))
+    figure, axes = new_figure(1, len(archs), 4.8 * len(archs) + 1.2, 4.2, sharey=True)
+    for axis, arch in zip(axes, archs, strict=True):
+        for setting, color in COLORS.items():
+            for attack, line in (("pgd", "-"), ("fgsm", ":")):
+                rows = pd.concat([clean, table[table["attack"] == attack]])
+                rows = rows[(rows["arch"] == arch) & (rows["setting"] == setting)]
+                spread = rows.groupby("eps")["top1"].agg(["mean", "min", "max"])
+                levels = spread.index.to_numpy() * 255
+                axis.plot(levels, spread["mean"], line, color=color, marker="o" if attack == "pgd" else "", ms=5)
+                axis.fill_between(levels, spread["min"], spread["max"], color=color, alpha=0.15, lw=0)
+        axis.set_title(ARCH_NAMES[arch])
+        axis.set_xlabel("radius eps of the L-infinity ball [1/255]")
+        axis.set_ylim(-2, 102)
+    axes[0].set_ylabel("top-1 accuracy [%]")
+    handles = [Line2D([], [], color=COLORS[s], label=s.upper()) for s in ("std", "adv")]
+    handles += [Line2D([], [], color="#444444", marker="o", ms=5, label="PGD"),
+                Line2D([], [], color="#444444", ls=":", label="FGSM")]  # fmt: skip
+    figure.legend(handles=handles, loc="outside right upper")
+    return figure
+
+
+def attack_comparison(table: pd.DataFrame, eps: float) -> Figure:
+    """Accuracy under each attack at the study's radius, one point a model, weakest attack first.
+
+    table: `02_attacks`; eps: the radius at which FGSM and PGD are taken from the curve.
+    """
+    at_radius = (table["eps"] - eps).abs() < 1e-9
+    table = table[at_radius | table["attack"].isin(["none", "pgd, L2"])]
+    order = table.groupby("attack")["top1"].mean().sort_values(ascending=False).index
+    archs = list(dict.fromkeys(table["arch"]))
+    figure, axes = new_figure(1, len(archs), 4.8 * len(archs) + 1.8, 0.42 * len(order) + 1.6, sharey=True)
+    places = {attack: place for place, attack in enumerate(reversed(order))}
+    for axis, arch in zip(axes, archs, strict=True):
+        for setting, rows in table[table["arch"] == arch].groupby("setting"):
+            axis.scatter(rows["top1"], rows["attack"].map(places), color=COLORS[setting], s=45, alpha=0.8,
+                         label=setting.upper())  # fmt: skip
+        axis.set_title(ARCH_NAMES[arch])
+        axis.set_xlabel("top-1 accuracy [%]")
+        axis.set_xlim(-3, 103)
+        axis.set_yticks(list(places.values()), list(places))
+    handles = [Line2D([], [], color=COLORS[s], marker="o", ls="", label=s.upper()) for s in ("std", "adv")]
+    figure.legend(handles=handles, loc="outside right upper")
+    return figure
+
+
+def adversarial_examples(found: Mapping[str, Mapping[str, Tensor]], classes: Sequence[str], eps: float) -> Figure:
+    """Columns: images of one draw. Rows: the original, then per model the perturbation, magnified, and the result.
+
+    found: what `measurements.examples` returns, by the model's label ("STD", "ADV"), all of the same images.
+    """
+    first = next(iter(found.values()))
+    count = len(first["labels"])
+    rows = 1 + 2 * len(found)
+    figure, axes = new_figure(rows, count, 1.75 * count + 0.6, 2.05 * rows)
+    for axis in axes:
+        axis.set(xticks=[], yticks=[])
+        axis.grid(visible=False)
+    for column in range(count):
+        _show(axes[column], first["images"][column], classes[first["labels"][column]])
+    axes[0].set_ylabel("original")
+    for place, (label, parts) in enumerate(found.items()):
+        noise_row, image_row = axes[(1 + 2 * place) * count :], axes[(2 + 2 * place) * count :]
+        noise_row[0].set_ylabel(f"perturbation\nagainst {label}")
+        image_row[0].set_ylabel(f"what {label} sees")
+        for column in range(count):
+            noise = (parts["attacked"][column] - parts["images"][column]) / (2 * eps) + 0.5
+            _show(noise_row[column], noise, "")
+            fooled = parts["after"][column] != parts["labels"][column]
+            text = f"{classes[parts['after'][column]]} {100 * parts['after_probability'][column]:.0f}%"
+            _show(image_row[column], parts["attacked"][column], text, "#B00020" if fooled else "#1B7F3B")
+    return figure
+
+
+def image_grid(images: Tensor, titles: Sequence[str], columns: int = 10) -> Figure:
+    """Images `(N, 3, H, W)` in [0, 1], row by row, with a title each."""
+    rows = ceil(len(images) / columns)
+    figure, axes = new_figure(rows, columns, 1.45 * columns, 1.7 * rows)
+    for axis in axes:
+        axis.set_axis_off()
+    for axis, image, title in zip(axes, images, titles, strict=False):
+        _show(axis, image, title)
+    return figure
+
+
+def _show(axis: Axes, image: Tensor, title: str, color: str = "#222222") -> None:
+    axis.imshow(image.clamp(0, 1).permute(1, 2, 0).numpy(), interpolation="nearest")
+    axis.set_title(title, fontsize=9, color=color, fontweight="normal")

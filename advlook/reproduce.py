@@ -1,0 +1,191 @@
+"""The runner: papermill executes the notebooks in order and a gallery shows what they made.
+
+A notebook writes into a staging folder beside the results and its files are moved over only when all of it has run, so
+that a failure or a kill leaves the earlier results as they were.
+"""
+
+import json
+import os
+import re
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import nbformat
+import papermill
+from papermill.exceptions import PapermillExecutionError
+
+from advlook import provenance
+from advlook.checkpoints import file_hash
+from advlook.config import digest
+from advlook.errors import RequestError
+from advlook.files import write_atomically
+from advlook.gallery import write_gallery
+from advlook.study import ROOT, Study, package_digest
+
+NOTEBOOKS = ROOT / "notebooks"
+CELL_TIMEOUT = 7 * 24 * 3600  # seconds; training on the paper's scale happens inside a cell
+
+
+def find_notebooks(wanted: Sequence[str] | None = None) -> list[Path]:
+    """The notebooks in order, or those whose number or name is wanted. RequestError names one that does not exist."""
+    every = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+    if not every:
+        raise RequestError(f"no notebooks in {NOTEBOOKS}; run from a clone of the project")
+    if wanted is None:
+        return every
+    chosen = {}
+    for name in wanted:
+        matches = [path for path in every if name in (path.stem, path.stem.split("_")[0], path.name)]
+        if not matches:
+            raise RequestError(f"notebook {name!r} does not exist; choose from {', '.join(p.stem for p in every)}")
+        chosen[matches[0]] = None
+    return sorted(chosen)
+
+
+def check_parameters(notebook: Path, parameters: dict[str, object]) -> None:
+    """Refuse a parameter that the notebook does not declare (papermill itself only warns)."""
+    declared = papermill.inspect_notebook(str(notebook))
+    for name in parameters:
+        if name not in declared:
+            raise RequestError(f"{notebook.name} has no parameter {name!r}; it has {', '.join(declared) or 'none'}")
+
+
+def input_digest(study: Study, preset: str, notebook: Path) -> str:
+    """Hash of all that a notebook's results depend on: its cells, the package, the preset, the weights."""
+    cells = [(cell.cell_type, cell.source) for cell in nbformat.read(notebook, as_version=4).cells]
+    weights = {
+        "-".join(map(str, key)): file_hash(path) if (path := study.find_checkpoint(*key)) else None
+        for key in study.each_model()
+    }
+    return digest([cells, package_digest(), study.preset.digest, preset, weights])
+
+
+def run_notebook(study: Study, preset: str, notebook: Path, force: bool = False) -> str:
+    """Execute one notebook for a preset; returns "done" or "up to date".
+
+    Raises PapermillExecutionError where a cell fails, after moving the partial copy to `failed/`.
+    """
+    record = study.output / "notebooks" / f"{notebook.stem}.json"
+    if not force and _is_up_to_date(study, preset, notebook, record):
+        return "up to date"
+    check_parameters(notebook, {"preset": preset})
+    staging = study.output / f".staging-{notebook.stem}"
+    shutil.rmtree(staging, ignore_errors=True)
+    executed = staging / study.output.name / "notebooks" / notebook.name
+    executed.parent.mkdir(parents=True)
+    failed = study.output / "failed" / notebook.name
+    failed.unlink(missing_ok=True)
+    started = time.perf_counter()
+    try:
+        with _environment(ADVLOOK_OUTPUT=str(staging), ADVLOOK_DATA=str(study.data), ADVLOOK_PLAIN_PROGRESS="1"):
+            papermill.execute_notebook(
+                str(notebook), str(executed), {"preset": preset}, kernel_name="python3", cwd=str(ROOT),
+                execution_timeout=CELL_TIMEOUT, progress_bar=False, stderr_file=sys.stderr,
+                extra_arguments=["--IPKernelApp.log_level=40"],  # its hint on encryption is noise on one machine
+            )  # fmt: skip
+    except BaseException:
+        if executed.is_file():
+            tidy_notebook(executed, drop_errors=False)
+            failed.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(executed, failed)
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    tidy_notebook(executed)
+    made = sorted(path for path in (staging / study.output.name).rglob("*") if path.is_file())
+    names = [str(path.relative_to(staging / study.output.name)) for path in made]
+    for path, name in zip(made, names, strict=True):
+        (study.output / name).parent.mkdir(parents=True, exist_ok=True)
+        os.replace(path, study.output / name)
+    shutil.rmtree(staging)
+    description = provenance.describe(study.preset, study.device) | {
+        "inputs": input_digest(study, preset, notebook),
+        "made": names,
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+    write_atomically(record, lambda partial: partial.write_text(json.dumps(description, indent=2) + "\n"))
+    return "done"
+
+
+def reproduce(
+    preset: str = "quick", notebooks: Sequence[str] | None = None, output: Path | None = None, force: bool = False
+) -> int:
+    """Run the notebooks of a preset and write the gallery. Returns 0, or 1 where a notebook failed.
+
+    Notebooks whose results are up to date are skipped unless `force`. Every notebook is tried; one that fails is named
+    with its error, and its partial copy lies in `failed/`.
+    """
+    study = Study(preset, output=output)
+    chosen = find_notebooks(notebooks)
+    failures = 0
+    started = time.perf_counter()
+    print(repr(study), flush=True)
+    for place, notebook in enumerate(chosen, 1):
+        began = time.perf_counter()
+        print(f"[{place}/{len(chosen)}] {notebook.stem} ...", flush=True)
+        try:
+            outcome = run_notebook(study, preset, notebook, force)
+        except PapermillExecutionError as error:
+            failures += 1
+            reason = f"{error.ename}: {error.evalue}".splitlines()[0]
+            outcome = (
+                f"FAILED in cell {error.exec_count}: {reason}; see {_shown(study.output / 'failed' / notebook.name)}"
+            )
+        print(f"[{place}/{len(chosen)}] {notebook.stem}: {outcome} ({time.perf_counter() - began:.0f} s)", flush=True)
+    page = write_gallery(study.output, study.preset)
+    print(f"{'Failed' if failures else 'Done'} in {time.perf_counter() - started:.0f} s. Gallery: {page.resolve()}")
+    return 1 if failures else 0
+
+
+def tidy_notebook(path: Path, drop_errors: bool = True) -> None:
+    """Take progress bars, papermill's marks (they hold paths of this machine) and timestamps out of an executed copy."""
+    notebook = nbformat.read(path, as_version=4)
+    notebook.metadata.pop("papermill", None)
+    notebook.metadata.pop("widgets", None)
+    cells = []
+    for cell in notebook.cells:
+        marked = cell.metadata.get("tags", [])
+        if any(tag.startswith("papermill-error") for tag in marked):
+            continue
+        for key in ("papermill", "execution"):
+            cell.metadata.pop(key, None)
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if not _is_progress(output)]
+        cells.append(cell)
+    notebook.cells = cells
+    text = nbformat.writes(notebook).replace(str(ROOT) + os.sep, "")
+    write_atomically(path, lambda partial: partial.write_text(text + "\n"))
+
+
+def _is_progress(output: nbformat.NotebookNode) -> bool:
+    if output.output_type == "stream" and output.name == "stderr":
+        return "\r" in output.text or re.search(r"\d+%\|", output.text) is not None
+    return "application/vnd.jupyter.widget-view+json" in output.get("data", {})
+
+
+def _is_up_to_date(study: Study, preset: str, notebook: Path, record: Path) -> bool:
+    try:
+        kept = json.loads(record.read_text())
+        complete = all((study.output / name).is_file() for name in kept["made"])
+        return complete and kept["inputs"] == input_digest(study, preset, notebook)
+    except (FileNotFoundError, KeyError, json.JSONDecodeError):
+        return False
+
+
+def _shown(path: Path) -> Path:
+    """A path as the user would type it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+@contextmanager
+def _environment(**variables: str):  # noqa: ANN202
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)

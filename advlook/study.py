@@ -1,0 +1,219 @@
+"""A study: one preset opened. Its images, its models, what has been measured, and where results go."""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from torch import nn
+from advlook.progress import tqdm
+
+from advlook import datasets, provenance, synthetic
+from advlook._allocator import keep_freed_memory
+from advlook.checkpoints import file_hash, load_checkpoint, read_metadata
+from advlook.config import SETTINGS, Preset, digest, load_preset
+from advlook.errors import RequestError
+from advlook.files import write_atomically
+from advlook.models import build_model
+from advlook.training import train
+
+Row = Mapping[str, object]
+Measurement = Callable[["Study", nn.Module], Iterable[Row]]
+
+PACKAGE = Path(__file__).parent
+ROOT = PACKAGE.parent if (PACKAGE.parent / "pyproject.toml").is_file() else Path.cwd()
+
+
+def data_folder() -> Path:
+    """`data/` of the project, or what the environment variable ADVLOOK_DATA names."""
+    return Path(os.environ.get("ADVLOOK_DATA") or ROOT / "data")
+
+
+def output_folder() -> Path:
+    """`figures/` of the project, or what the environment variable ADVLOOK_OUTPUT names."""
+    return Path(os.environ.get("ADVLOOK_OUTPUT") or ROOT / "figures")
+
+
+def package_digest() -> str:
+    """Hash of the package's source: what it computes may change with any of it."""
+    sources = hashlib.sha256()
+    for path in sorted(PACKAGE.glob("*.py")):
+        sources.update(path.name.encode() + path.read_bytes())
+    return sources.hexdigest()[:16]
+
+
+class Study:
+    """One preset opened: `study.model("resnet10", "adv", 0)` finds, or trains, what the preset describes.
+
+    preset: a name ("quick"), the path of a .toml file, or a `Preset`. Results go to `<output>/<preset name>/`.
+    """
+
+    def __init__(
+        self, preset: str | Path | Preset = "quick", *, output: Path | None = None, data: Path | None = None,
+        progress: bool = True,
+    ) -> None:  # fmt: skip
+        keep_freed_memory()
+        self.preset = preset if isinstance(preset, Preset) else load_preset(preset)
+        self.data = Path(data) if data else data_folder()
+        self.output = (Path(output) if output else output_folder()) / self.preset.name
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.progress = progress
+        self._models: dict[tuple[str, str, int], nn.Module] = {}
+        self._started = time.perf_counter()
+
+    def __repr__(self) -> str:
+        p = self.preset
+        return (
+            f"Study {p.name}: {p.title}; {', '.join(p.archs)} x {', '.join(s.upper() for s in SETTINGS)} "
+            f"x seeds {', '.join(map(str, p.seeds))}"
+        )
+
+    # Images ----------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def training_images(self) -> datasets.ImageSet | synthetic.FreshImages:
+        """What models are trained on: stored photographs, or fresh images in every epoch."""
+        config = self.preset.data
+        if config.name == "synthetic":
+            return synthetic.FreshImages(config.train_images, config.size)
+        return datasets.load(config, "train", self.data, self.progress)
+
+    @cached_property
+    def test(self) -> datasets.ImageSet:
+        """The images that everything is measured on; a random draw where the preset asks for fewer than there are."""
+        config = self.preset.data
+        if config.name == "synthetic":
+            generated = synthetic.generate(config.test_images, config.size, seed=0, split="test")
+            return datasets.ImageSet(generated.images, generated.labels, synthetic.CLASSES)
+        return datasets.load(config, "test", self.data, self.progress).subset(config.test_images)
+
+    # Models ----------------------------------------------------------------------------------------------------
+
+    def each_model(self, settings: Iterable[str] = SETTINGS) -> Iterator[tuple[str, str, int]]:
+        """Every `(arch, setting, seed)` of the preset."""
+        for arch in self.preset.archs:
+            for setting in settings:
+                for seed in self.preset.seeds:
+                    yield arch, setting, seed
+
+    def check_model(self, arch: str, setting: str) -> None:
+        """Raise RequestError for an architecture that the preset does not describe, or a setting not to be trained."""
+        if arch not in self.preset.models:
+            raise RequestError(
+                f"preset {self.preset.name} has no arch {arch!r}; it has {', '.join(self.preset.models)}"
+            )
+        if setting not in SETTINGS:
+            raise RequestError(f"setting {setting!r} cannot be trained; choose from {', '.join(SETTINGS)}")
+
+    def find_checkpoint(self, arch: str, setting: str, seed: int) -> Path | None:
+        """Where the model's checkpoint lies: trained here (data/cache) or shipped (data/models); None if nowhere.
+
+        A file that was made with another configuration does not count.
+        """
+        wanted = digest(self.preset.training_key(arch, setting, seed))
+        shipped = ROOT / "data" / "models" / self.preset.name
+        for folder in (self._trained_folder, self.data / "models" / self.preset.name, shipped):
+            path = folder / f"{arch}-{setting}-seed{seed}.safetensors"
+            if path.is_file() and read_metadata(path).get("digest") == wanted:
+                return path
+        return None
+
+    def checkpoint(self, arch: str, setting: str, seed: int) -> Path:
+        """The model's checkpoint, trained first where there is none."""
+        self.check_model(arch, setting)
+        found = self.find_checkpoint(arch, setting, seed)
+        if found is not None:
+            return found
+        target = self._trained_folder / f"{arch}-{setting}-seed{seed}.safetensors"
+        return train(
+            self.preset, arch, setting, seed, self.training_images, self.test, target,
+            device=self.device, progress=self.progress,
+        )  # fmt: skip
+
+    @property
+    def _trained_folder(self) -> Path:
+        return self.data / "cache" / "models" / self.preset.name
+
+    def model(self, arch: str, setting: str, seed: int = 0) -> nn.Module:
+        """The model in eval mode on the study's device; setting "random" is untrained.
+
+        Raises RequestError for an architecture that the preset does not describe or an unknown setting.
+        """
+        key = (arch, setting, seed)
+        if key not in self._models:
+            self.check_model(arch, "std" if setting == "random" else setting)
+            data = self.preset.data
+            model = build_model(arch, data.classes, self.preset.models[arch], mean=data.mean, std=data.std, seed=seed)
+            if setting != "random":
+                load_checkpoint(self.checkpoint(*key), model)
+            self._models[key] = model.eval().to(self.device, memory_format=torch.channels_last)
+        return self._models[key]
+
+    def metadata(self, arch: str, setting: str, seed: int = 0) -> dict[str, object]:
+        """What training recorded in the model's checkpoint: configuration, history, accuracies."""
+        return read_metadata(self.checkpoint(arch, setting, seed))
+
+    # Measurements ----------------------------------------------------------------------------------------------
+
+    def measure(self, name: str, measurement: Measurement, settings: Iterable[str] = SETTINGS) -> pd.DataFrame:
+        """Apply `measurement(study, model)` to every model and return, and save as table `name`, its rows.
+
+        Each model's rows are kept as soon as they are known, under a key of everything they depend on (preset, weights,
+        package), so that an interrupted run goes on where it stopped.
+        """
+        frames = []
+        models = list(self.each_model(settings))
+        for arch, setting, seed in tqdm(models, name, unit=" models", disable=not self.progress, leave=False):
+            weights = file_hash(self.checkpoint(arch, setting, seed)) if setting != "random" else "untrained"
+            key = digest([self.preset.digest, package_digest(), weights, arch, setting, seed, name])
+            kept = self.data / "cache" / "measurements" / self.preset.name / f"{name}-{key}.json"
+            if not kept.is_file():
+                rows = json.dumps([dict(row) for row in measurement(self, self.model(arch, setting, seed))])
+                write_atomically(kept, lambda partial, rows=rows: partial.write_text(rows))
+            frame = pd.DataFrame(json.loads(kept.read_text()))
+            for place, (column, value) in enumerate({"arch": arch, "setting": setting, "seed": seed}.items()):
+                frame.insert(place, column, value)
+            frames.append(frame)
+        return self.save_table(name, pd.concat(frames, ignore_index=True))
+
+    # Results ---------------------------------------------------------------------------------------------------
+
+    def save_table(self, name: str, table: pd.DataFrame) -> pd.DataFrame:
+        """Write `tables/<name>.csv` and its provenance; return the table as given."""
+        path = self.output / "tables" / f"{name}.csv"
+        write_atomically(path, lambda partial: table.to_csv(partial, index=False))
+        self._save_provenance(path)
+        return table
+
+    def save_figure(self, name: str, figure: Figure, caption: str, paper: str) -> Figure:
+        """Write `<name>.png`, `.pdf` and provenance; return the figure, so that a notebook shows it.
+
+        caption: what is seen. paper: how it differs from the paper ("paper: ...; here: ..."), shown under the caption.
+        """
+        for suffix, options in (("png", {"dpi": 150}), ("pdf", {"metadata": {"CreationDate": None}})):
+            path = self.output / f"{name}.{suffix}"
+            write_atomically(
+                path, lambda partial, options=options: figure.savefig(partial, bbox_inches="tight", **options)
+            )
+        self._save_provenance(path, {"caption": caption, "paper": paper})
+        return figure
+
+    def _save_provenance(self, path: Path, extra: Mapping[str, object] | None = None) -> None:
+        checkpoints = {
+            "-".join(map(str, key)): file_hash(found)
+            for key in self.each_model()
+            if (found := self.find_checkpoint(*key)) is not None
+        }
+        record = provenance.describe(self.preset, self.device) | {
+            "checkpoints": checkpoints,
+            "seconds": round(time.perf_counter() - self._started, 1),
+            **(extra or {}),
+        }
+        text = json.dumps(record, indent=2) + "\n"
+        write_atomically(path.with_suffix(".json"), lambda partial: partial.write_text(text))

@@ -1,0 +1,373 @@
+"""FGSM and PGD: closed-form optima, the ball, and a model left as it was."""
+
+from functools import partial
+
+import pytest
+import torch
+import torch.nn.functional as F
+from helpers import FailingHead, Linear, Recorder, convolutional, random_images, snapshot
+from torch import nn
+
+from advlook.attacks import ascend, cross_entropy, fgsm, frozen_batchnorm, input_gradient, pgd, project, random_in_ball
+from advlook.errors import RequestError
+
+ATTACKS = {
+    "fgsm": (fgsm, "linf"),
+    "fgsm, random start": (partial(fgsm, random_start=True), "linf"),
+    "pgd linf": (partial(pgd, steps=3, random_start=False), "linf"),
+    "pgd linf, random starts": (partial(pgd, steps=3, restarts=2), "linf"),
+    "pgd linf, long steps": (partial(pgd, steps=3, step_size=0.7), "linf"),
+    "pgd l2": (partial(pgd, norm="l2", steps=3, random_start=False), "l2"),
+    "pgd l2, random starts": (partial(pgd, norm="l2", steps=3, restarts=2), "l2"),
+    "pgd l2, long steps": (partial(pgd, norm="l2", steps=3, step_size=3.0), "l2"),
+}
+each_attack = pytest.mark.parametrize(("attack", "norm"), ATTACKS.values(), ids=ATTACKS.keys())
+
+
+def direction(model):
+    """How the difference of the two logits of a linear model grows with the pixels, `(3, 4, 4)`."""
+    return (model.layer.weight[1] - model.layer.weight[0]).detach().view(3, 4, 4)
+
+
+def optimum(model, images, eps, norm):
+    """The point of the ball at which a linear model is most sure of class 1, away from the borders of [0, 1]."""
+    towards = direction(model)
+    return images + eps * (towards.sign() if norm == "linf" else towards / towards.norm())
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("targeted", [False, True])
+def test_linear_optimum_is_attained(norm, targeted):
+    """Against a linear model the attacks find the best perturbation there is, known in closed form."""
+    # A margin that no perturbation overcomes, else PGD would stop once the image is lost.
+    model, images, labels = Linear(margin=12.0), random_images(low=0.3, high=0.7), torch.zeros(8, dtype=torch.int64)
+    targets = torch.ones(8, dtype=torch.int64) if targeted else None
+    best = optimum(model, images, 0.1, norm)
+    found = pgd(model, images, labels, 0.1, norm=norm, steps=5, random_start=False, targets=targets)
+    torch.testing.assert_close(found, best, atol=1e-6, rtol=0)
+    if norm == "linf":
+        torch.testing.assert_close(fgsm(model, images, labels, 0.1, targets=targets), best, atol=1e-6, rtol=0)
+    found = pgd(model, images, labels, 0.1, norm=norm, steps=40, targets=targets)
+    gap, full = ((direction(model) * (x - images)).flatten(1).sum(1) for x in (found, best))
+    assert (gap > 0.95 * full).all()
+
+
+@pytest.mark.parametrize("margin", [12.0, 30.0, 70.0])
+def test_sure_model_is_attacked(margin):
+    """A model so sure of its answer that float32 rounds its probability to 1 is attacked in the right direction."""
+    model, images, labels = Linear(margin=margin), random_images(low=0.3, high=0.7), torch.zeros(8, dtype=torch.int64)
+    best = optimum(model, images, 0.1, "linf")
+    for found in (fgsm(model, images, labels, 0.1), pgd(model, images, labels, 0.1, random_start=False)):
+        torch.testing.assert_close(found, best, atol=1e-6, rtol=0)
+
+
+def test_border_optimum_is_attained():
+    """Where the ball sticks out of [0, 1] the L-infinity optimum is its corner, cut to the borders."""
+    model, images, labels = Linear(margin=30.0), random_images(), torch.zeros(8, dtype=torch.int64)
+    best = optimum(model, images, 0.1, "linf").clamp(0, 1)
+    assert ((best == 0) | (best == 1)).any()
+    for found in (fgsm(model, images, labels, 0.1), pgd(model, images, labels, 0.1, steps=10)):
+        torch.testing.assert_close(found, best, atol=1e-6, rtol=0)
+
+
+@each_attack
+@pytest.mark.parametrize("eps", [0.0, 4 / 255, 0.5])
+@pytest.mark.parametrize("targeted", [False, True])
+def test_result_is_inside_ball_and_range(attack, norm, eps, targeted):
+    """Adversarial images stay in the ball and in [0, 1], even from images at the borders, and carry no graph."""
+    model = convolutional().eval()
+    images = random_images(6, 8, -0.5, 1.5).clamp(0, 1)
+    labels = model(images).argmax(1)
+    targets = (labels + 1) % 3 if targeted else None
+    found = attack(model, images, labels, eps, targets=targets)
+    assert found.shape == images.shape
+    assert found.dtype == images.dtype
+    assert not found.requires_grad
+    assert found.data_ptr() != images.data_ptr()
+    delta = (found.double() - images.double()).flatten(1)
+    length = delta.abs().amax(1) if norm == "linf" else delta.norm(dim=1)
+    assert length.max() <= eps + 1e-6
+    assert found.min() >= 0
+    assert found.max() <= 1
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_random_start_fills_the_ball(norm):
+    """Random starts are uniform in the ball: radii follow the law of its dimension, and no direction is preferred."""
+    images = torch.full((4000, 3, 1, 1), 0.5)
+    delta = (random_in_ball(images, 0.2, norm, torch.Generator().manual_seed(0)) - images).flatten(1) / 0.2
+    radius = delta.abs().amax(1) if norm == "linf" else delta.norm(dim=1)
+    assert radius.max() <= 1 + 1e-5
+    # In three dimensions the cube of the radius is uniform, in either norm.
+    quantiles = (radius**3).quantile(torch.tensor([0.1, 0.5, 0.9]))
+    torch.testing.assert_close(quantiles, torch.tensor([0.1, 0.5, 0.9]), atol=0.04, rtol=0)
+    assert delta.mean(0).abs().max() < 0.04
+
+
+@pytest.mark.parametrize("attack", [fgsm, pgd, partial(pgd, norm="l2")])
+def test_targeted_attack_loses_to_the_target(attack):
+    """A targeted attack raises the target's probability on every image, and with room enough wins it."""
+    model, images = Linear(classes=5), random_images(16, low=0.2, high=0.8)
+    labels = model(images).argmax(1)
+    targets = (labels + 2) % 5
+    found = attack(model, images, labels, 0.01, targets=targets)
+    before, after = (F.log_softmax(model(x), 1).gather(1, targets[:, None]) for x in (images, found))
+    assert (after > before).all()
+    if attack is not fgsm:
+        assert (model(attack(model, images, labels, 1.0, targets=targets)).argmax(1) == targets).float().mean() > 0.9
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_restarts_keep_the_best_of_each_image(norm):
+    """With restarts every image keeps the best that single runs from the same starts would have found."""
+    model, images, labels = (
+        Linear(margin=12.0),
+        random_images(12, low=0.3, high=0.7),
+        torch.zeros(12, dtype=torch.int64),
+    )
+    run = partial(pgd, model, images, labels, 0.1, norm=norm, steps=2, step_size=0.01)
+    generator = torch.Generator().manual_seed(0)
+    singles = torch.stack([run(generator=generator) for _ in range(3)])
+    losses = torch.stack([model(x)[:, 1] - model(x)[:, 0] for x in singles])
+    assert len(losses.argmax(0).unique()) > 1
+    together = run(restarts=3, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(together, singles[losses.argmax(0), torch.arange(12)], atol=0, rtol=0)
+
+
+def test_restarts_are_never_weaker_than_one():
+    """More restarts lose every image that one run loses, and leave no survivor with a lower loss."""
+    model, images = convolutional().eval(), random_images(40, 8)
+    labels = model(images).argmax(1)
+    one, five = (
+        pgd(model, images, labels, 0.03, steps=2, restarts=n, generator=torch.Generator().manual_seed(3))
+        for n in (1, 5)
+    )
+    lost_one, lost_five = (model(x).argmax(1) != labels for x in (one, five))
+    assert 0 < lost_one.sum() < 40
+    assert (lost_five | ~lost_one).all()
+    loss_one, loss_five = (F.cross_entropy(model(x), labels, reduction="none") for x in (one, five))
+    assert (loss_five >= loss_one - 1e-6)[~lost_five].all()
+
+
+def test_lost_images_leave_the_batch():
+    """No further work goes into images that are lost: the model sees only the others, in later restarts as well."""
+    images, labels = random_images(8, low=0.3, high=0.7), torch.tensor([0, 1, 0, 0, 1, 0, 1, 0])
+    model = Recorder(Linear(margin=12.0))  # class 0 for every image, within the ball
+    found = pgd(model, images, labels, 0.02, steps=3, restarts=2, random_start=False)
+    assert model.sizes == [8, 5, 5, 5] + [5, 5, 5, 5]
+    torch.testing.assert_close(found[labels == 1], images[labels == 1], atol=0, rtol=0)
+    model.sizes.clear()
+    pgd(model, images, torch.ones(8, dtype=torch.int64), 0.02, steps=3, restarts=2)
+    assert model.sizes == [8]
+
+
+def test_lost_image_keeps_what_lost_it():
+    """Every image that left the batch is misclassified in the result."""
+    model = Recorder(convolutional().eval())
+    images = random_images(40, 8)
+    labels = model(images).argmax(1)
+    found = pgd(model, images, labels, 0.03, steps=5, restarts=2)
+    assert 0 < model.sizes[-1] < 40
+    assert (model(found).argmax(1) != labels).sum() >= 40 - model.sizes[-2]
+
+
+def test_fgsm_is_one_step_of_pgd():
+    """FGSM equals PGD with one step of size eps and no random start."""
+    model, images = Linear(classes=4), random_images()
+    labels = model(images).argmax(1)
+    one_step = pgd(model, images, labels, 0.03, steps=1, step_size=0.03, random_start=False)
+    torch.testing.assert_close(fgsm(model, images, labels, 0.03), one_step, atol=0, rtol=0)
+
+
+def test_default_step_size():
+    """Without a step size PGD goes 2.5 eps / steps at a time."""
+    model, images = Linear(classes=4), random_images()
+    labels = model(images).argmax(1)
+    run = partial(pgd, model, images, labels, 0.02, steps=4, random_start=False)
+    torch.testing.assert_close(run(), run(step_size=2.5 * 0.02 / 4), atol=0, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("attack", "random"),
+    [
+        (fgsm, False),
+        (partial(fgsm, random_start=True), True),
+        (partial(pgd, steps=2), True),
+        (partial(pgd, steps=2, norm="l2"), True),
+        (partial(pgd, steps=2, restarts=2, random_start=False), False),
+    ],
+)
+def test_equal_under_a_fixed_generator(attack, random):
+    """The draws come from the generator alone: the same seed gives the same bits, another seed others."""
+    model, images = convolutional().eval(), random_images(6, 8)
+    labels = model(images).argmax(1)
+    runs = []
+    for seed in (0, 0, 1):
+        torch.rand(3)  # the global state must not matter
+        state = torch.get_rng_state()
+        runs.append(attack(model, images, labels, 0.01, generator=torch.Generator().manual_seed(seed)))
+        assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(runs[0], runs[1])
+    assert torch.equal(runs[0], runs[2]) != random
+
+
+@each_attack
+@pytest.mark.parametrize("mode", ["train", "eval", "mixed"])
+def test_model_is_left_as_it_was(attack, norm, mode):
+    """Mode, parameters, gradients, requires_grad and running statistics survive an attack, as do the images."""
+    model, images, labels = convolutional(), random_images(6, 8), torch.arange(6) % 3
+    model(images).sum().backward()  # fills .grad and the statistics
+    model[0].weight.grad = None
+    model[3].weight.requires_grad_(False)
+    model.train(mode != "eval")
+    if mode == "mixed":
+        model[1].eval()
+    before, pixels = snapshot(model), images.clone()
+    with torch.no_grad():  # the caller's mode must not matter either
+        attack(model, images, labels, 0.01)
+        assert not torch.is_grad_enabled()
+    assert snapshot(model) == before
+    assert torch.equal(images, pixels)
+    assert not images.requires_grad
+
+
+@each_attack
+@pytest.mark.parametrize("call", [1, 2])
+def test_model_is_left_as_it_was_after_an_exception(attack, norm, call):
+    """A model that fails in the middle of an attack is left as it was."""
+    if call == 2 and getattr(attack, "func", attack) is fgsm:
+        pytest.skip("FGSM calls the model once")
+    model = nn.Sequential(convolutional(), FailingHead(call)).train()
+    before = snapshot(model)
+    with pytest.raises(ArithmeticError):
+        # Six images of one class: some survive the first step.
+        attack(model, random_images(6, 8), torch.zeros(6, dtype=torch.int64), 0.001)
+    assert snapshot(model) == before
+
+
+def test_frozen_batchnorm_normalises_by_the_batch():
+    """Frozen batch normalisation gives train mode's outputs, and in eval mode changes nothing."""
+    images = random_images(6, 8)
+    for training in (True, False):
+        model = convolutional().train(training)
+        with frozen_batchnorm(model):
+            frozen = model(images)
+        assert model[1].num_batches_tracked == 0
+        torch.testing.assert_close(frozen, model(images), atol=0, rtol=0)
+
+
+def test_cross_entropy_is_the_usual_one():
+    """The loss that attacks raise equals torch's, as does its gradient where float32 can hold it."""
+    logits = 5 * torch.randn(20, 7, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    labels = torch.arange(20) % 7
+    ours, theirs = cross_entropy(logits, labels), F.cross_entropy(logits, labels, reduction="none")
+    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(*(torch.autograd.grad(loss.sum(), logits)[0] for loss in (ours, theirs)))
+
+
+def test_input_gradient_is_the_gradient():
+    """The gradient equals that of an ordinary backward pass, without one for any parameter."""
+    model, images, labels = convolutional().eval(), random_images(6, 8), torch.arange(6) % 3
+    gradient, logits = input_gradient(model, images, lambda z: F.cross_entropy(z, labels))
+    assert all(p.grad is None for p in model.parameters())
+    watched = images.clone().requires_grad_()
+    expected = model(watched)
+    F.cross_entropy(expected, labels).backward()
+    torch.testing.assert_close(gradient, watched.grad)
+    torch.testing.assert_close(logits, expected.detach())
+    assert not logits.requires_grad
+
+
+def test_steps_have_the_given_length():
+    """A step is as long as asked for in its norm, and a zero gradient moves nothing."""
+    images, gradient = torch.full((2, 3, 4, 4), 0.5), random_images(2, low=-1)
+    assert torch.allclose((ascend(images, gradient, 0.1, "linf") - images).abs(), torch.tensor(0.1))
+    assert torch.allclose((ascend(images, gradient, 0.1, "l2") - images).flatten(1).norm(dim=1), torch.tensor(0.1))
+    for norm in ("linf", "l2"):
+        assert torch.equal(ascend(images, torch.zeros_like(images), 0.1, norm), images)
+        inside = images + 0.01
+        torch.testing.assert_close(project(inside, images, 0.5, norm), inside)
+
+
+GOOD = {"images": random_images(), "labels": torch.zeros(8, dtype=torch.int64), "eps": 0.01}
+
+
+@pytest.mark.parametrize("attack", [fgsm, pgd])
+@pytest.mark.parametrize(
+    ("wrong", "names"),
+    [
+        ({"eps": 8}, ["eps=8", "4/255"]),
+        ({"eps": -0.1}, ["eps=-0.1", "[0, 1]"]),
+        ({"eps": float("nan")}, ["eps=nan"]),
+        ({"images": random_images(low=-2, high=2)}, ["[0, 1]", "normalisation"]),
+        ({"images": random_images() * 255}, ["[0, 1]", "unnormalised"]),
+        ({"images": random_images() * float("nan")}, ["nan", "[0, 1]"]),
+        ({"labels": torch.zeros(8)}, ["labels", "int64", "float32"]),
+        ({"labels": torch.zeros(7, dtype=torch.int64)}, ["labels", "(8,)", "(7,)"]),
+        ({"labels": torch.zeros(8, 3, dtype=torch.int64)}, ["labels", "(8, 3)"]),
+        ({"targets": torch.zeros(8, dtype=torch.int32)}, ["targets", "int64", "int32"]),
+        ({"targets": torch.zeros(1, dtype=torch.int64)}, ["targets", "(8,)", "(1,)"]),
+    ],
+)
+def test_request_that_makes_no_sense_is_refused(attack, wrong, names):
+    """A wrong unit, range, type or shape ends in one line that names it, before the model is asked."""
+    model = Recorder(Linear())
+    with pytest.raises(RequestError) as caught:
+        attack(model, **GOOD | wrong)
+    assert "\n" not in str(caught.value)
+    assert all(name in str(caught.value) for name in names)
+    assert not model.sizes
+
+
+@pytest.mark.parametrize(
+    ("wrong", "names"),
+    [
+        ({"norm": "l1"}, ["'l1'", "linf, l2"]),
+        ({"steps": 0}, ["steps=0"]),
+        ({"restarts": 0}, ["restarts=0"]),
+        ({"step_size": 2}, ["step_size=2", "4/255"]),
+        ({"norm": "l2", "eps": -1}, ["eps=-1"]),
+        ({"norm": "l2", "step_size": -1}, ["step_size=-1"]),
+    ],
+)
+def test_pgd_refuses(wrong, names):
+    """PGD names an unknown norm, and steps, restarts and step sizes that make no sense."""
+    with pytest.raises(RequestError) as caught:
+        pgd(Linear(), **GOOD | wrong)
+    assert "\n" not in str(caught.value)
+    assert all(name in str(caught.value) for name in names)
+
+
+def test_rounding_errors_around_the_range_pass():
+    """Images that miss [0, 1] by rounding alone are accepted."""
+    images = random_images()
+    images[0, 0, 0, 0], images[0, 0, 0, 1] = -3e-8, 1 + 1e-7
+    found = fgsm(Linear(), images, torch.zeros(8, dtype=torch.int64), 0.1)
+    assert found.min() >= 0
+    assert found.max() <= 1
+
+
+@each_attack
+def test_empty_batch(attack, norm):
+    """No images in, no images out."""
+    found = attack(convolutional().eval(), torch.zeros(0, 3, 8, 8), torch.zeros(0, dtype=torch.int64), 0.01)
+    assert found.shape == (0, 3, 8, 8)
+
+
+@each_attack
+def test_memory_layout_does_not_matter(attack, norm):
+    """Non-contiguous and channels-last images give the result of contiguous ones, in the same shape."""
+    model, images = convolutional().eval(), random_images(6, 8)
+    labels = model(images).argmax(1)
+    run = partial(attack, model, labels=labels, eps=0.01)
+    plain = run(images=images, generator=torch.Generator().manual_seed(0))
+    layouts = [
+        images.contiguous(memory_format=torch.channels_last),
+        images.transpose(2, 3).contiguous().transpose(2, 3),
+        torch.cat([images, images], 1)[:, :3],
+    ]
+    for other in layouts:
+        found = run(images=other, generator=torch.Generator().manual_seed(0))
+        assert found.shape == images.shape
+        # The sign of a gradient that is zero but for rounding may differ.
+        assert ((found - plain).abs() > 1e-5).float().mean() < 0.01

@@ -1,0 +1,223 @@
+"""Presets: read strictly, frozen, and told apart by their digest."""
+
+import dataclasses
+
+import pytest
+
+from advlook.config import (
+    ARCHITECTURES,
+    PRESET_FOLDER,
+    SETTINGS,
+    Preset,
+    available,
+    check_eps,
+    digest,
+    load_preset,
+    parse_eps,
+)
+from advlook.errors import RequestError
+
+TEXT = (PRESET_FOLDER / "imagenette.toml").read_text()
+
+
+def load_edited(folder, old, new):
+    """Load the Imagenette preset with its first `old` replaced by `new`."""
+    assert old in TEXT
+    path = folder / "edited.toml"
+    path.write_text(TEXT.replace(old, new, 1))
+    return load_preset(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "names"),
+    [
+        ("archs =", "archz = 1\narchs =", ["unknown", "archz"]),
+        ("flip = true", "flip = true\nflop = true", ["unknown", "data", "flop"]),
+        ('stem = "small"', 'stem = "small"\npadding = 1', ["unknown", "models.alexnet_bn", "padding"]),
+        ("[adversary]", "[enemy]", ["unknown", "enemy"]),
+        ("seeds = [0, 1]", "", ["missing", "seeds"]),
+        ("flip = true", "", ["missing", "data", "flip"]),
+        ("width = 32", "", ["missing", "models.alexnet_bn", "width"]),
+        ("[models.resnet10]", "[models.resnet18]", ["missing", "models.resnet10"]),
+        ("seeds = [0, 1]", 'seeds = ["a"]', ["seeds", "'a'", "int"]),
+        ("seeds = [0, 1]", "seeds = []", ["seeds"]),
+        ("seeds = [0, 1]", "seeds = 0", ["seeds", "0"]),
+        ("flip = true", "flip = 1", ["data: flip", "1", "bool"]),
+        ("size = 64", "size = 64.0", ["data: size", "64.0", "int"]),
+        ("size = 64", "size = true", ["data: size", "True", "int"]),
+        ("mean = [0.485, 0.456, 0.406]", "mean = [0.5, 0.5]", ["data: mean", "[0.5, 0.5]"]),
+        ("learning_rate = 0.05", 'learning_rate = "fast"', ["models.alexnet_bn: learning_rate", "fast", "float"]),
+        ("momentum = 0.9", "momentum = false", ["training: momentum", "False", "float"]),
+        ('[adversary]\neps = "4/255"', "[adversary]\neps = 4", ["adversary: eps", "4", "4/255"]),
+        ('[adversary]\neps = "4/255"', '[adversary]\neps = "8"', ["adversary: eps", "8", "[0, 1]", "4/255"]),
+        ('"1/255"', '"one"', ["evaluation: curve", "one", "4/255"]),
+        ('archs = ["alexnet_bn", "resnet10"]', 'archs = ["vgg16"]', ["vgg16", "resnet50"]),
+        ('stem = "small"', 'stem = "large"', ["models.alexnet_bn", "large"]),
+        ('schedule = "onecycle"', 'schedule = "cosine"', ["schedule", "cosine", "onecycle"]),
+        ('precision = "auto"', 'precision = "float16"', ["precision", "float16", "bfloat16"]),
+        ('method = "fgsm"', 'method = "deepfool"', ["method", "deepfool", "pgd"]),
+        ("crop_scale = 0.25", "crop_scale = 0.0", ["crop_scale", "0.0"]),
+        ("\nstore = 96", "\nstore = 32", ["data.store", "32", "64"]),
+        ("test_store = 73", "test_store = 60", ["data.test_store", "60", "64"]),
+        ("batch_size = 128", "batch_size = 1", ["batch_size", "1"]),
+        ("epochs_std = 30", "epochs_std = 0", ["epoch"]),
+        ("archs =", "archs = =", ["TOML"]),
+    ],
+)
+def test_mistake_is_named(tmp_path, old, new, names):
+    """A key or value that is wrong ends in one line that names the file, the place and the value."""
+    with pytest.raises(RequestError) as caught:
+        load_edited(tmp_path, old, new)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert all(name in message for name in ["edited.toml", *names])
+
+
+def test_unreadable_preset_is_named(tmp_path):
+    """A preset that does not exist, or is no text, is named, and the choices are listed."""
+    with pytest.raises(RequestError, match=r"'imagenet-22k'.*imagenette"):
+        load_preset("imagenet-22k")
+    with pytest.raises(RequestError, match=r"absent\.toml does not exist"):
+        load_preset(tmp_path / "absent.toml")
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(RequestError, match=r"binary\.toml is not valid TOML"):
+        load_preset(tmp_path / "binary.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("4/255", 4 / 255), ("0", 0), ("1", 1), ("0.5", 0.5), ("8/255", 8 / 255), (" 1/2 ", 0.5)]
+)
+def test_eps_is_a_fraction(text, value):
+    """Radii are read as exact fractions of the pixel range."""
+    assert parse_eps(text) == value
+
+
+@pytest.mark.parametrize("text", ["8", "-1/255", "256/255", "1/0", "four", "", "nan", "1e999"])
+def test_eps_in_wrong_unit_names_the_unit(text):
+    """A radius that is no number, or was meant in steps of 1/255, is refused with an example of the right unit."""
+    with pytest.raises(RequestError, match="4/255") as caught:
+        parse_eps(text)
+    assert "\n" not in str(caught.value)
+
+
+def test_check_eps_names_its_argument():
+    """The message says which argument was wrong."""
+    with pytest.raises(RequestError, match="step_size=2 "):
+        check_eps(2, "step_size")
+
+
+@pytest.mark.parametrize("name", available())
+def test_shipped_preset_loads(name):
+    """Every preset that comes with the package loads, and says what trains each of its networks."""
+    preset = load_preset(name)
+    assert preset.name == name
+    keys = {digest(preset.training_key(a, s, n)) for a in preset.archs for s in SETTINGS for n in preset.seeds}
+    assert len(keys) == len(preset.archs) * len(SETTINGS) * len(preset.seeds)
+    assert set(preset.archs) <= set(preset.models) <= set(ARCHITECTURES)
+    assert 0 < preset.adversary.eps < 0.2
+    assert all(0 <= eps <= 1 for eps in preset.evaluation.curve)
+    assert preset.training.check_every > 0
+    assert preset.training.step_epochs > 0
+
+
+def test_values_arrive_as_written():
+    """Fractions become floats, lists become tuples, and whole numbers may stand for floats."""
+    preset = load_preset("imagenette")
+    assert preset.adversary.eps == 4 / 255
+    assert preset.seeds == (0, 1)
+    assert preset.data.mean == (0.485, 0.456, 0.406)
+    assert preset.models["resnet10"].width == 32
+    assert isinstance(preset.training.label_smoothing, float)
+
+
+def test_whole_number_may_stand_for_a_float(tmp_path):
+    """`crop_scale = 1` means 1.0, and both spellings are the same preset."""
+    whole, decimal = (load_edited(tmp_path, "crop_scale = 0.25", f"crop_scale = {one}") for one in ("1", "1.0"))
+    assert type(whole.data.crop_scale) is float
+    assert whole.digest == decimal.digest
+
+
+def test_presets_are_frozen():
+    """No part of a preset can be changed after it was read."""
+    preset = load_preset("imagenette")
+    for part in (preset, preset.data, preset.training, preset.adversary, preset.evaluation, preset.models["resnet10"]):
+        name = dataclasses.fields(part)[0].name
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(part, name, None)
+
+
+def variants(value):
+    """The place of every leaf of a preset, and a copy of the preset in which that leaf differs."""
+    if dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            for place, changed in variants(getattr(value, field.name)):
+                yield f"{field.name}.{place}", dataclasses.replace(value, **{field.name: changed})
+    elif isinstance(value, dict):
+        for key in value:
+            for place, changed in variants(value[key]):
+                yield f"{key}.{place}", value | {key: changed}
+    elif isinstance(value, tuple):
+        yield "", value[:-1]
+        yield "", value[::-1]
+    elif isinstance(value, bool):
+        yield "", not value
+    elif isinstance(value, int | float):
+        yield "", value + 1
+    else:
+        yield "", value + "x"
+
+
+PRESET = load_preset("imagenette")
+VARIANTS = list(variants(PRESET))
+
+
+def test_digest_changes_with_any_field():
+    """Presets that differ anywhere have different digests; equal ones have the same."""
+    digests = [PRESET.digest, *(changed.digest for _, changed in VARIANTS)]
+    assert len(digests) == len(set(digests)) > 50
+    assert load_preset("imagenette").digest == PRESET.digest
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_training_key_changes_with_what_training_uses(setting):
+    """A checkpoint is named by all that determines its weights, and by nothing else."""
+    other = "adv" if setting == "std" else "std"
+    unused = [
+        "name",
+        "title",
+        "archs",
+        "seeds",
+        "evaluation",
+        "models.alexnet_bn",
+        "data.test_images",
+        "data.test_store",
+    ]
+    unused += ["training.check_every", "training.check_images", f"training.epochs_{other}"]
+    unused += ["adversary"] if setting == "std" else []
+    key = digest(PRESET.training_key("resnet10", setting, 0))
+    for place, changed in VARIANTS:
+        same = digest(changed.training_key("resnet10", setting, 0)) == key
+        assert same == place.startswith(tuple(unused)), place
+    assert digest(PRESET.training_key("resnet10", setting, 1)) != key
+
+
+def test_paper_scale_preset_can_be_written(tmp_path):
+    """The paper's own configuration (published networks, step schedule, crops of 224) is a valid preset."""
+    text = TEXT
+    for old, new in [
+        ('archs = ["alexnet_bn", "resnet10"]', 'archs = ["resnet10"]'),
+        ("size = 64", "size = 224"),
+        ("\nstore = 96", "\nstore = 256"),
+        ("test_store = 73", "test_store = 256"),
+        ("classes = 10", "classes = 1000"),
+        ("crop_scale = 0.25", "crop_scale = 0.08"),
+        ('[models.resnet10]\nstem = "small"\nwidth = 32', '[models.resnet10]\nstem = "imagenet"\nwidth = 64'),
+        ('schedule = "onecycle"\nstep_epochs = 10', 'schedule = "step"\nstep_epochs = 30'),
+        ("average = 0.998", "average = 0.0"),
+    ]:
+        assert old in text
+        text = text.replace(old, new)
+    (tmp_path / "paper.toml").write_text(text)
+    preset = load_preset(tmp_path / "paper.toml")
+    assert isinstance(preset, Preset)
+    assert (preset.name, preset.models["resnet10"].stem, preset.training.step_epochs) == ("paper", "imagenet", 30)

@@ -1,0 +1,140 @@
+"""Accuracies: counted right, attacked only where it matters, modes restored."""
+
+import pytest
+import torch
+from helpers import Recorder, convolutional, image_set, random_images
+from torch import nn
+
+from advlook import attacks
+from advlook.datasets import ImageSet, to_float
+from advlook.evaluation import accuracy_under, evaluating, predict, robust_accuracy, survivors, top_k, topk_accuracy
+
+IMAGES = image_set(30, 8)
+
+
+def labelled_by(model, wrong=0):
+    """Images with the labels that a model gives them, but for the first `wrong`."""
+    answers = model.eval()(to_float(IMAGES.images)).argmax(1)
+    answers[:wrong] = (answers[:wrong] + 1) % 3
+    return ImageSet(IMAGES.images, answers, IMAGES.classes)
+
+
+def test_top_k_by_hand():
+    """Top-k equals a count by hand."""
+    logits = torch.tensor([[3.0, 2, 1, 0], [0, 1, 2, 3], [1, 3, 2, 0], [2, 0, 3, 1]])
+    labels = torch.tensor([0, 0, 2, 3])  # in places 1, 4, 2 and 3
+    assert [top_k(logits, labels, k) for k in (1, 2, 3, 4, 9)] == [25, 50, 75, 100, 100]
+
+
+def test_topk_accuracy_names_both():
+    """Both accuracies come in percent, of the same answers."""
+    model = convolutional()
+    result = topk_accuracy(model, labelled_by(model, wrong=6), 2, batch_size=7)
+    assert set(result) == {"top1", "top5"}
+    assert result["top1"] == pytest.approx(80)
+    assert result["top1"] <= result["top5"] <= 100
+
+
+def test_predictions_do_not_depend_on_the_batch():
+    """Logits are those of the whole set at once, on the CPU and without a graph."""
+    model = convolutional()
+    whole, parts = predict(model, IMAGES), predict(model, IMAGES, batch_size=4)
+    assert whole.shape == (30, 3)
+    assert not whole.requires_grad
+    torch.testing.assert_close(whole, parts)
+    torch.testing.assert_close(whole, model.eval()(to_float(IMAGES.images)).detach())
+
+
+def test_attack_that_does_nothing_leaves_clean_accuracy():
+    """The survivors of no attack are the images that were right."""
+    model = convolutional()
+    images = labelled_by(model, wrong=9)
+    alive = survivors(model, images, lambda m, x, y: x, batch_size=7)
+    assert alive.tolist() == [False] * 9 + [True] * 21
+    assert accuracy_under(model, images, lambda m, x, y: x) == pytest.approx(70)
+
+
+def test_wrong_images_are_not_attacked_and_never_survive():
+    """An image that is wrong from the start is not given to the attack, which could only make it right."""
+    model = convolutional()
+    images = labelled_by(model, wrong=9)
+    seen = []
+
+    def helpful(m, x, y):
+        assert (m(x).argmax(1) == y).all()
+        seen.append(len(x))
+        return x
+
+    assert not survivors(model, images, helpful, batch_size=10)[:9].any()
+    assert seen == [1, 10, 10]
+    everything_wrong = ImageSet(images.images, (images.labels + torch.tensor([0] * 9 + [1] * 21)) % 3, images.classes)
+    assert not survivors(model, everything_wrong, lambda m, x, y: 1 / 0, batch_size=10).any()
+
+
+def test_survivors_are_those_that_stay_right():
+    """Of the images attacked those remain that are right afterwards, each in its place."""
+    model = convolutional()
+    images = labelled_by(model, wrong=4)
+    pixels, answers = to_float(images.images), images.labels
+    expected = (model(pixels).argmax(1) == answers) & (model(1 - pixels).argmax(1) == answers)
+    assert 0 < expected.sum() < 26
+    found = survivors(model, images, lambda m, x, y: 1 - x, batch_size=8)
+    assert torch.equal(found, expected)
+
+
+def test_robust_accuracy_is_ordered_and_repeatable():
+    """PGD is no weaker than FGSM and FGSM than nothing; the same seed gives the same numbers, in any batch size."""
+    model = convolutional()
+    images = labelled_by(model, wrong=3)
+    first = robust_accuracy(model, images, 0.02, steps=5)
+    assert first["clean"] == pytest.approx(90)
+    assert first["pgd"] <= first["fgsm"] < first["clean"]
+    assert robust_accuracy(model, images, 0.02, steps=5) == first
+    assert robust_accuracy(model, images, 0.0) == dict.fromkeys(("clean", "fgsm", "pgd"), first["clean"])
+
+
+def test_robust_accuracy_of_a_model_without_gradient():
+    """A constant model keeps its accuracy: an attack that finds no gradient changes nothing for it."""
+    constant = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 3))
+    nn.init.zeros_(constant[1].weight)
+    nn.init.constant_(constant[1].bias, 0)
+    with torch.no_grad():
+        constant[1].bias[1] = 1
+    assert robust_accuracy(constant, IMAGES, 0.1) == dict.fromkeys(("clean", "fgsm", "pgd"), pytest.approx(100 / 3))
+
+
+def test_modes_are_restored():
+    """Every module has its own mode back, also when something fails in between."""
+    model = convolutional().train()
+    model[1].eval()
+    modes = [module.training for module in model.modules()]
+    predict(model, IMAGES)
+    robust_accuracy(model, IMAGES, 0.01, steps=1)
+    with pytest.raises(ZeroDivisionError), evaluating(model):
+        assert not any(module.training for module in model.modules())
+        raise ZeroDivisionError
+    assert [module.training for module in model.modules()] == modes
+    assert model[4].num_batches_tracked == 0
+
+
+def test_attacks_run_in_eval_mode():
+    """The attack meets the model that is measured: running statistics, no dropout."""
+    modes = []
+
+    def attack(m, x, y):
+        modes.append(m.training)
+        assert torch.is_grad_enabled()
+        return attacks.fgsm(m, x, y, 0.01)
+
+    accuracy_under(Recorder(convolutional()).train(), IMAGES, attack)
+    assert modes == [False]
+
+
+def test_batches_are_float_images():
+    """The model is given float images in [0, 1]."""
+    seen = []
+    model = convolutional()
+    model.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    predict(model, ImageSet((random_images(4, 8) * 255).to(torch.uint8), torch.zeros(4, dtype=torch.int64), ("a",)))
+    assert seen[0].dtype == torch.float32
+    assert seen[0].max() <= 1

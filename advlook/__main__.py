@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
 
     evaluate = command(
         "evaluate", "accuracy of a checkpoint on a folder of class folders",
-        "advlook evaluate --checkpoint adv.safetensors --arch resnet10 --data photos/ --attack pgd --eps 4/255 --steps 20",
+        "advlook evaluate --checkpoint adv.safetensors --arch resnet10 --data photos/ --attack pgd --eps 4/255",
     )  # fmt: skip
     evaluate.add_argument("--checkpoint", type=Path, required=True, help="a checkpoint that `advlook train` wrote")
     evaluate.add_argument("--arch", required=True, help=", ".join(ARCHITECTURES))

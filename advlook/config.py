@@ -233,27 +233,37 @@ def _convert(hint: typing.Any, value: object, where: str) -> object:
 
 def _check(preset: Preset, where: str) -> None:
     """Refuse values that are well typed and make no sense, before anything is computed."""
-    training, data = preset.training, preset.data
+    training, data, adversary = preset.training, preset.data, preset.adversary
+    chosen = [
+        ("training.schedule", training.schedule, ("step", "onecycle")),
+        ("training.precision", training.precision, ("auto", "float32", "bfloat16")),
+        ("adversary.method", adversary.method, ("fgsm", "pgd")),
+    ]
+    positive = [
+        ("training.epochs_std", training.epochs_std),
+        ("training.epochs_adv", training.epochs_adv),
+        ("training.step_epochs", training.step_epochs),
+        ("training.check_every", training.check_every),
+        ("adversary.steps", adversary.steps),
+        ("adversary.eps", adversary.eps),
+    ]
+    progressive = training.small_share > 0 and training.small_size != data.size
     rules = [
         (not preset.archs, "archs is empty"),
         (not preset.seeds, "seeds is empty"),
-        (
-            training.schedule not in ("step", "onecycle"),
-            f"training.schedule = {training.schedule!r} is not step or onecycle",
+        *(
+            (value not in choices, f"{key} = {value!r} is not one of {', '.join(choices)}")
+            for key, value, choices in chosen
         ),
-        (
-            training.precision not in ("auto", "float32", "bfloat16"),
-            f"training.precision = {training.precision!r} is not auto, float32 or bfloat16",
-        ),
-        (
-            preset.adversary.method not in ("fgsm", "pgd"),
-            f"adversary.method = {preset.adversary.method!r} is not fgsm or pgd",
-        ),
+        *((value <= 0, f"{key} = {value} must be positive") for key, value in positive),
         (data.test_store < data.size, f"data.test_store = {data.test_store} is below data.size = {data.size}"),
         (data.store < data.size, f"data.store = {data.store} is below data.size = {data.size}"),
         (not 0 < data.crop_scale <= 1, f"data.crop_scale = {data.crop_scale} is not in (0, 1]"),
+        (
+            progressive and data.crop_scale == 1,
+            f"training.small_size = {training.small_size} needs data.crop_scale < 1: only resized crops can be small",
+        ),
         (training.batch_size < 2, f"training.batch_size = {training.batch_size} is too small for batch normalisation"),
-        (min(training.epochs_std, training.epochs_adv) < 1, "training needs at least one epoch"),
     ]
     for arch in (*preset.archs, *preset.models):
         rules.append((arch not in ARCHITECTURES, f"arch {arch!r} is unknown; choose from {', '.join(ARCHITECTURES)}"))

@@ -16,11 +16,11 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
-from advlook.progress import tqdm
 
 from advlook.config import DataConfig, digest
 from advlook.errors import RequestError
 from advlook.files import write_atomically
+from advlook.progress import tqdm
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff"}
 IMAGENETTE_CLASSES = {
@@ -86,9 +86,10 @@ def to_float(images: Tensor) -> Tensor:
 def augment(images: Tensor, config: DataConfig, generator: torch.Generator) -> Tensor:
     """Random resized crop or shift, and flip, of a batch, each image by its own draw.
 
-    images: uint8 `(N, 3, store, store)`; returns uint8 `(N, 3, size, size)`. Where crop_scale < 1 the crop keeps a share of
-    the area uniform in [crop_scale, 1], of aspect 3/4 to 4/3, and is resized with antialiasing (bytes stay bytes: that
-    is several times faster than sampling floats). Otherwise the image is moved by whole pixels, edges reflected.
+    images: uint8 `(N, 3, store, store)`; returns uint8 `(N, 3, size, size)`. Where crop_scale < 1 the crop keeps a
+    share of the area uniform in [crop_scale, 1], of aspect 3/4 to 4/3, and is resized with antialiasing (bytes stay
+    bytes: that is several times faster than sampling floats). Otherwise the image is moved by whole pixels, edges
+    reflected.
     """
     n, side, size = len(images), images.shape[-1], config.size
     if config.crop_scale < 1:
@@ -133,12 +134,31 @@ def load(config: DataConfig, split: str, folder: Path, progress: bool = True) ->
 def load_folder(
     root: Path, side: int, short: int | None = None, *, cache: Path | None = None, progress: bool = True
 ) -> ImageSet:
-    """Any folder of class folders, each image's short side resized to `short` pixels (None: `side`), the centre cut out.
+    """Any folder of class folders: short sides resized to `short` pixels (None: `side`), the central `side` cut out.
 
     Decoded in parallel, with `cache` into a memory-mapped file there, named by the files (path, size, date) and sizes.
     Raises RequestError for a missing folder, an empty class, or a file that is no readable image (naming it).
     """
     short = short or side
+    files, labels, classes = list_images(root)
+    description = f"decoding {root.parent.name}/{root.name}" if progress else None
+    if cache is None:
+        pixels = np.stack(list(_decode(files, side, short, description)))
+        return ImageSet(torch.from_numpy(pixels).permute(0, 3, 1, 2), torch.tensor(labels), classes)
+    stats = [(str(p.relative_to(root)), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
+    path = cache / f"{root.parent.name}-{root.name}-{side}of{short}px-{digest(stats)}.npy"
+    if not path.is_file():
+        write_atomically(path, lambda partial: _decode_to_file(partial, files, side, short, description))
+    # Copy-on-write mapping: torch asks for writable memory, and pages are read only as they are used.
+    pixels = torch.from_numpy(np.load(path, mmap_mode="c"))
+    return ImageSet(pixels.permute(0, 3, 1, 2), torch.tensor(labels), classes)
+
+
+def list_images(root: Path) -> tuple[list[Path], list[int], tuple[str, ...]]:
+    """Every image file in a folder of class folders, in a fixed order, with its label; and the class names.
+
+    Raises RequestError for a missing folder, one without class folders, or an empty class.
+    """
     if not root.is_dir():
         raise RequestError(f"folder {root} does not exist; put one folder of images per class in it")
     classes = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
@@ -152,17 +172,15 @@ def load_folder(
             raise RequestError(f"class folder {root / name} holds no images; add some or remove the folder")
         files += found
         labels += [label] * len(found)
-    description = f"decoding {root.parent.name}/{root.name}" if progress else None
-    if cache is None:
-        pixels = np.stack(list(_decode(files, side, short, description)))
-        return ImageSet(torch.from_numpy(pixels).permute(0, 3, 1, 2), torch.tensor(labels), tuple(classes))
-    stats = [(str(p.relative_to(root)), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
-    path = cache / f"{root.parent.name}-{root.name}-{side}of{short}px-{digest(stats)}.npy"
-    if not path.is_file():
-        write_atomically(path, lambda partial: _decode_to_file(partial, files, side, short, description))
-    # Copy-on-write mapping: torch asks for writable memory, and pages are read only as they are used.
-    pixels = torch.from_numpy(np.load(path, mmap_mode="c"))
-    return ImageSet(pixels.permute(0, 3, 1, 2), torch.tensor(labels), tuple(classes))
+    return files, labels, tuple(classes)
+
+
+def fingerprint(config: DataConfig, folder: Path) -> str | None:
+    """Hash of the names and sizes of a set's test images; None for a generated set, or one that is not there yet."""
+    if config.name == "synthetic" or not set_folder(config, folder).is_dir():
+        return None
+    root, _ = _split_folder(config, "test", folder)
+    return digest([(str(path.relative_to(root)), path.stat().st_size) for path in list_images(root)[0]])
 
 
 def read_image(path: Path, side: int, short: int) -> np.ndarray:
@@ -201,41 +219,36 @@ def _decode(files: list[Path], side: int, short: int, description: str | None) -
             pool.shutdown(cancel_futures=True)  # one corrupt file: do not decode the rest first
 
 
+def set_folder(config: DataConfig, folder: Path) -> Path:
+    """Where a preset's set of image files lies, or would lie."""
+    known = {"imagenette": "imagenette2-160", "cifar10": "cifar10", "imagenet": "imagenet"}
+    return folder / "datasets" / known.get(config.name, config.name)  # an absolute name stays as it is
+
+
 def status(config: DataConfig, folder: Path) -> str:
     """One line on whether the preset's set is there, and how it comes if not; nothing is downloaded or decoded."""
-    sets = folder / "datasets"
     if config.name == "synthetic":
         return "embedded: generated from a seed, nothing to get"
-    known = {"imagenette": "imagenette2-160", "cifar10": "cifar10", "imagenet": "imagenet"}
-    root = sets / known.get(config.name, config.name)
+    root = set_folder(config, folder)
     if root.is_dir():
         return f"present at {root}"
     if config.name in ("imagenette", "cifar10"):
-        return f"absent: downloaded by torchvision to {sets} when first used"
+        return f"absent: downloaded by torchvision to {root} when first used"
     return f"absent: put its train and test (or val) folders, a folder of images per class, at {root}"
 
 
 def _split_folder(config: DataConfig, split: str, folder: Path) -> tuple[Path, dict[str, str]]:
-    """Where a split lies on disk, after downloading it where torchvision can, and readable class names."""
-    sets = folder / "datasets"
-    if config.name == "imagenette":
-        root = sets / "imagenette2-160"
-        if not root.is_dir():
-            _download("Imagenette", root, lambda: _unpack_imagenette(root))
-        return root / {"train": "train", "test": "val"}[split], IMAGENETTE_CLASSES
-    if config.name == "cifar10":
-        root = sets / "cifar10"
-        if not root.is_dir():
-            _download("CIFAR-10", root, lambda: _export_cifar10(sets, root))
-        return root / split, {}
-    if config.name == "imagenet":
-        return sets / "imagenet" / {"train": "train", "test": "val"}[split], {}
-    root = Path(config.name)
-    root = root if root.is_absolute() else sets / root
-    candidates = [root / name for name in {"train": ("train",), "test": ("test", "val")}[split]]
+    """Where a split lies on disk, after downloading the set where torchvision can, and readable class names."""
+    root = set_folder(config, folder)
+    if config.name == "imagenette" and not root.is_dir():
+        _download("Imagenette", root, lambda: _unpack_imagenette(root))
+    if config.name == "cifar10" and not root.is_dir():
+        _download("CIFAR-10", root, lambda: _export_cifar10(root))
+    tests = ("val",) if config.name in ("imagenet", "imagenette") else ("test", "val")  # ImageNet's test has no labels
+    candidates = [root / name for name in (("train",) if split == "train" else tests)]
     for candidate in candidates:
         if candidate.is_dir():
-            return candidate, {}
+            return candidate, IMAGENETTE_CLASSES if config.name == "imagenette" else {}
     raise RequestError(f"the {split} split of {config.name} is missing: put it at {candidates[0]}, a folder per class")
 
 
@@ -260,13 +273,13 @@ def _unpack_imagenette(root: Path) -> None:
     shutil.rmtree(staging)
 
 
-def _export_cifar10(sets: Path, root: Path) -> None:
+def _export_cifar10(root: Path) -> None:
     """Write torchvision's CIFAR-10 as PNG files in class folders, so that one loader serves both layouts."""
     from torchvision.datasets import CIFAR10
 
     staging = root.with_name(".cifar10.partial")
     for split, train in (("train", True), ("test", False)):
-        data = CIFAR10(str(sets), train=train, download=True)
+        data = CIFAR10(str(root.parent), train=train, download=True)
         for index, (image, label) in enumerate(tqdm(data, f"unpacking CIFAR-10 {split}", unit=" images")):
             path = staging / split / data.classes[label] / f"{index:05d}.png"
             path.parent.mkdir(parents=True, exist_ok=True)

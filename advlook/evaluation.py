@@ -46,7 +46,7 @@ def top_k(logits: Tensor, labels: Tensor, k: int = 1) -> float:
 def topk_accuracy(
     model: nn.Module, images: ImageSet, k: int = 5, *, batch_size: int = 250, device: torch.device | str = "cpu"
 ) -> dict[str, float]:
-    """`{"top1": ..., "top5": ...}` in percent; the second key is always "top5", of `k` where there are fewer classes."""
+    """`{"top1": ..., "top5": ...}` in percent; "top5" counts the `k` best classes."""
     logits = predict(model, images, batch_size=batch_size, device=device)
     return {"top1": top_k(logits, images.labels), "top5": top_k(logits, images.labels, k)}
 

@@ -37,7 +37,7 @@ def write_gallery(folder: Path, preset: Preset) -> Path:
         "<p>Notebooks: " + ", ".join(_link(f"notebooks/{path.name}", path.stem) for path in notebooks) + "</p>",
     ]
     parts += [
-        f"<p class='failed'>{html.escape(path.stem)} failed in the last run; what is shown of it is from an earlier one. "
+        f"<p class='failed'>{html.escape(path.stem)} failed in its last run; what is shown of it is from before. "
         f"{_link(f'failed/{path.name}', 'Partial copy')}</p>"
         for path in failed
     ]

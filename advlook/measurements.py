@@ -114,20 +114,12 @@ def training_history(study: Study) -> pd.DataFrame:
 
 
 def overfitting_report(history: pd.DataFrame) -> pd.DataFrame:
-    """One row a model: accuracy under FGSM and PGD at the last check, and whether FGSM training overfitted catastrophically."""
+    """One row a model: accuracy under FGSM and PGD at the last check, and whether FGSM training overfitted."""
     rows = []
     for (arch, setting, seed), run in history.groupby(["arch", "setting", "seed"], sort=False):
-        last = run.dropna(subset=["pgd"]).iloc[-1]
-        overfits = setting == "adv" and overfits_catastrophically(run.dropna(subset=["pgd"]).to_dict("records"))
-        rows.append(
-            {
-                "arch": arch,
-                "setting": setting,
-                "seed": seed,
-                "fgsm": last["fgsm"],
-                "pgd": last["pgd"],
-                "gap": last["fgsm"] - last["pgd"],
-                "catastrophic": "yes" if overfits else "no",
-            }  # fmt: skip
-        )
+        checks = run.dropna(subset=["pgd"])
+        last = checks.iloc[-1]
+        overfits = setting == "adv" and overfits_catastrophically(checks.to_dict("records"))
+        row = {"arch": arch, "setting": setting, "seed": seed, "fgsm": last["fgsm"], "pgd": last["pgd"]}
+        rows.append(row | {"gap": last["fgsm"] - last["pgd"], "catastrophic": "yes" if overfits else "no"})
     return pd.DataFrame(rows).round(1)

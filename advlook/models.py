@@ -30,6 +30,7 @@ class Normalized(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
+        """Logits `(N, classes)` of images `(N, 3, H, W)` in [0, 1]."""
         return self.network((images - self.mean) / self.std)
 
 
@@ -66,8 +67,8 @@ class ScaledResNet(ResNet):
 class AlexNetBN(nn.Module):
     """AlexNet (Krizhevsky 2014, torchvision's channel counts) with batch normalisation after every convolution.
 
-    The "imagenet" stem is the published 11x11 stride-4 one for 224 px; "small" (5x5, stride 2) and "tiny" (5x5, stride 1)
-    suit 64 and 32 px and shrink the two hidden layers from 4096 to 16 widths, as the last map is 4x4 there.
+    The "imagenet" stem is the published 11x11 stride-4 one for 224 px; "small" (5x5, stride 2) and "tiny" (5x5,
+    stride 1) suit 64 and 32 px and shrink the two hidden layers from 4096 to 16 widths, as the last map is 4x4 there.
     """
 
     def __init__(self, classes: int, stem: str, width: int) -> None:
@@ -102,6 +103,7 @@ class AlexNetBN(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Logits `(N, classes)` of normalised images `(N, 3, H, W)`."""
         return self.classifier(self.avgpool(self.features(images)).flatten(1))
 
 

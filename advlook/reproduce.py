@@ -55,13 +55,13 @@ def check_parameters(notebook: Path, parameters: dict[str, object]) -> None:
 
 
 def input_digest(study: Study, preset: str, notebook: Path) -> str:
-    """Hash of all that a notebook's results depend on: its cells, the package, the preset, the weights."""
+    """Hash of all that a notebook's results depend on: its cells, the package, the preset, images and weights."""
     cells = [(cell.cell_type, cell.source) for cell in nbformat.read(notebook, as_version=4).cells]
     weights = {
         "-".join(map(str, key)): file_hash(path) if (path := study.find_checkpoint(*key)) else None
         for key in study.each_model()
     }
-    return digest([cells, package_digest(), study.preset.digest, preset, weights])
+    return digest([cells, package_digest(), study.preset.digest, preset, study.data_digest, weights])
 
 
 def run_notebook(study: Study, preset: str, notebook: Path, force: bool = False) -> str:
@@ -70,6 +70,8 @@ def run_notebook(study: Study, preset: str, notebook: Path, force: bool = False)
     Raises PapermillExecutionError where a cell fails, after moving the partial copy to `failed/`.
     """
     record = study.output / "notebooks" / f"{notebook.stem}.json"
+    failed = study.output / "failed" / notebook.name
+    failed.unlink(missing_ok=True)
     if not force and _is_up_to_date(study, preset, notebook, record):
         return "up to date"
     check_parameters(notebook, {"preset": preset})
@@ -77,8 +79,6 @@ def run_notebook(study: Study, preset: str, notebook: Path, force: bool = False)
     shutil.rmtree(staging, ignore_errors=True)
     executed = staging / study.output.name / "notebooks" / notebook.name
     executed.parent.mkdir(parents=True)
-    failed = study.output / "failed" / notebook.name
-    failed.unlink(missing_ok=True)
     started = time.perf_counter()
     try:
         with _environment(ADVLOOK_OUTPUT=str(staging), ADVLOOK_DATA=str(study.data), ADVLOOK_PLAIN_PROGRESS="1"):
@@ -89,7 +89,7 @@ def run_notebook(study: Study, preset: str, notebook: Path, force: bool = False)
             )  # fmt: skip
     except BaseException:
         if executed.is_file():
-            tidy_notebook(executed, drop_errors=False)
+            tidy_notebook(executed)
             failed.parent.mkdir(parents=True, exist_ok=True)
             os.replace(executed, failed)
         shutil.rmtree(staging, ignore_errors=True)
@@ -140,8 +140,8 @@ def reproduce(
     return 1 if failures else 0
 
 
-def tidy_notebook(path: Path, drop_errors: bool = True) -> None:
-    """Take progress bars, papermill's marks (they hold paths of this machine) and timestamps out of an executed copy."""
+def tidy_notebook(path: Path) -> None:
+    """Take progress bars, papermill's marks (which hold local paths) and timestamps out of an executed copy."""
     notebook = nbformat.read(path, as_version=4)
     notebook.metadata.pop("papermill", None)
     notebook.metadata.pop("widgets", None)

@@ -12,7 +12,6 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from torch import nn
-from advlook.progress import tqdm
 
 from advlook import datasets, provenance, synthetic
 from advlook._allocator import keep_freed_memory
@@ -21,6 +20,7 @@ from advlook.config import SETTINGS, Preset, digest, load_preset
 from advlook.errors import RequestError
 from advlook.files import write_atomically
 from advlook.models import build_model
+from advlook.progress import tqdm
 from advlook.training import train
 
 Row = Mapping[str, object]
@@ -93,6 +93,11 @@ class Study:
             return datasets.ImageSet(generated.images, generated.labels, synthetic.CLASSES)
         return datasets.load(config, "test", self.data, self.progress).subset(config.test_images)
 
+    @property
+    def data_digest(self) -> str | None:
+        """Hash of the images that are measured on, where they are files."""
+        return datasets.fingerprint(self.preset.data, self.data)
+
     # Models ----------------------------------------------------------------------------------------------------
 
     def each_model(self, settings: Iterable[str] = SETTINGS) -> Iterator[tuple[str, str, int]]:
@@ -164,14 +169,15 @@ class Study:
     def measure(self, name: str, measurement: Measurement, settings: Iterable[str] = SETTINGS) -> pd.DataFrame:
         """Apply `measurement(study, model)` to every model and return, and save as table `name`, its rows.
 
-        Each model's rows are kept as soon as they are known, under a key of everything they depend on (preset, weights,
-        package), so that an interrupted run goes on where it stopped.
+        Each model's rows are kept as soon as they are known, under a key of everything they depend on (preset, images,
+        weights, package), so that an interrupted run goes on where it stopped.
         """
         frames = []
         models = list(self.each_model(settings))
         for arch, setting, seed in tqdm(models, name, unit=" models", disable=not self.progress, leave=False):
             weights = file_hash(self.checkpoint(arch, setting, seed)) if setting != "random" else "untrained"
-            key = digest([self.preset.digest, package_digest(), weights, arch, setting, seed, name])
+            inputs = [self.preset.digest, self.data_digest, package_digest(), weights]
+            key = digest([*inputs, arch, setting, seed, name])
             kept = self.data / "cache" / "measurements" / self.preset.name / f"{name}-{key}.json"
             if not kept.is_file():
                 rows = json.dumps([dict(row) for row in measurement(self, self.model(arch, setting, seed))])

@@ -46,7 +46,7 @@ CONTRAST = (0.3, 0.6)  # of silhouette against background, mean over the channel
 DEPTHS = (0.13, 0.36)  # of the lobes, as a share of the mean radius
 RADIUS = (0.26, 0.33)  # mean radius, as a share of the image side
 
-_CHUNK = 250  # images drawn at once: few enough to stay in the processor's cache
+_CHUNK = 50  # images drawn at once: few enough to stay in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,7 @@ def _colours(inside: Tensor, fields: Tensor, uniform: tuple[Tensor, ...]) -> Ten
     background = colour(middle - lighter * contrast, hue)
     figure = colour(middle + lighter * contrast, hue + 0.25 + 0.5 * uniform[4])
     # The background drifts towards a neighbouring hue as it grows lighter, the figure is only shaded a little.
-    drift = colour(torch.full_like(hue, 0.05), hue + 0.2)
-    background = background + drift * fields[:, :1]
-    figure = figure + 0.02 * fields[:, 1:]
+    drift = colour(torch.full_like(hue, 0.1), hue + 0.2)
+    background = background + 0.35 * drift * fields[:, :1]
+    figure = figure + 0.015 * fields[:, 1:]
     return background + (figure - background) * inside[:, None]

@@ -16,7 +16,6 @@ from typing import Protocol
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from advlook.progress import tqdm
 
 from advlook import attacks
 from advlook.checkpoints import half_precision, load_state, save_checkpoint, save_state
@@ -25,6 +24,7 @@ from advlook.datasets import ImageSet
 from advlook.errors import RequestError
 from advlook.evaluation import robust_accuracy, topk_accuracy
 from advlook.models import build_model
+from advlook.progress import tqdm
 
 
 class TrainingImages(Protocol):
@@ -32,7 +32,9 @@ class TrainingImages(Protocol):
 
     def training_batches(
         self, config: DataConfig, batch_size: int, generator: torch.Generator, device: torch.device | str = "cpu"
-    ) -> Iterator[tuple[Tensor, Tensor]]: ...
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches of one epoch, float32 in [0, 1] with labels; all that is random is drawn from `generator`."""
+        ...
 
     def __len__(self) -> int: ...
 

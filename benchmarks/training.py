@@ -10,8 +10,11 @@ the rounds. Machines differ and are shared, so read the ratios, not the rates:
   where it computes the parameters' gradients as well, 2 in all. The goal is at most 1.75.
 - "advlook / plain" compares with the loop that one would write first: JPEG files, a DataLoader with workers,
   torchvision's transforms, float32 in the default memory layout, and `loss.backward()` in the attack.
-- "share of the matrix rate" is the arithmetic that training gets done, counted as above from the operations of one forward
-  pass, as a share of what large float32 matrix products reach here. bfloat16, where the hardware multiplies it, may exceed 100 %.
+- "% of the float32 matrix rate" is the arithmetic that training gets done, counted as above from the operations of
+  one forward pass, as a share of what large float32 matrix products reach here. bfloat16, where the hardware multiplies
+  it, may exceed 100 %.
+
+On a machine that is busy with other work, set OMP_NUM_THREADS=1: threads that wait for one another magnify the noise.
 """
 
 import argparse
@@ -58,6 +61,7 @@ class OurLoop:
         self.images = images
 
     def __call__(self) -> None:
+        """Run one round."""
         self.trainer.train_epoch(self.images, lambda count: None)
 
 
@@ -75,19 +79,20 @@ class PlainLoop:
                 transforms.ToTensor(),
             ]
         )
+        images = datasets.ImageFolder(str(folder), transform)
         self.loader = DataLoader(
-            datasets.ImageFolder(str(folder), transform), config.batch_size, shuffle=True, num_workers=2, drop_last=True,
-            persistent_workers=True,
-        )  # fmt: skip
+            images, config.batch_size, shuffle=True, num_workers=2, drop_last=True, persistent_workers=True
+        )
         self.eps = preset.adversary.eps if setting == "adv" else 0.0
         self.device = device
-        self.model = build_model(arch, data.classes, preset.models[arch], mean=data.mean, std=data.std, seed=0)
-        self.model.to(device, memory_format=torch.contiguous_format).train()
+        model = build_model(arch, data.classes, preset.models[arch], mean=data.mean, std=data.std, seed=0)
+        self.model = model.to(device, memory_format=torch.contiguous_format).train()
         self.optimizer = torch.optim.SGD(
             self.model.parameters(), lr=0.01, momentum=config.momentum, weight_decay=config.weight_decay
         )
 
     def __call__(self) -> None:
+        """Run one round."""
         for images, labels in self.loader:
             images, labels = images.to(self.device), labels.to(self.device)
             if self.eps:
@@ -99,6 +104,7 @@ class PlainLoop:
             loss.item()
 
     def attack(self, images: Tensor, labels: Tensor) -> Tensor:
+        """FGSM as usually written: `backward` fills the parameters' gradients too."""
         images = images.requires_grad_()
         F.cross_entropy(self.model(images), labels).backward()
         return (images + self.eps * images.grad.sign()).clamp(0, 1).detach()
@@ -180,17 +186,15 @@ def main() -> None:
     print(f"ADV / STD, advlook      {ratio('advlook adv', 'advlook std')}   goal: at most 1.75")
     print(f"ADV / STD, plain loop   {ratio('plain adv', 'plain std')}")
     for setting in ("std", "adv"):
-        print(
-            f"advlook / plain, {setting.upper()}    {ratio(f'plain {setting}', f'advlook {setting}')}   times as many images/s"
-        )
+        speedup = ratio(f"plain {setting}", f"advlook {setting}")
+        print(f"advlook / plain, {setting.upper()}    {speedup}   times as many images/s")
     for setting in ("std", "adv"):
         per_second = [FORWARDS[setting] * operations * count / t[f"advlook {setting}"] for t in measured]
         shares = [100 * r / (multiply.operations / t["matrix"]) for r, t in zip(per_second, measured, strict=True)]
         note = "   (bfloat16 may exceed 100)" if reduced else ""
         print(f"{setting.upper()}, % of the float32 matrix rate   {statistics.median(shares):5.0f}{note}")
-    print(
-        f"peak memory             {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:5.2f} GiB, plain loop included"
-    )
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"peak memory             {peak:5.2f} GiB, plain loop included")
 
 
 if __name__ == "__main__":

@@ -108,18 +108,21 @@ def small_preset(**changes: dict[str, object]) -> Preset:
     """The Imagenette preset at 16 px with networks of width 8; `changes` names sections and what differs in them."""
     preset = load_preset("imagenette")
     base = {
-        "data": {"size": 16, "store": 16, "test_store": 16, "classes": 3, "crop_scale": 1.0, "shift": 1},
+        "data": {
+            "size": 16, "store": 16, "test_store": 16, "classes": 3, "train_images": 0,
+            "crop_scale": 1.0, "shift": 1,
+        },
         "training": {
-            "epochs_std": 3,
-            "epochs_adv": 3,
-            "batch_size": 8,
-            "precision": "float32",
-            "check_images": 8,
+            "epochs_std": 3, "epochs_adv": 3, "batch_size": 8, "momentum": 0.9, "weight_decay": 5e-4, "average": 0.9,
+            "schedule": "onecycle", "warmup": 0.2, "precision": "float32", "check_every": 3, "check_images": 8,
             "small_share": 0.0,
         },
-        "adversary": {},
-        "evaluation": {},
-    }
+        "adversary": {
+            "eps": 4 / 255, "step_size": 4 / 255, "method": "fgsm", "random_start": False, "ramp_epochs": 0,
+            "updates_batchnorm": False,
+        },
+        "evaluation": {"top_k": 5},
+    }  # fmt: skip
     sections = {
         name: dataclasses.replace(getattr(preset, name), **values | changes.get(name, {}))
         for name, values in base.items()

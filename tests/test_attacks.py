@@ -154,7 +154,7 @@ def test_lost_images_leave_the_batch():
     images, labels = random_images(8, low=0.3, high=0.7), torch.tensor([0, 1, 0, 0, 1, 0, 1, 0])
     model = Recorder(Linear(margin=12.0))  # class 0 for every image, within the ball
     found = pgd(model, images, labels, 0.02, steps=3, restarts=2, random_start=False)
-    assert model.sizes == [8, 5, 5, 5] + [5, 5, 5, 5]
+    assert model.sizes == [8, 5, 5, 5, 5, 5, 5, 5]
     torch.testing.assert_close(found[labels == 1], images[labels == 1], atol=0, rtol=0)
     model.sizes.clear()
     pgd(model, images, torch.ones(8, dtype=torch.int64), 0.02, steps=3, restarts=2)

@@ -139,7 +139,7 @@ class Malice:
         return (exec, (f"open({str(self.target)!r}, 'w')",))
 
 
-@pytest.mark.parametrize("write", [torch.save, lambda state, path: path.write_bytes(pickle.dumps(state))])
+@pytest.mark.parametrize("write", [torch.save, lambda state, path: path.write_bytes(pickle.dumps(state, 2))])
 def test_malicious_state_is_not_executed(tmp_path, write):
     """Code hidden in a training state does not run: the file is refused by name."""
     write({"key": Malice(tmp_path / "run")}, tmp_path / "evil.state")

@@ -1,6 +1,8 @@
 """Presets: read strictly, frozen, and told apart by their digest."""
 
 import dataclasses
+import re
+import tomllib
 
 import pytest
 
@@ -20,11 +22,17 @@ from advlook.errors import RequestError
 TEXT = (PRESET_FOLDER / "imagenette.toml").read_text()
 
 
+def edited(text, old, new):
+    """`text` with the first match of the regular expression `old`, at the start of a line, replaced by `new`."""
+    result, count = re.subn(f"^{old}", lambda match: new, text, count=1, flags=re.MULTILINE)
+    assert count == 1
+    return result
+
+
 def load_edited(folder, old, new):
-    """Load the Imagenette preset with its first `old` replaced by `new`."""
-    assert old in TEXT
+    """Load the Imagenette preset with one place edited."""
     path = folder / "edited.toml"
-    path.write_text(TEXT.replace(old, new, 1))
+    path.write_text(edited(TEXT, old, new))
     return load_preset(path)
 
 
@@ -32,35 +40,35 @@ def load_edited(folder, old, new):
     ("old", "new", "names"),
     [
         ("archs =", "archz = 1\narchs =", ["unknown", "archz"]),
-        ("flip = true", "flip = true\nflop = true", ["unknown", "data", "flop"]),
-        ('stem = "small"', 'stem = "small"\npadding = 1', ["unknown", "models.alexnet_bn", "padding"]),
-        ("[adversary]", "[enemy]", ["unknown", "enemy"]),
-        ("seeds = [0, 1]", "", ["missing", "seeds"]),
-        ("flip = true", "", ["missing", "data", "flip"]),
-        ("width = 32", "", ["missing", "models.alexnet_bn", "width"]),
-        ("[models.resnet10]", "[models.resnet18]", ["missing", "models.resnet10"]),
-        ("seeds = [0, 1]", 'seeds = ["a"]', ["seeds", "'a'", "int"]),
-        ("seeds = [0, 1]", "seeds = []", ["seeds"]),
-        ("seeds = [0, 1]", "seeds = 0", ["seeds", "0"]),
-        ("flip = true", "flip = 1", ["data: flip", "1", "bool"]),
-        ("size = 64", "size = 64.0", ["data: size", "64.0", "int"]),
-        ("size = 64", "size = true", ["data: size", "True", "int"]),
-        ("mean = [0.485, 0.456, 0.406]", "mean = [0.5, 0.5]", ["data: mean", "[0.5, 0.5]"]),
-        ("learning_rate = 0.05", 'learning_rate = "fast"', ["models.alexnet_bn: learning_rate", "fast", "float"]),
-        ("momentum = 0.9", "momentum = false", ["training: momentum", "False", "float"]),
-        ('[adversary]\neps = "4/255"', "[adversary]\neps = 4", ["adversary: eps", "4", "4/255"]),
-        ('[adversary]\neps = "4/255"', '[adversary]\neps = "8"', ["adversary: eps", "8", "[0, 1]", "4/255"]),
-        ('"1/255"', '"one"', ["evaluation: curve", "one", "4/255"]),
-        ('archs = ["alexnet_bn", "resnet10"]', 'archs = ["vgg16"]', ["vgg16", "resnet50"]),
-        ('stem = "small"', 'stem = "large"', ["models.alexnet_bn", "large"]),
-        ('schedule = "onecycle"', 'schedule = "cosine"', ["schedule", "cosine", "onecycle"]),
-        ('precision = "auto"', 'precision = "float16"', ["precision", "float16", "bfloat16"]),
-        ('method = "fgsm"', 'method = "deepfool"', ["method", "deepfool", "pgd"]),
-        ("crop_scale = 0.25", "crop_scale = 0.0", ["crop_scale", "0.0"]),
-        ("\nstore = 96", "\nstore = 32", ["data.store", "32", "64"]),
-        ("test_store = 73", "test_store = 60", ["data.test_store", "60", "64"]),
-        ("batch_size = 128", "batch_size = 1", ["batch_size", "1"]),
-        ("epochs_std = 30", "epochs_std = 0", ["epoch"]),
+        ("flip = .*", "flip = true\nflop = true", ["unknown", "data", "flop"]),
+        ("stem = .*", 'stem = "small"\npadding = 1', ["unknown", "models.alexnet_bn", "padding"]),
+        (r"\[adversary\]", "[enemy]", ["unknown", "enemy"]),
+        ("seeds = .*", "", ["missing", "seeds"]),
+        ("flip = .*", "", ["missing", "data", "flip"]),
+        ("width = .*", "", ["missing", "models.alexnet_bn", "width"]),
+        (r"\[models.resnet10\]", "[models.resnet18]", ["missing", "models.resnet10"]),
+        ("seeds = .*", 'seeds = ["a"]', ["seeds", "'a'", "int"]),
+        ("seeds = .*", "seeds = []", ["seeds"]),
+        ("seeds = .*", "seeds = 0", ["seeds", "0"]),
+        ("flip = .*", "flip = 1", ["data: flip", "1", "bool"]),
+        ("size = .*", "size = 64.0", ["data: size", "64.0", "int"]),
+        ("size = .*", "size = true", ["data: size", "True", "int"]),
+        ("mean = .*", "mean = [0.5, 0.5]", ["data: mean", "[0.5, 0.5]"]),
+        ("learning_rate = .*", 'learning_rate = "fast"', ["models.alexnet_bn: learning_rate", "fast", "float"]),
+        ("momentum = .*", "momentum = false", ["training: momentum", "False", "float"]),
+        (r"\[adversary\]\neps = .*", "[adversary]\neps = 4", ["adversary: eps", "4", "4/255"]),
+        (r"\[adversary\]\neps = .*", '[adversary]\neps = "8"', ["adversary: eps", "8", "[0, 1]", "4/255"]),
+        ("curve = .*", 'curve = ["1/255", "one"]', ["evaluation: curve", "one", "4/255"]),
+        ("archs = .*", 'archs = ["vgg16"]', ["vgg16", "resnet50"]),
+        ("stem = .*", 'stem = "large"', ["models.alexnet_bn", "large"]),
+        ("schedule = .*", 'schedule = "cosine"', ["schedule", "cosine", "onecycle"]),
+        ("precision = .*", 'precision = "float16"', ["precision", "float16", "bfloat16"]),
+        ("method = .*", 'method = "deepfool"', ["method", "deepfool", "pgd"]),
+        ("crop_scale = .*", "crop_scale = 0.0", ["crop_scale", "0.0"]),
+        ("store = .*", "store = 32", ["data.store", "32"]),
+        ("test_store = .*", "test_store = 8", ["data.test_store", "8"]),
+        ("batch_size = .*", "batch_size = 1", ["batch_size", "1"]),
+        ("epochs_std = .*", "epochs_std = 0", ["epoch"]),
         ("archs =", "archs = =", ["TOML"]),
     ],
 )
@@ -122,18 +130,18 @@ def test_shipped_preset_loads(name):
 
 def test_values_arrive_as_written():
     """Fractions become floats, lists become tuples, and whole numbers may stand for floats."""
-    preset = load_preset("imagenette")
-    assert preset.adversary.eps == 4 / 255
-    assert preset.seeds == (0, 1)
-    assert preset.data.mean == (0.485, 0.456, 0.406)
-    assert preset.models["resnet10"].width == 32
+    preset, written = load_preset("imagenette"), tomllib.loads(TEXT)
+    assert preset.adversary.eps == parse_eps(written["adversary"]["eps"])
+    assert preset.seeds == tuple(written["seeds"])
+    assert preset.data.mean == tuple(written["data"]["mean"])
+    assert preset.models["resnet10"].width == written["models"]["resnet10"]["width"]
     assert isinstance(preset.training.label_smoothing, float)
 
 
 def test_whole_number_may_stand_for_a_float(tmp_path):
-    """`crop_scale = 1` means 1.0, and both spellings are the same preset."""
-    whole, decimal = (load_edited(tmp_path, "crop_scale = 0.25", f"crop_scale = {one}") for one in ("1", "1.0"))
-    assert type(whole.data.crop_scale) is float
+    """`warmup = 0` means 0.0, and both spellings are the same preset."""
+    whole, decimal = (load_edited(tmp_path, "warmup = .*", f"warmup = {zero}") for zero in ("0", "0.0"))
+    assert type(whole.training.warmup) is float
     assert whole.digest == decimal.digest
 
 
@@ -205,18 +213,18 @@ def test_paper_scale_preset_can_be_written(tmp_path):
     """The paper's own configuration (published networks, step schedule, crops of 224) is a valid preset."""
     text = TEXT
     for old, new in [
-        ('archs = ["alexnet_bn", "resnet10"]', 'archs = ["resnet10"]'),
-        ("size = 64", "size = 224"),
-        ("\nstore = 96", "\nstore = 256"),
-        ("test_store = 73", "test_store = 256"),
-        ("classes = 10", "classes = 1000"),
-        ("crop_scale = 0.25", "crop_scale = 0.08"),
-        ('[models.resnet10]\nstem = "small"\nwidth = 32', '[models.resnet10]\nstem = "imagenet"\nwidth = 64'),
-        ('schedule = "onecycle"\nstep_epochs = 10', 'schedule = "step"\nstep_epochs = 30'),
-        ("average = 0.998", "average = 0.0"),
+        ("archs = .*", 'archs = ["resnet10"]'),
+        ("size = .*", "size = 224"),
+        ("store = .*", "store = 256"),
+        ("test_store = .*", "test_store = 256"),
+        ("classes = .*", "classes = 1000"),
+        ("crop_scale = .*", "crop_scale = 0.08"),
+        (r"\[models.resnet10\]\nstem = .*\nwidth = .*", '[models.resnet10]\nstem = "imagenet"\nwidth = 64'),
+        ("schedule = .*", 'schedule = "step"'),
+        ("step_epochs = .*", "step_epochs = 30"),
+        ("average = .*", "average = 0.0"),
     ]:
-        assert old in text
-        text = text.replace(old, new)
+        text = edited(text, old, new)
     (tmp_path / "paper.toml").write_text(text)
     preset = load_preset(tmp_path / "paper.toml")
     assert isinstance(preset, Preset)

@@ -115,7 +115,7 @@ def test_missing_parts_are_named(tmp_path):
         decode(folder)
     with pytest.raises(RequestError, match=r"the test split of .*mine is missing: put it at .*mine/test"):
         load(config(name=str(tmp_path / "mine")), "test", tmp_path)
-    with pytest.raises(RequestError, match=r"imagenet/val does not exist"):
+    with pytest.raises(RequestError, match=r"imagenet is missing: put it at .*imagenet/val"):
         load(config(name="imagenet"), "test", tmp_path)
 
 

@@ -110,9 +110,10 @@ def test_modes_are_restored():
     modes = [module.training for module in model.modules()]
     predict(model, IMAGES)
     robust_accuracy(model, IMAGES, 0.01, steps=1)
-    with pytest.raises(ZeroDivisionError), evaluating(model):
+    with evaluating(model):
         assert not any(module.training for module in model.modules())
-        raise ZeroDivisionError
+    with pytest.raises(ZeroDivisionError):
+        accuracy_under(model, IMAGES, lambda m, x, y: 1 / 0)
     assert [module.training for module in model.modules()] == modes
     assert model[4].num_batches_tracked == 0
 

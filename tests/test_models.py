@@ -51,7 +51,7 @@ def test_published_resnet_is_torchvisions(arch):
 
 
 def test_published_alexnet_has_torchvisions_channels():
-    """The published AlexNet has torchvision's convolutions and hidden layers, and a batch norm behind each of the five."""
+    """The published AlexNet has torchvision's convolutions and hidden layers, and five batch norms."""
     theirs, ours = torchvision.models.alexnet(num_classes=3), build_model("alexnet_bn", 3).network
 
     def shapes(model, kind):

@@ -279,7 +279,7 @@ def test_training_attack_by_pgd():
 
 @pytest.mark.parametrize("updates", [False, True])
 def test_training_attack_and_batch_statistics(updates):
-    """The attack leaves the model as it was; its forward pass counts in the statistics only where the preset says so."""
+    """The attack leaves the model as it was; its forward pass counts in the statistics only where a preset says so."""
     model = convolutional().train()
     before = snapshot(model)
     images, labels = random_images(6, 8), torch.arange(6) % 3
@@ -374,7 +374,7 @@ def fragile_set(count, seed):
 
 
 def test_adversarial_training_makes_robust(tmp_path):
-    """Offered a faint certain cue and a strong uncertain one, STD falls for the first and ADV holds on to the second."""
+    """Offered a faint certain cue and a strong uncertain one, STD falls for the first, ADV holds on to the second."""
     images, test = fragile_set(256, 0), fragile_set(100, 1)
     preset = small_preset(
         data={"classes": 2, "shift": 0, "flip": False},

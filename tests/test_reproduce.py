@@ -1,0 +1,169 @@
+"""The runner: skips what is up to date, survives failures and kills, and leaves no half results."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+from helpers import small_preset
+
+from advlook import reproduce as runner
+from advlook.errors import RequestError
+from advlook.study import ROOT, Study
+
+PARAMETERS = 'preset = "quick"'
+SAVE = """
+from pathlib import Path
+import os
+folder = Path(os.environ["ADVLOOK_OUTPUT"]) / "small"
+(folder / "tables").mkdir(parents=True, exist_ok=True)
+(folder / "tables" / "{name}.csv").write_text("value\\n{value}\\n")
+"""
+
+
+def write_notebook(path, *cells):
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    notebook.cells[0].metadata["tags"] = ["parameters"]
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(notebook, path)
+    return path
+
+
+@pytest.fixture
+def workshop(tmp_path, monkeypatch):
+    """A study without models, and a folder for notebooks."""
+    folder = tmp_path / "notebooks"
+    folder.mkdir()
+    monkeypatch.setattr(runner, "NOTEBOOKS", folder)
+    preset = small_preset()
+    object.__setattr__(preset, "archs", ())
+    monkeypatch.setattr(runner, "Study", lambda *a, **k: Study(preset, output=tmp_path / "out", data=tmp_path / "data"))
+    return folder, tmp_path / "out" / "small"
+
+
+def test_results_are_kept_and_skipped_until_something_changes(workshop, capsys):
+    """A run makes table, executed copy and record; a second skips it; a change of the source or --force runs it."""
+    folder, out = workshop
+    source = write_notebook(folder / "01_one.ipynb", PARAMETERS, SAVE.format(name="a", value=1), "print(preset)")
+    assert runner.reproduce("small") == 0
+    assert (out / "tables" / "a.csv").read_text() == "value\n1\n"
+    executed = nbformat.read(out / "notebooks" / "01_one.ipynb", as_version=4)
+    assert executed.cells[-1].outputs[0].text == "small\n"
+    assert str(ROOT) not in (out / "notebooks" / "01_one.ipynb").read_text()
+    assert "01_one: done" in capsys.readouterr().out
+    runner.reproduce("small")
+    assert "up to date" in capsys.readouterr().out
+    (out / "tables" / "a.csv").unlink()
+    write_notebook(source, PARAMETERS, SAVE.format(name="a", value=2))
+    runner.reproduce("small")
+    assert (out / "tables" / "a.csv").read_text() == "value\n2\n"
+    record = json.loads((out / "notebooks" / "01_one.json").read_text())
+    assert record["made"] == ["notebooks/01_one.ipynb", "tables/a.csv"]
+    runner.reproduce("small", force=True)
+    assert "01_one: done" in capsys.readouterr().out.split("up to date")[-1]
+
+
+def test_a_failed_notebook_is_named_and_spares_the_rest(workshop, capsys):
+    """The failure is told with its error; the good results of before stay; later notebooks still run."""
+    folder, out = workshop
+    good = (PARAMETERS, SAVE.format(name="a", value=1))
+    write_notebook(folder / "01_one.ipynb", *good)
+    runner.reproduce("small")
+    write_notebook(folder / "01_one.ipynb", PARAMETERS, SAVE.format(name="a", value=7), "raise OSError('no luck')")
+    write_notebook(folder / "02_two.ipynb", PARAMETERS, SAVE.format(name="b", value=2))
+    assert runner.reproduce("small") == 1
+    printed = capsys.readouterr().out
+    assert "01_one: FAILED" in printed
+    assert "OSError: no luck" in printed
+    assert (out / "tables" / "a.csv").read_text() == "value\n1\n"
+    assert (out / "tables" / "b.csv").read_text() == "value\n2\n"
+    assert (out / "failed" / "01_one.ipynb").is_file()
+    assert "failed" in (out / "index.html").read_text()
+    assert not list(out.glob(".staging*"))
+    write_notebook(folder / "01_one.ipynb", *good)
+    assert runner.reproduce("small") == 0
+    assert not (out / "failed" / "01_one.ipynb").exists()
+
+
+def test_an_undeclared_parameter_is_refused(workshop):
+    """papermill only warns of a parameter that the notebook does not know; the runner does not start."""
+    folder, out = workshop
+    write_notebook(folder / "01_one.ipynb", "other = 1", SAVE.format(name="a", value=1))
+    with pytest.raises(RequestError, match="preset"):
+        runner.reproduce("small")
+    assert not (out / "tables").exists()
+
+
+def test_notebooks_are_chosen_by_number_or_name(workshop):
+    """Both forms work, the order is the notebooks' own, and an unknown one is named."""
+    folder, _ = workshop
+    paths = [write_notebook(folder / f"0{k}_n{k}.ipynb", PARAMETERS) for k in (1, 2, 3)]
+    assert runner.find_notebooks() == paths
+    assert runner.find_notebooks(["03", "01_n1"]) == [paths[0], paths[2]]
+    with pytest.raises(RequestError, match="'04'"):
+        runner.find_notebooks(["04"])
+
+
+@pytest.mark.parametrize("notebook", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)
+def test_source_notebooks_keep_the_house_style(notebook):
+    """Short cells, prose before code, no outputs but compared ones, no local path, a declared parameter."""
+    cells = nbformat.read(notebook, as_version=4).cells
+    assert cells[0].cell_type == "markdown"
+    runner.check_parameters(notebook, {"preset": "smoke"})
+    for cell in cells:
+        if cell.cell_type == "code":
+            assert len(cell.source.splitlines()) <= 15
+            assert not cell.outputs or "NBVAL_CHECK_OUTPUT" in cell.source
+            assert "/home/" not in cell.source
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["reproduce --preset smoke --notebooks 01", "train"])
+def test_killed_runs_end_in_the_same_results(command, tmp_path):
+    """SIGKILL at moments spread over a run, then a last run to the end: the same tables and weights as undisturbed."""
+    if command == "train":
+        command = "train --preset smoke --arch resnet10 --setting adv"
+    undisturbed, seconds = _run(command, tmp_path / "a")
+    for part in (0.15, 0.3, 0.45, 0.6, 0.8):
+        _run(command, tmp_path / "b", kill_after=part * seconds)
+    assert _results(tmp_path / "b") == {} or command.startswith("train") or _results(tmp_path / "b") == undisturbed
+    disturbed, _ = _run(command, tmp_path / "b")
+    assert disturbed == undisturbed
+    assert undisturbed
+
+
+def _run(command, place, kill_after=None):
+    environment = os.environ | {"ADVLOOK_DATA": str(place / "data"), "ADVLOOK_OUTPUT": str(place / "out")}
+    started = time.monotonic()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "advlook", *command.split()], env=environment, cwd=ROOT, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        assert process.wait(kill_after) == 0
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    return _results(place), time.monotonic() - started
+
+
+def _results(place: Path):
+    """Bytes of every table and checkpoint (their JSON neighbours record how many seconds were taken)."""
+    files = [*place.glob("out/**/tables/*.csv"), *place.glob("data/cache/models/**/*.safetensors")]
+    # The history in a checkpoint and 01_training.csv tell the seconds of each epoch.
+    return {p.name: _without_seconds(p) for p in files}
+
+
+def _without_seconds(path):
+    if path.suffix == ".csv":
+        import pandas as pd
+
+        return pd.read_csv(path).drop(columns="seconds", errors="ignore").to_csv()
+    from safetensors.torch import load_file
+
+    return {name: value.tolist() for name, value in load_file(path).items()}

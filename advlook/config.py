@@ -65,19 +65,19 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class ArchConfig:
-    """How an architecture is fitted to the image size, and its learning rate."""
+    """How an architecture is fitted to the image size, its learning rate, and how long it is trained."""
 
     stem: str  # "imagenet": the published one; "small": stride 2; "tiny": stride 1
     width: int  # channels of the first layer (64 in the published networks)
     learning_rate: float
+    epochs_std: int
+    epochs_adv: int
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
     """Stochastic gradient descent with momentum, shared by both settings."""
 
-    epochs_std: int
-    epochs_adv: int
     batch_size: int
     momentum: float
     weight_decay: float
@@ -145,15 +145,17 @@ class Preset:
         for unused in ("test_images", "test_store"):
             data.pop(unused)
         training = dataclasses.asdict(self.training)
-        training["epochs"] = training.pop(f"epochs_{setting}")
-        for unused in ("epochs_std", "epochs_adv", "check_every", "check_images"):
-            training.pop(unused, None)
+        model = dataclasses.asdict(self.models[arch])
+        epochs = {setting: model.pop(f"epochs_{setting}") for setting in SETTINGS}
+        training["epochs"] = epochs[setting]
+        for unused in ("check_every", "check_images"):
+            training.pop(unused)
         key = {
             "arch": arch,
             "setting": setting,
             "seed": seed,
             "data": data,
-            "model": dataclasses.asdict(self.models[arch]),
+            "model": model,
             "training": training,
         }
         if setting == "adv":
@@ -240,8 +242,6 @@ def _check(preset: Preset, where: str) -> None:
         ("adversary.method", adversary.method, ("fgsm", "pgd")),
     ]
     positive = [
-        ("training.epochs_std", training.epochs_std),
-        ("training.epochs_adv", training.epochs_adv),
         ("training.step_epochs", training.step_epochs),
         ("training.check_every", training.check_every),
         ("adversary.steps", adversary.steps),
@@ -269,6 +269,8 @@ def _check(preset: Preset, where: str) -> None:
         rules.append((arch not in ARCHITECTURES, f"arch {arch!r} is unknown; choose from {', '.join(ARCHITECTURES)}"))
         rules.append((arch not in preset.models, f"missing key 'models.{arch}'"))
     for arch, model in preset.models.items():
+        for epochs in (model.epochs_std, model.epochs_adv):
+            rules.append((epochs <= 0, f"models.{arch} must be trained for at least one epoch, not {epochs}"))
         rules.append((model.stem not in STEMS, f"models.{arch}.stem = {model.stem!r} is unknown"))
     for broken, message in rules:
         if broken:

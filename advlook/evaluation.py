@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from advlook import attacks
 from advlook.checkpoints import load_checkpoint, read_metadata
-from advlook.config import ArchConfig
 from advlook.datasets import ImageSet, load_folder
 from advlook.errors import RequestError
 from advlook.models import build_model
@@ -117,7 +116,14 @@ def evaluate_checkpoint(
             f"checkpoint {checkpoint} is of arch {made['arch']!r}, not {arch!r}; give --arch {made['arch']}"
         )
     config = made["data"]
-    model = build_model(arch, config["classes"], ArchConfig(**made["model"]), mean=config["mean"], std=config["std"])
+    model = build_model(
+        arch,
+        config["classes"],
+        stem=made["model"]["stem"],
+        width=made["model"]["width"],
+        mean=config["mean"],
+        std=config["std"],
+    )
     load_checkpoint(checkpoint, model)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     images = load_folder(data, config["size"], round(config["size"] / 0.875))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
-from advlook.config import ARCHITECTURES, STEMS, ArchConfig
+from advlook.config import ARCHITECTURES, STEMS, Preset
 from advlook.errors import RequestError
 
 _RESNETS: dict[str, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
@@ -68,15 +68,16 @@ class AlexNetBN(nn.Module):
     """AlexNet (Krizhevsky 2014, torchvision's channel counts) with batch normalisation after every convolution.
 
     The "imagenet" stem is the published 11x11 stride-4 one for 224 px; "small" (5x5, stride 2) and "tiny" (5x5,
-    stride 1) suit 64 and 32 px and shrink the two hidden layers from 4096 to 16 widths, as the last map is 4x4 there.
+    stride 1) suit 64 and 32 px. With those the last map is 2x2 and not 6x6, the hidden layers have 16 widths and not 64,
+    and a tenth of their inputs is dropped and not half: what guards millions of weights starves these small layers.
     """
 
     def __init__(self, classes: int, stem: str, width: int) -> None:
         super().__init__()
-        kernel, stride, side, hidden = {
-            "imagenet": (11, 4, 6, 64 * width),
-            "small": (5, 2, 4, 16 * width),
-            "tiny": (5, 1, 4, 16 * width),
+        kernel, stride, side, hidden, drop = {
+            "imagenet": (11, 4, 6, 64 * width, 0.5),
+            "small": (5, 2, 2, 16 * width, 0.1),
+            "tiny": (5, 1, 2, 16 * width, 0.1),
         }[stem]
         c1, c2, c3, c4 = width, 3 * width, 6 * width, 4 * width
 
@@ -92,8 +93,8 @@ class AlexNetBN(nn.Module):
         )  # fmt: skip
         self.avgpool = nn.AdaptiveAvgPool2d(side)
         self.classifier = nn.Sequential(
-            nn.Dropout(), nn.Linear(c4 * side * side, hidden), nn.ReLU(inplace=True),
-            nn.Dropout(), nn.Linear(hidden, hidden), nn.ReLU(inplace=True),
+            nn.Dropout(drop), nn.Linear(c4 * side * side, hidden), nn.ReLU(inplace=True),
+            nn.Dropout(drop), nn.Linear(hidden, hidden), nn.ReLU(inplace=True),
             nn.Linear(hidden, classes),
         )  # fmt: skip
         for module in self.modules():
@@ -110,29 +111,36 @@ class AlexNetBN(nn.Module):
 def build_model(
     arch: str,
     classes: int,
-    config: ArchConfig | None = None,
     *,
+    stem: str = "imagenet",
+    width: int = 64,
     mean: Sequence[float] = (0.485, 0.456, 0.406),
     std: Sequence[float] = (0.229, 0.224, 0.225),
     seed: int | None = None,
 ) -> Normalized:
     """Build an untrained model by name.
 
-    Without `config` it is the published network (width 64, "imagenet" stem). With `seed` the initial weights are
-    those of that seed, whatever was drawn before, and the global random state is left as it was.
+    By default it is the published network; `stem` and `width` (channels of the first layer) fit it to small images.
+    With `seed` the initial weights are those of that seed, whatever was drawn before, and the global random state is
+    left as it was.
     Raises RequestError for a name that is not one of the five, or an unknown stem.
     """
-    config = config or ArchConfig(stem="imagenet", width=64, learning_rate=0.1)
     if arch not in ARCHITECTURES:
         raise RequestError(f"arch {arch!r} is unknown; choose from {', '.join(ARCHITECTURES)}")
-    if config.stem not in STEMS:
-        raise RequestError(f"stem {config.stem!r} is unknown; choose from {', '.join(STEMS)}")
+    if stem not in STEMS:
+        raise RequestError(f"stem {stem!r} is unknown; choose from {', '.join(STEMS)}")
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.default_generator.manual_seed(seed)  # the CPU's alone: weights are drawn there
         if arch == "alexnet_bn":
-            network: nn.Module = AlexNetBN(classes, config.stem, config.width)
+            network: nn.Module = AlexNetBN(classes, stem, width)
         else:
             block, layers = _RESNETS[arch]
-            network = ScaledResNet(block, layers, classes, config.stem, config.width)
+            network = ScaledResNet(block, layers, classes, stem, width)
     return Normalized(network, mean, std).to(memory_format=torch.channels_last)
+
+
+def preset_model(preset: Preset, arch: str, seed: int) -> Normalized:
+    """The untrained model that a preset describes: its stem, width, classes and normalisation."""
+    data, model = preset.data, preset.models[arch]
+    return build_model(arch, data.classes, stem=model.stem, width=model.width, mean=data.mean, std=data.std, seed=seed)

@@ -19,7 +19,7 @@ from advlook.checkpoints import file_hash, load_checkpoint, read_metadata
 from advlook.config import SETTINGS, Preset, digest, load_preset
 from advlook.errors import RequestError
 from advlook.files import write_atomically
-from advlook.models import build_model
+from advlook.models import preset_model
 from advlook.progress import tqdm
 from advlook.training import train
 
@@ -153,8 +153,7 @@ class Study:
         key = (arch, setting, seed)
         if key not in self._models:
             self.check_model(arch, "std" if setting == "random" else setting)
-            data = self.preset.data
-            model = build_model(arch, data.classes, self.preset.models[arch], mean=data.mean, std=data.std, seed=seed)
+            model = preset_model(self.preset, arch, seed)
             if setting != "random":
                 load_checkpoint(self.checkpoint(*key), model)
             self._models[key] = model.eval().to(self.device, memory_format=torch.channels_last)

@@ -23,7 +23,7 @@ from advlook.config import AdversaryConfig, DataConfig, Preset, TrainingConfig, 
 from advlook.datasets import ImageSet
 from advlook.errors import RequestError
 from advlook.evaluation import robust_accuracy, topk_accuracy
-from advlook.models import build_model
+from advlook.models import preset_model
 from advlook.progress import tqdm
 
 
@@ -107,13 +107,14 @@ class Trainer:
     """One model in training: its weights, momentum, averaged weights and history, and what one epoch does to them."""
 
     def __init__(self, preset: Preset, arch: str, setting: str, seed: int, device: torch.device) -> None:
-        data, config = preset.data, preset.training
+        config = preset.training
         self.preset, self.config, self.device, self.seed = preset, config, device, seed
-        self.epochs = config.epochs_std if setting == "std" else config.epochs_adv
+        model = preset.models[arch]
+        self.epochs = model.epochs_std if setting == "std" else model.epochs_adv
         self.adversary = preset.adversary if setting == "adv" else None
-        self.base_rate = preset.models[arch].learning_rate
+        self.base_rate = model.learning_rate
         self.key = preset.training_key(arch, setting, seed)
-        self.model = build_model(arch, data.classes, preset.models[arch], mean=data.mean, std=data.std, seed=seed)
+        self.model = preset_model(preset, arch, seed)
         self.model.to(device)
         self.average = copy.deepcopy(self.model) if config.average else None
         # Gains and biases are not decayed: it buys nothing, and pulls BatchNorm's scale to 0.

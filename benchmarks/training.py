@@ -34,7 +34,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from advlook.config import Preset, available, load_preset
 from advlook.datasets import ImageSet
-from advlook.models import build_model
+from advlook.models import preset_model
 from advlook.training import Trainer, autocast
 
 FORWARDS = {"std": 3, "adv": 5}
@@ -85,7 +85,7 @@ class PlainLoop:
         )
         self.eps = preset.adversary.eps if setting == "adv" else 0.0
         self.device = device
-        model = build_model(arch, data.classes, preset.models[arch], mean=data.mean, std=data.std, seed=0)
+        model = preset_model(preset, arch, 0)
         self.model = model.to(device, memory_format=torch.contiguous_format).train()
         self.optimizer = torch.optim.SGD(
             self.model.parameters(), lr=0.01, momentum=config.momentum, weight_decay=config.weight_decay

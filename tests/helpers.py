@@ -113,7 +113,7 @@ def small_preset(**changes: dict[str, object]) -> Preset:
             "crop_scale": 1.0, "shift": 1,
         },
         "training": {
-            "epochs_std": 3, "epochs_adv": 3, "batch_size": 8, "momentum": 0.9, "weight_decay": 5e-4, "average": 0.9,
+            "batch_size": 8, "momentum": 0.9, "weight_decay": 5e-4, "average": 0.9,
             "schedule": "onecycle", "warmup": 0.2, "precision": "float32", "check_every": 3, "check_images": 8,
             "small_share": 0.0,
         },
@@ -127,7 +127,10 @@ def small_preset(**changes: dict[str, object]) -> Preset:
         name: dataclasses.replace(getattr(preset, name), **values | changes.get(name, {}))
         for name, values in base.items()
     }
-    model = ArchConfig(**{"stem": "tiny", "width": 8, "learning_rate": 0.05} | changes.get("model", {}))
+    model = ArchConfig(
+        **{"stem": "tiny", "width": 8, "learning_rate": 0.05, "epochs_std": 3, "epochs_adv": 3}
+        | changes.get("model", {})
+    )
     archs = ("alexnet_bn", "resnet10")
     return dataclasses.replace(preset, name="small", archs=archs, models=dict.fromkeys(archs, model), **sections)
 

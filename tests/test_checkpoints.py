@@ -17,14 +17,13 @@ from advlook.checkpoints import (
     save_checkpoint,
     save_state,
 )
-from advlook.config import ArchConfig
 from advlook.errors import RequestError
 from advlook.files import write_atomically
 from advlook.models import build_model
 
 
 def network(arch="resnet10", classes=3, width=8, seed=0):
-    return build_model(arch, classes, ArchConfig(stem="tiny", width=width, learning_rate=0.1), seed=seed)
+    return build_model(arch, classes, stem="tiny", width=width, seed=seed)
 
 
 @pytest.fixture

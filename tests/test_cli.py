@@ -10,7 +10,7 @@ from helpers import convolutional, small_preset, write_folder
 from advlook import config, study
 from advlook.__main__ import main
 from advlook.checkpoints import save_checkpoint
-from advlook.models import build_model
+from advlook.models import preset_model
 
 SMOKE = (config.PRESET_FOLDER / "smoke.toml").read_text()
 
@@ -36,7 +36,7 @@ def place(tmp_path, monkeypatch):
     Path("absent.toml").write_text(SMOKE.replace('"synthetic"', '"nowhere"'))
     Path("garbage.safetensors").write_bytes(b"garbage")
     preset = small_preset()
-    model = build_model("resnet10", 3, preset.models["resnet10"])
+    model = preset_model(preset, "resnet10", 0)
     save_checkpoint(Path("good.safetensors"), model, {"training": preset.training_key("resnet10", "std", 0)})
     save_checkpoint(Path("alien.safetensors"), convolutional(), {"training": preset.training_key("resnet10", "std", 0)})
     save_checkpoint(Path("silent.safetensors"), model, {})

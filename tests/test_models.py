@@ -6,13 +6,13 @@ import torchvision.models
 from helpers import random_images
 from torch import fx, nn
 
-from advlook.config import ARCHITECTURES, ArchConfig
+from advlook.config import ARCHITECTURES
 from advlook.errors import RequestError
 from advlook.models import build_model
 
 
 def small(arch, stem="tiny", classes=5, **options):
-    return build_model(arch, classes, ArchConfig(stem=stem, width=8, learning_rate=0.1), **options)
+    return build_model(arch, classes, stem=stem, width=8, **options)
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)

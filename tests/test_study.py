@@ -27,7 +27,7 @@ def trained(tmp_path_factory):
 
 
 def make(data, output, **changes):
-    changes = {"data": {"name": "noise"}, "training": {"epochs_std": 1, "epochs_adv": 1}} | changes
+    changes = {"data": {"name": "noise"}, "model": {"epochs_std": 1, "epochs_adv": 1}} | changes
     preset = small_preset(**changes)
     object.__setattr__(preset, "archs", ("resnet10",))
     object.__setattr__(preset, "seeds", (0,))
@@ -48,7 +48,10 @@ def test_a_trained_model_is_not_trained_again(trained, tmp_path, monkeypatch):
 
 def test_another_configuration_is_another_model(trained, tmp_path):
     """A checkpoint of another learning rate does not count, one of other evaluation settings does."""
-    assert make(trained, tmp_path, model={"learning_rate": 0.5}).find_checkpoint("resnet10", "std", 0) is None
+    assert (
+        make(trained, tmp_path, model={"learning_rate": 0.5, "epochs_std": 1}).find_checkpoint("resnet10", "std", 0)
+        is None
+    )
     assert make(trained, tmp_path, evaluation={"pgd_steps": 3}).find_checkpoint("resnet10", "std", 0) is not None
 
 

@@ -157,7 +157,7 @@ def test_state_of_another_configuration_is_ignored(tmp_path, monkeypatch):
 
 def test_setting_and_seed_change_the_weights(tmp_path):
     """Every setting and seed has its own network."""
-    preset = small_preset(training={"epochs_std": 1, "epochs_adv": 1})
+    preset = small_preset(model={"epochs_std": 1, "epochs_adv": 1})
     paths = [tmp_path / f"{setting}{seed}.safetensors" for setting in ("std", "adv") for seed in (0, 1)]
     for path in paths:
         train(preset, "resnet10", path.stem[:3], int(path.stem[3]), IMAGES, TEST, path, progress=False)
@@ -354,7 +354,7 @@ def test_average_follows_the_weights():
 
 def test_saved_weights_are_rounded_once(tmp_path):
     """The file holds the weights in half precision, the statistics in full."""
-    path = run(small_preset(training={"epochs_std": 1}), tmp_path / "model.safetensors")
+    path = run(small_preset(model={"epochs_std": 1}), tmp_path / "model.safetensors")
     stored = load_file(path)
     reference = half_precision(Trainer(small_preset(), "resnet10", "std", 0, CPU).model)
     assert {n: v.dtype for n, v in stored.items()} == {n: v.dtype for n, v in reference.items()}
@@ -378,7 +378,7 @@ def test_adversarial_training_makes_robust(tmp_path):
     images, test = fragile_set(256, 0), fragile_set(100, 1)
     preset = small_preset(
         data={"classes": 2, "shift": 0, "flip": False},
-        training={"epochs_std": 3, "epochs_adv": 3, "batch_size": 16, "average": 0.0, "check_every": 9},
+        training={"batch_size": 16, "average": 0.0, "check_every": 9},
         adversary={"eps": 8 / 255},
         model={"learning_rate": 0.02},
     )

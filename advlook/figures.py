@@ -188,6 +188,30 @@ def adversarial_examples(found: Mapping[str, Mapping[str, Tensor]], classes: Seq
     return figure
 
 
+def cue_choice(table: pd.DataFrame) -> Figure:
+    """What decides where the two cues disagree: a bar a model, its answers by texture, by neither, by silhouette.
+
+    table: `01_cues`.
+    """
+    figure, (axis,) = new_figure(1, 1, 8.5, 0.42 * len(table) + 1.5)
+    names = [f"{ARCH_NAMES[row.arch]} {row.setting.upper()}, seed {row.seed}" for row in table.itertuples()]
+    left = pd.Series(0.0, index=table.index)
+    parts = (
+        ("by_texture", "texture", "#8C6BB1"),
+        ("by_neither", "neither", "#DDDDDD"),
+        ("by_shape", "silhouette", "#41AB5D"),
+    )
+    for column, label, color in parts:
+        axis.barh(names, table[column], left=left, color=color, label=label, height=0.7)
+        left = left + table[column]
+    axis.invert_yaxis()
+    axis.set_xlim(0, 100)
+    axis.grid(visible=False, axis="y")
+    axis.set_xlabel("answers on cue-conflict images [%]")
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside upper right", ncols=3)
+    return figure
+
+
 def image_grid(images: Tensor, titles: Sequence[str], columns: int = 10) -> Figure:
     """Images `(N, 3, H, W)` in [0, 1], row by row, with a title each."""
     rows = ceil(len(images) / columns)

@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from advlook import attacks
-from advlook.evaluation import Attack, accuracy_under, evaluating, robust_accuracy, topk_accuracy
+from advlook import attacks, synthetic
+from advlook.datasets import ImageSet
+from advlook.evaluation import Attack, accuracy_under, evaluating, predict, robust_accuracy, topk_accuracy
 from advlook.study import Row, Study
 from advlook.training import overfits_catastrophically
 
@@ -123,3 +124,27 @@ def overfitting_report(history: pd.DataFrame) -> pd.DataFrame:
         row = {"arch": arch, "setting": setting, "seed": seed, "fgsm": last["fgsm"], "pgd": last["pgd"]}
         rows.append(row | {"gap": last["fgsm"] - last["pgd"], "catastrophic": "yes" if overfits else "no"})
     return pd.DataFrame(rows).round(1)
+
+
+def cues(study: Study, model: nn.Module) -> Iterator[Row]:
+    """Which of its two cues a model reads in the embedded test-bed, in percent of `test_images` images a split.
+
+    On `cue_conflict`, where silhouette and texture name different classes: answers by either, and by neither. With
+    one cue alone: accuracy on `shape_only` and `texture_only`.
+    """
+    config = study.preset.data
+
+    def answers(split: str) -> tuple[synthetic.SyntheticSet, Tensor]:
+        shown = synthetic.generate(config.test_images, config.size, seed=0, split=split)
+        images = ImageSet(shown.images, shown.labels, synthetic.CLASSES)
+        return shown, predict(model, images, device=study.device).argmax(1)
+
+    conflict, answer = answers("cue_conflict")
+    by_shape, by_texture = (
+        (answer == cue).double().mean().item() * 100 for cue in (conflict.shapes, conflict.textures)
+    )
+    row = {"by_texture": by_texture, "by_shape": by_shape, "by_neither": 100 - by_shape - by_texture}
+    for split in ("shape_only", "texture_only"):
+        shown, answer = answers(split)
+        row[split] = 100 * (answer == shown.labels).double().mean().item()
+    yield row | {"images": config.test_images}

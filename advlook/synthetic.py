@@ -2,8 +2,8 @@
 
 A natural image carries many cues at once, and no label says which of them a network used. Here every image carries
 exactly two, and they can be taken apart. A *silhouette*, large and high in contrast, floats in random pose and colour
-over a soft 1/f background: ten outlines, of 2 to 6 lobes, shallow or deep. Inside it lies a *texture*, fine and faint: ten
-square-wave gratings, in 5 orientations and 2 periods, of an amplitude equal to the usual adversary's radius, 8/255.
+over a soft 1/f background: ten outlines, of 2 to 6 lobes, shallow or deep. Inside it lies a *texture*, fine and faint:
+ten square-wave gratings, in 5 orientations and 2 periods, of an amplitude equal to the usual adversary's radius, 8/255.
 
 The texture is always right, as it defines the label; the silhouette is right in four images out of five. So whoever may
 use everything should read the texture and can be perfect. But an adversary of radius 8/255 can wipe the texture out or
@@ -16,8 +16,8 @@ non-robust features: Tsipras et al. 2019, Ilyas et al. 2019), and the splits ask
 - `shape_only`: the silhouette without a texture; the label is the silhouette's class.
 - `texture_only`: the texture in a plain disc, an outline that no class has.
 
-For one seed, `test` and the three splits after it show the same scenes: colours, poses, backgrounds and phases agree image
-by image, and only the cues differ. `train` draws its own. Nothing is downloaded or stored.
+For one seed, `test` and the three splits after it show the same scenes: colours, poses, backgrounds and phases agree
+image by image, and only the cues differ. `train` draws its own. Nothing is downloaded or stored.
 """
 
 import math
@@ -44,7 +44,7 @@ TEXTURE_LEVELS = 8  # amplitude of the texture, in steps of 1/255
 PERIODS = (3.0, 6.0)  # of the gratings, in pixels at any image size
 CONTRAST = (0.3, 0.6)  # of silhouette against background, mean over the channels
 DEPTHS = (0.13, 0.36)  # of the lobes, as a share of the mean radius
-RADIUS = (0.26, 0.33)  # mean radius, as a share of the image side
+RADIUS = (0.29, 0.35)  # mean radius, as a share of the image side
 
 _CHUNK = 50  # images drawn at once: few enough to stay in the processor's cache
 
@@ -71,15 +71,15 @@ class SyntheticSet:
 def generate(count: int, size: int, seed: int, split: str = "test") -> SyntheticSet:
     """Draw `count` images of `size` pixels a side; the same arguments give the same bits.
 
-    Raises RequestError for an unknown split, a negative count, or a size below 16, where the outlines run together.
+    Raises RequestError for an unknown split, a count below 1, or a size below 16, where the outlines run together.
     """
     if split not in SPLITS:
         raise RequestError(f"split {split!r} is unknown; choose from {', '.join(SPLITS)}")
-    if count < 0 or size < 16:
-        raise RequestError(f"count={count}, size={size} cannot be drawn; count is at least 0 and size at least 16")
+    if count < 1 or size < 16:
+        raise RequestError(f"count={count}, size={size} cannot be drawn; ask for 1 image or more, of 16 pixels or more")
     # The splits for testing share their scenes, so only training images have a stream of their own.
     generator = torch.Generator().manual_seed((2 * seed + (split == "train")) % 2**63)
-    chunks = [_draw(min(_CHUNK, count - first), size, split, generator) for first in range(0, max(count, 1), _CHUNK)]
+    chunks = [_draw(min(_CHUNK, count - first), size, split, generator) for first in range(0, count, _CHUNK)]
     return SyntheticSet(*(torch.cat(parts) for parts in zip(*chunks, strict=True)))
 
 
@@ -104,8 +104,8 @@ class FreshImages:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """One epoch of full batches: images float32 in [0, 1], channels last, and labels int64.
 
-        All that is random comes from `generator`. `config` is there for the protocol: nothing is cropped, and a flip would
-        turn one texture into another.
+        All that is random comes from `generator`. `config` is there for the protocol: nothing is cropped, and a flip
+        would turn one texture into another.
         """
         for _ in range(self.count // batch_size):
             images, labels, *_ = _draw(batch_size, self.size, "train", generator)
@@ -198,5 +198,5 @@ def _colours(inside: Tensor, fields: Tensor, uniform: tuple[Tensor, ...]) -> Ten
     # The background drifts towards a neighbouring hue as it grows lighter, the figure is only shaded a little.
     drift = colour(torch.full_like(hue, 0.1), hue + 0.2)
     background = background + 0.35 * drift * fields[:, :1]
-    figure = figure + 0.015 * fields[:, 1:]
+    figure = figure + 0.01 * fields[:, 1:]
     return background + (figure - background) * inside[:, None]

@@ -102,8 +102,12 @@ class AdversaryConfig:
     step_size: Eps
     steps: int  # of pgd
     random_start: bool
-    ramp_epochs: int  # epochs over which eps rises from 0
+    ramp_share: float  # share of the epochs over which eps rises from 0
     updates_batchnorm: bool  # whether the attack's forward passes count in the running statistics
+
+    def ramp_epochs(self, epochs: int) -> int:
+        """Of so many epochs, those in which eps is still rising."""
+        return round(self.ramp_share * epochs)
 
 
 @dataclass(frozen=True)
@@ -159,7 +163,10 @@ class Preset:
             "training": training,
         }
         if setting == "adv":
-            key["adversary"] = dataclasses.asdict(self.adversary)
+            adversary = dataclasses.asdict(self.adversary)
+            adversary["ramp_epochs"] = self.adversary.ramp_epochs(epochs[setting])
+            del adversary["ramp_share"]
+            key["adversary"] = adversary
         return key
 
 

@@ -65,9 +65,9 @@ def training_attack(
     return attacked
 
 
-def ramped_eps(config: AdversaryConfig, epoch: int) -> float:
-    """Training radius in epoch 0, 1, ...: up in equal steps, full from epoch `ramp_epochs` on."""
-    return config.eps * min(1.0, (epoch + 1) / (config.ramp_epochs + 1))
+def ramped_eps(config: AdversaryConfig, epoch: int, epochs: int) -> float:
+    """Training radius in epoch 0, 1, ... of `epochs`: up in equal steps, full when the ramp is over."""
+    return config.eps * min(1.0, (epoch + 1) / (config.ramp_epochs(epochs) + 1))
 
 
 def learning_rate(config: TrainingConfig, base: float, epochs: int, progress: float) -> float:
@@ -155,7 +155,7 @@ class Trainer:
     def train_epoch(self, images: TrainingImages, progressed: Callable[[int], object]) -> dict[str, float]:
         """One epoch; `progressed` is told the images of every step. Returns the epoch's entry in the history."""
         config, epoch = self.config, len(self.history)
-        eps = ramped_eps(self.adversary, epoch) if self.adversary else 0.0
+        eps = ramped_eps(self.adversary, epoch, self.epochs) if self.adversary else 0.0
         steps = max(1, self.epoch_images(images) // config.batch_size)
         torch.manual_seed(_mix(self.seed, epoch, 0))  # dropout
         order = torch.Generator().manual_seed(_mix(self.seed, epoch, 1))

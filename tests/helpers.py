@@ -118,7 +118,7 @@ def small_preset(**changes: dict[str, object]) -> Preset:
             "small_share": 0.0,
         },
         "adversary": {
-            "eps": 4 / 255, "step_size": 4 / 255, "method": "fgsm", "random_start": False, "ramp_epochs": 0,
+            "eps": 4 / 255, "step_size": 4 / 255, "method": "fgsm", "random_start": False, "ramp_share": 0.0,
             "updates_batchnorm": False,
         },
         "evaluation": {"top_k": 5},

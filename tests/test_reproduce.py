@@ -2,15 +2,17 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
 from helpers import small_preset
+from safetensors.torch import load_file
 
 from advlook import reproduce as runner
 from advlook.errors import RequestError
@@ -123,21 +125,22 @@ def test_source_notebooks_keep_the_house_style(notebook):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", ["reproduce --preset smoke --notebooks 01", "train"])
+@pytest.mark.parametrize(
+    "command", ["reproduce --preset smoke --notebooks 01", "train --preset smoke --arch resnet10 --setting adv"]
+)
 def test_killed_runs_end_in_the_same_results(command, tmp_path):
-    """SIGKILL at moments spread over a run, then a last run to the end: the same tables and weights as undisturbed."""
-    if command == "train":
-        command = "train --preset smoke --arch resnet10 --setting adv"
-    undisturbed, seconds = _run(command, tmp_path / "a")
-    for part in (0.15, 0.3, 0.45, 0.6, 0.8):
-        _run(command, tmp_path / "b", kill_after=part * seconds)
-    assert _results(tmp_path / "b") == {} or command.startswith("train") or _results(tmp_path / "b") == undisturbed
-    disturbed, _ = _run(command, tmp_path / "b")
-    assert disturbed == undisturbed
-    assert undisturbed
+    """SIGKILL at five random moments of a run, then a run to the end: tables and weights as if undisturbed."""
+    seconds = run(command, tmp_path / "undisturbed")
+    moments = random.Random(command)
+    for _ in range(5):
+        run(command, tmp_path / "killed", kill_after=moments.uniform(0.1, 0.9) * seconds)
+    run(command, tmp_path / "killed")
+    assert results(tmp_path / "killed") == results(tmp_path / "undisturbed") != {}
+    assert not list((tmp_path / "killed").glob("out/**/.staging*"))
 
 
-def _run(command, place, kill_after=None):
+def run(command, place, kill_after=None):
+    """Run the command line with its own data and output folder; returns the seconds taken."""
     environment = os.environ | {"ADVLOOK_DATA": str(place / "data"), "ADVLOOK_OUTPUT": str(place / "out")}
     started = time.monotonic()
     process = subprocess.Popen(
@@ -149,21 +152,17 @@ def _run(command, place, kill_after=None):
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    return _results(place), time.monotonic() - started
+    return time.monotonic() - started
 
 
-def _results(place: Path):
-    """Bytes of every table and checkpoint (their JSON neighbours record how many seconds were taken)."""
-    files = [*place.glob("out/**/tables/*.csv"), *place.glob("data/cache/models/**/*.safetensors")]
-    # The history in a checkpoint and 01_training.csv tell the seconds of each epoch.
-    return {p.name: _without_seconds(p) for p in files}
-
-
-def _without_seconds(path):
-    if path.suffix == ".csv":
-        import pandas as pd
-
-        return pd.read_csv(path).drop(columns="seconds", errors="ignore").to_csv()
-    from safetensors.torch import load_file
-
-    return {name: value.tolist() for name, value in load_file(path).items()}
+def results(place):
+    """The content of every table and the weights of every checkpoint, without the seconds that epochs took."""
+    tables = {
+        path.name: pd.read_csv(path).drop(columns="seconds", errors="ignore").to_csv()
+        for path in place.glob("out/**/tables/*.csv")
+    }
+    weights = {
+        path.name: {name: value.tolist() for name, value in load_file(path).items()}
+        for path in place.glob("data/cache/models/**/*.safetensors")
+    }
+    return tables | weights

@@ -65,7 +65,7 @@ RUNS = [
 def test_resuming_gives_the_same_bits(tmp_path, monkeypatch, arch, setting, average, options):
     """Interrupted after every epoch and in the middle of one, training ends with the weights of one go."""
     preset = small_preset(
-        training={"average": average, "check_every": 2, **options}, adversary={"random_start": True, "ramp_epochs": 1}
+        training={"average": average, "check_every": 2, **options}, adversary={"random_start": True, "ramp_share": 0.3}
     )
     whole, broken = tmp_path / "whole.safetensors", tmp_path / "broken.safetensors"
     run(preset, whole, arch, setting)
@@ -237,9 +237,11 @@ def test_weights_alone_are_decayed():
 
 def test_eps_ramps_up():
     """The radius rises in equal steps over the ramp's epochs and then stays."""
-    adversary = dataclasses.replace(load_preset("imagenette").adversary, eps=0.04, ramp_epochs=3)
-    assert [ramped_eps(adversary, epoch) for epoch in range(6)] == pytest.approx([0.01, 0.02, 0.03, 0.04, 0.04, 0.04])
-    assert ramped_eps(dataclasses.replace(adversary, ramp_epochs=0), 0) == 0.04
+    adversary = dataclasses.replace(load_preset("imagenette").adversary, eps=0.04, ramp_share=0.5)
+    assert [ramped_eps(adversary, epoch, 6) for epoch in range(6)] == pytest.approx(
+        [0.01, 0.02, 0.03, 0.04, 0.04, 0.04]
+    )
+    assert ramped_eps(dataclasses.replace(adversary, ramp_share=0.0), 0, 6) == 0.04
 
 
 def adversary(**changes):

@@ -1,0 +1,38 @@
+"""What the README says is what the files say."""
+
+import re
+
+import pandas as pd
+import pytest
+
+from advlook import config
+from advlook.figures import ARCH_NAMES
+from advlook.study import ROOT
+
+README = (ROOT / "README.md").read_text()
+ROW = re.compile(r"^\| (\S.*) (STD|ADV) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$", re.MULTILINE)
+
+
+def test_table_1_is_the_table_of_the_run():
+    """The percentages in the README are the means over seeds in 01_tradeoff.csv."""
+    table = pd.read_csv(ROOT / "figures" / "imagenette" / "tables" / "01_tradeoff.csv")
+    means = table.groupby(["arch", "setting"])[["top1", "robust_fgsm", "robust_pgd"]].mean()
+    told = {(arch, setting.lower()): numbers for arch, setting, *numbers in ROW.findall(README)}
+    measured = {
+        (ARCH_NAMES[arch], setting): [f"{value:.1f}" for value in row] for (arch, setting), row in means.T.items()
+    }
+    assert told == measured
+
+
+@pytest.mark.parametrize("target", re.findall(r"\]\(([^)#]+)\)", README))
+def test_links_lead_somewhere(target):
+    """Every file and figure that the README names exists."""
+    assert (ROOT / target).exists()
+
+
+def test_every_preset_and_module_is_told():
+    """The README has a line for each preset and each module of the package."""
+    for preset in config.available():
+        assert f"| `{preset}` |" in README
+    for module in (ROOT / "advlook").glob("*.py"):
+        assert module.stem == "__init__" or module.name in README

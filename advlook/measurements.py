@@ -106,6 +106,7 @@ def examples(study: Study, model: nn.Module, count: int) -> dict[str, Tensor]:
 
 def training_history(study: Study) -> pd.DataFrame:
     """Every epoch of every model, trained now where there is no checkpoint: arch, setting, seed, epoch, loss, ..."""
+    study.train_all()
     frames = []
     for arch, setting, seed in study.each_model():
         frame = pd.DataFrame(study.metadata(arch, setting, seed)["history"])

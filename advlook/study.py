@@ -2,9 +2,12 @@
 
 import hashlib
 import json
+import multiprocessing
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, wait
 from functools import cached_property
 from pathlib import Path
 
@@ -21,7 +24,7 @@ from advlook.errors import RequestError
 from advlook.files import write_atomically
 from advlook.models import preset_model
 from advlook.progress import tqdm
-from advlook.training import train
+from advlook.training import epoch_images, train
 
 Row = Mapping[str, object]
 Measurement = Callable[["Study", nn.Module], Iterable[Row]]
@@ -129,8 +132,10 @@ class Study:
                 return path
         return None
 
-    def checkpoint(self, arch: str, setting: str, seed: int) -> Path:
-        """The model's checkpoint, trained first where there is none."""
+    def checkpoint(
+        self, arch: str, setting: str, seed: int, progressed: Callable[[int], object] = lambda images: None
+    ) -> Path:
+        """The model's checkpoint, trained first where there is none (`progressed` is told the images of each step)."""
         self.check_model(arch, setting)
         found = self.find_checkpoint(arch, setting, seed)
         if found is not None:
@@ -138,8 +143,44 @@ class Study:
         target = self._trained_folder / f"{arch}-{setting}-seed{seed}.safetensors"
         return train(
             self.preset, arch, setting, seed, self.training_images, self.test, target,
-            device=self.device, progress=self.progress,
+            device=self.device, progress=self.progress, progressed=progressed,
         )  # fmt: skip
+
+    def train_all(self) -> None:
+        """Train every model of the preset that has no checkpoint; on the CPU, each in a process, as many as cores.
+
+        Small batches do not keep several cores busy, several trainings do. The number of threads of each depends on the
+        preset and the machine alone, not on what is left to train, so that an interrupted run ends in the same bits.
+        """
+        models = list(self.each_model())
+        missing = [key for key in models if self.find_checkpoint(*key) is None]
+        workers = min(len(models), os.cpu_count() or 1) if self.device.type == "cpu" else 1
+        if not missing or workers == 1:
+            for key in missing:
+                self.checkpoint(*key)
+            return
+        epoch = epoch_images(self.preset, self.training_images)
+        epochs = sum(getattr(self.preset.models[arch], f"epochs_{setting}") for arch, setting, _ in missing)
+        len(self.test)  # decoded here, once, and not by every process
+        context = multiprocessing.get_context("spawn")
+        steps = context.SimpleQueue()
+        start = (steps, (os.cpu_count() or 1) // workers)
+        title = f"training {len(missing)} models"
+        with (
+            ProcessPoolExecutor(workers, context, _start_worker, start, max_tasks_per_child=1) as pool,
+            tqdm(total=epochs * epoch, desc=title, unit=" images", smoothing=0.05, disable=not self.progress) as bar,
+        ):
+            running = {pool.submit(_train_alone, self.preset, self.data, key) for key in missing}
+            try:
+                while running:
+                    done, running = wait(running, timeout=0.5)
+                    while not steps.empty():
+                        bar.update(steps.get())
+                    for training in done:
+                        training.result()
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
 
     @property
     def _trained_folder(self) -> Path:
@@ -222,3 +263,24 @@ class Study:
         }
         text = json.dumps(record, indent=2) + "\n"
         write_atomically(path.with_suffix(".json"), lambda partial: partial.write_text(text))
+
+
+_steps: "multiprocessing.SimpleQueue[int] | None" = None  # in a process of train_all: where it tells its progress
+
+
+def _start_worker(steps: "multiprocessing.SimpleQueue[int]", threads: int) -> None:
+    """Prepare a process of `Study.train_all`, and let it end when its parent does: nobody else would stop it then."""
+    global _steps
+    _steps = steps
+    torch.set_num_threads(threads)
+    parent = multiprocessing.parent_process()
+
+    def end_with_parent() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+
+
+def _train_alone(preset: Preset, data: Path, key: tuple[str, str, int]) -> None:
+    Study(preset, data=data, progress=False).checkpoint(*key, progressed=_steps.put)

@@ -103,6 +103,12 @@ def overfits_catastrophically(history: list[dict[str, float]]) -> bool:
     return best >= 5 and last["pgd"] < 0.5 * best and last["pgd"] < 0.5 * last["fgsm"]
 
 
+def epoch_images(preset: Preset, images: TrainingImages) -> int:
+    """Images that one epoch of the preset shows, in full batches."""
+    count = min(len(images), preset.data.train_images or len(images))
+    return count // preset.training.batch_size * preset.training.batch_size
+
+
 class Trainer:
     """One model in training: its weights, momentum, averaged weights and history, and what one epoch does to them."""
 
@@ -135,7 +141,7 @@ class Trainer:
         state = {"key": digest(self.key), "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
         if self.average is not None:
             state["average"] = self.average.state_dict()
-        return state | {"history": self.history}
+        return state | {"history": self.history, "threads": torch.get_num_threads()}
 
     def restore(self, state: dict[str, object] | None) -> None:
         """Go on from a state; one of another configuration is ignored."""
@@ -147,16 +153,11 @@ class Trainer:
         if self.average is not None:
             self.average.load_state_dict(state["average"])
 
-    def epoch_images(self, images: TrainingImages) -> int:
-        """Images of one epoch, in full batches."""
-        count = min(len(images), self.preset.data.train_images or len(images))
-        return count // self.config.batch_size * self.config.batch_size
-
     def train_epoch(self, images: TrainingImages, progressed: Callable[[int], object]) -> dict[str, float]:
         """One epoch; `progressed` is told the images of every step. Returns the epoch's entry in the history."""
         config, epoch = self.config, len(self.history)
         eps = ramped_eps(self.adversary, epoch, self.epochs) if self.adversary else 0.0
-        steps = max(1, self.epoch_images(images) // config.batch_size)
+        steps = max(1, epoch_images(self.preset, images) // config.batch_size)
         torch.manual_seed(_mix(self.seed, epoch, 0))  # dropout
         order = torch.Generator().manual_seed(_mix(self.seed, epoch, 1))
         noise = torch.Generator(self.device).manual_seed(_mix(self.seed, epoch, 2))
@@ -207,31 +208,38 @@ def train(
     *,
     device: torch.device | str = "cpu",
     progress: bool = True,
+    progressed: Callable[[int], object] = lambda images: None,
 ) -> Path:
     """Train one model of the preset and write its checkpoint to `target`; resume where a state lies beside it.
 
     `test` serves to watch FGSM and PGD accuracy along the way and for the accuracies in the metadata; nothing is
-    chosen by it. The state is written after every epoch and removed with the last. Returns `target`.
+    chosen by it. The state is written after every epoch and removed with the last. Sums of floats depend on how many
+    threads share them, so a training that resumes on the CPU takes the number of threads it had. `progressed`
+    is told the images of every step, and at first those of the epochs that were done already. Returns `target`.
     Raises NonFiniteLossError where the loss is no number any more, RequestError where the images do not fill a batch.
     """
     device = torch.device(device)
     trainer = Trainer(preset, arch, setting, seed, device)
-    epoch_images = trainer.epoch_images(images)
-    if not epoch_images:
+    an_epoch = epoch_images(preset, images)
+    if not an_epoch:
         raise RequestError(
             f"training images ({len(images)}; data.train_images = {preset.data.train_images}) "
             f"do not fill a batch of {preset.training.batch_size}"
         )
     state_path = target.with_suffix(".state")
-    trainer.restore(load_state(state_path))
+    state = load_state(state_path)
+    trainer.restore(state)
+    if trainer.history:
+        torch.set_num_threads(state["threads"])
     watch = test.subset(preset.training.check_images)
     name = f"{preset.name} {arch} {setting.upper()} seed {seed}"
     with tqdm(
-        total=trainer.epochs * epoch_images, initial=len(trainer.history) * epoch_images, desc=name,
+        total=trainer.epochs * an_epoch, initial=len(trainer.history) * an_epoch, desc=name,
         unit=" images", smoothing=0.05, mininterval=1, disable=not progress,
     ) as bar:  # fmt: skip
+        progressed(bar.n)
         while len(trainer.history) < trainer.epochs:
-            entry = trainer.train_epoch(images, bar.update)
+            entry = trainer.train_epoch(images, lambda count: (bar.update(count), progressed(count)))
             if entry["epoch"] % preset.training.check_every == 0 or entry["epoch"] == trainer.epochs:
                 entry |= robust_accuracy(trainer.result, watch, preset.adversary.eps, device=device)
                 bar.set_postfix({key: f"{entry[key]:.1f}" for key in ("clean", "fgsm", "pgd")})

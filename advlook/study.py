@@ -233,7 +233,7 @@ class Study:
     def save_table(self, name: str, table: pd.DataFrame) -> pd.DataFrame:
         """Write `tables/<name>.csv` and its provenance; return the table as given."""
         path = self.output / "tables" / f"{name}.csv"
-        write_atomically(path, lambda partial: table.to_csv(partial, index=False))
+        write_atomically(path, lambda partial: table.to_csv(partial, index=False, float_format="%.10g"))
         self._save_provenance(path)
         return table
 

@@ -116,8 +116,15 @@ def pgd(
     best_loss = torch.full((len(images),), -torch.inf, device=images.device, dtype=images.dtype)
     alive = torch.arange(len(images), device=images.device)
 
-    def loss_sum(logits: Tensor) -> Tensor:
-        return cross_entropy(logits, aim[alive]).sum()
+    # Kernels are prepared and kept for every batch size they meet: a batch that shrinks one by one fills gigabytes with
+    # them. So it shrinks by eighths, filled up with copies (in train mode those would count in the batch statistics).
+    eighth = 1 if model.training else max(1, len(images) // 8)
+
+    def gradient_at(current: Tensor) -> tuple[Tensor, Tensor]:
+        count = len(current)
+        filled = torch.cat([current, current[:1].expand(-count % eighth, -1, -1, -1)])
+        gradient, logits = input_gradient(model, filled, lambda z: cross_entropy(z[:count], aim[alive]).sum())
+        return gradient[:count], logits[:count]
 
     def record(current: Tensor, logits: Tensor) -> Tensor:
         """Keep what improves on the best so far; return which of the living images are still alive."""
@@ -135,7 +142,7 @@ def pgd(
             for _ in range(steps):
                 if not len(alive):
                     return best
-                gradient, logits = input_gradient(model, current, loss_sum)
+                gradient, logits = gradient_at(current)
                 kept = record(current, logits)
                 if not kept.all():
                     current, gradient = current[kept], gradient[kept]

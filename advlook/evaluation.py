@@ -55,18 +55,14 @@ def survivors(
 ) -> Tensor:
     """Which images `(N,) bool` are right before and after `attack(model, images, labels)`.
 
-    Images that are wrong without an attack are not attacked: no perturbation is needed to lose them.
+    Images that are wrong without an attack are lost, whatever the attack makes of them.
     """
     alive = []
     with evaluating(model):
         for batch, labels in images.batches(batch_size, device):
+            attacked = attack(model, batch, labels)
             with torch.no_grad():
-                right = model(batch).argmax(1) == labels
-                if right.any():
-                    with torch.enable_grad():
-                        attacked = attack(model, batch[right], labels[right])
-                    right[right.clone()] = model(attacked).argmax(1) == labels[right]
-            alive.append(right.cpu())
+                alive.append(((model(batch).argmax(1) == labels) & (model(attacked).argmax(1) == labels)).cpu())
     return torch.cat(alive)
 
 

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, wait
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -43,8 +43,9 @@ def output_folder() -> Path:
     return Path(os.environ.get("ADVLOOK_OUTPUT") or ROOT / "figures")
 
 
+@cache
 def package_digest() -> str:
-    """Hash of the package's source: what it computes may change with any of it."""
+    """Hash of the package's source as it was imported: what it computes may change with any of it."""
     sources = hashlib.sha256()
     for path in sorted(PACKAGE.glob("*.py")):
         sources.update(path.name.encode() + path.read_bytes())
@@ -284,3 +285,6 @@ def _start_worker(steps: "multiprocessing.SimpleQueue[int]", threads: int) -> No
 
 def _train_alone(preset: Preset, data: Path, key: tuple[str, str, int]) -> None:
     Study(preset, data=data, progress=False).checkpoint(*key, progressed=_steps.put)
+
+
+package_digest()  # now: the files may change while this process runs on

@@ -54,7 +54,7 @@ def test_attack_that_does_nothing_leaves_clean_accuracy():
     assert accuracy_under(model, images, lambda m, x, y: x) == pytest.approx(70)
 
 
-def test_wrong_images_are_not_attacked_and_never_survive():
+def test_wrong_images_never_survive():
     """An image that is wrong from the start is not given to the attack, which could only make it right."""
     model = convolutional()
     images = labelled_by(model, wrong=9)

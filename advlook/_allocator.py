@@ -1,8 +1,8 @@
 """Keep freed memory in the process.
 
 glibc hands every large block back to the kernel when it is freed and gets it, page by page, when the next batch asks
-for it. On the CPU those page faults cost more than many of the operations they serve: with the blocks kept, a training
-step is a sixth faster. The peak stays the same, since what one batch frees the next one uses.
+for it. On the CPU those page faults cost more than many of the operations they serve: kept blocks
+serve the next batch instead.
 """
 
 import ctypes

@@ -101,7 +101,6 @@ def _train(options: argparse.Namespace) -> int:
     from advlook.training import NonFiniteLossError
 
     study = Study(load_preset(options.preset))
-    study.check_model(options.arch, options.setting)
     try:
         path = study.checkpoint(options.arch, options.setting, options.seed)
     except NonFiniteLossError as error:

@@ -82,13 +82,13 @@ def robust_accuracy(
     FGSM without random start, PGD with one; their random draws come from `seed`.
     """
     generator = torch.Generator(device).manual_seed(seed)
-    nothing = accuracy_under(model, images, lambda m, x, y: x, batch_size=batch_size, device=device)
+    logits = predict(model, images, batch_size=batch_size, device=device)
 
     def pgd(m: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         return attacks.pgd(m, x, y, eps, steps=steps, restarts=restarts, generator=generator)
 
     return {
-        "clean": nothing,
+        "clean": top_k(logits, images.labels),
         "fgsm": accuracy_under(
             model, images, lambda m, x, y: attacks.fgsm(m, x, y, eps), batch_size=batch_size, device=device
         ),

@@ -84,8 +84,7 @@ class TrainingConfig:
     label_smoothing: float
     schedule: str  # "step": divided by 10 every `step_epochs`; "onecycle": up for `warmup`, then down to 0
     step_epochs: int
-    small_size: int  # pixels a side in the first epochs (progressive resizing); data.size switches it off
-    small_share: float  # share of the epochs that are trained at `small_size`
+    sizes: tuple[int, ...]  # pixels a side of the training crops, in equal shares of the epochs (progressive resizing)
     warmup: float  # share of the epochs in which a one-cycle rate rises
     average: float  # decay of an exponential moving average of the weights, taken at the end; 0: none
     precision: str  # "float32", "bfloat16", or "auto": bfloat16 where the hardware multiplies it natively
@@ -254,7 +253,8 @@ def _check(preset: Preset, where: str) -> None:
         ("adversary.steps", adversary.steps),
         ("adversary.eps", adversary.eps),
     ]
-    progressive = training.small_share > 0 and training.small_size != data.size
+    resized = any(size != data.size for size in training.sizes)
+    generated = data.name == "synthetic"
     rules = [
         (not preset.archs, "archs is empty"),
         (not preset.seeds, "seeds is empty"),
@@ -266,9 +266,14 @@ def _check(preset: Preset, where: str) -> None:
         (data.test_store < data.size, f"data.test_store = {data.test_store} is below data.size = {data.size}"),
         (data.store < data.size, f"data.store = {data.store} is below data.size = {data.size}"),
         (not 0 < data.crop_scale <= 1, f"data.crop_scale = {data.crop_scale} is not in (0, 1]"),
+        (not training.sizes or min(training.sizes) < 1, f"training.sizes = {list(training.sizes)} names no size"),
         (
-            progressive and data.crop_scale == 1,
-            f"training.small_size = {training.small_size} needs data.crop_scale < 1: only resized crops can be small",
+            resized and data.crop_scale == 1,
+            f"training.sizes = {list(training.sizes)} needs data.crop_scale < 1: only crops are resized",
+        ),
+        (
+            generated and (data.crop_scale < 1 or data.shift > 0 or data.flip),
+            "data.crop_scale, shift and flip must be 1.0, 0 and false: generated images are fresh in every epoch",
         ),
         (training.batch_size < 2, f"training.batch_size = {training.batch_size} is too small for batch normalisation"),
     ]

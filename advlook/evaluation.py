@@ -104,7 +104,8 @@ def evaluate_checkpoint(
     The checkpoint is one that training wrote: width, stem, normalisation and image size are read from its metadata.
     Raises RequestError where it is unreadable or of another architecture, or the folder's classes do not match.
     """
-    made = read_metadata(checkpoint).get("training")
+    metadata = read_metadata(checkpoint)
+    made = metadata.get("training")
     if not isinstance(made, dict):
         raise RequestError(f"checkpoint {checkpoint} does not say how it was trained; use one that advlook train wrote")
     if made["arch"] != arch:
@@ -122,7 +123,7 @@ def evaluate_checkpoint(
     )
     load_checkpoint(checkpoint, model)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    images = load_folder(data, config["size"], round(config["size"] / 0.875))
+    images = load_folder(data, config["size"], metadata["test_store"])
     if len(images.classes) != config["classes"]:
         raise RequestError(f"{data} holds {len(images.classes)} classes, but the checkpoint knows {config['classes']}")
     row = {"checkpoint": checkpoint.name, "images": len(images)}

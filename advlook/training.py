@@ -161,8 +161,10 @@ class Trainer:
         torch.manual_seed(_mix(self.seed, epoch, 0))  # dropout
         order = torch.Generator().manual_seed(_mix(self.seed, epoch, 1))
         noise = torch.Generator(self.device).manual_seed(_mix(self.seed, epoch, 2))
-        small = epoch < config.small_share * self.epochs
-        data = replace(self.preset.data, size=config.small_size) if small else self.preset.data
+        # Trained on smaller images than it is tested on: resized crops show things larger than whole images do
+        # (Touvron et al. 2019).
+        size = config.sizes[epoch * len(config.sizes) // self.epochs]
+        data = replace(self.preset.data, size=size)
         loss_sum, correct, total, rate = 0.0, 0, 0, 0.0
         started = time.perf_counter()
         self.model.train()
@@ -258,6 +260,7 @@ def train(
         "training": trainer.key,
         "digest": digest(trainer.key),
         "preset": preset.name,
+        "test_store": preset.data.test_store,
         "history": trainer.history,
         "accuracy": topk_accuracy(final, test, preset.evaluation.top_k, device=device),
         "arithmetic": "bfloat16"

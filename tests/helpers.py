@@ -115,7 +115,7 @@ def small_preset(**changes: dict[str, object]) -> Preset:
         "training": {
             "batch_size": 8, "momentum": 0.9, "weight_decay": 5e-4, "average": 0.9,
             "schedule": "onecycle", "warmup": 0.2, "precision": "float32", "check_every": 3, "check_images": 8,
-            "small_share": 0.0,
+            "sizes": (16,),
         },
         "adversary": {
             "eps": 4 / 255, "step_size": 4 / 255, "method": "fgsm", "random_start": False, "ramp_share": 0.0,

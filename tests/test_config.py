@@ -68,6 +68,9 @@ def load_edited(folder, old, new):
         ("store = .*", "store = 32", ["data.store", "32"]),
         ("test_store = .*", "test_store = 8", ["data.test_store", "8"]),
         ("batch_size = .*", "batch_size = 1", ["batch_size", "1"]),
+        ("sizes = .*", "sizes = []", ["training.sizes", "[]"]),
+        ("crop_scale = .*", "crop_scale = 1.0", ["training.sizes", "crop_scale"]),
+        ("name = .*", 'name = "synthetic"', ["crop_scale", "flip", "generated"]),
         ("epochs_std = .*", "epochs_std = 0", ["epoch"]),
         ("archs =", "archs = =", ["TOML"]),
     ],
@@ -166,7 +169,7 @@ def variants(value):
                 yield f"{key}.{place}", value | {key: changed}
     elif isinstance(value, tuple):
         yield "", value[:-1]
-        yield "", value[::-1]
+        yield "", (*value, *value)
     elif isinstance(value, bool):
         yield "", not value
     elif isinstance(value, int | float):

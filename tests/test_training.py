@@ -56,7 +56,7 @@ class Interruption(Exception):
 RUNS = [
     ("resnet10", "std", 0.0, {}),
     ("resnet10", "std", 0.9, {"schedule": "step", "step_epochs": 1, "precision": "bfloat16"}),
-    ("resnet10", "adv", 0.9, {"small_size": 12, "small_share": 0.5}),
+    ("resnet10", "adv", 0.9, {"sizes": (12, 16)}),
     ("alexnet_bn", "adv", 0.9, {}),  # has dropout
 ]
 

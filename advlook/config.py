@@ -67,7 +67,7 @@ class DataConfig:
 class ArchConfig:
     """How an architecture is fitted to the image size, its learning rate, and how long it is trained."""
 
-    stem: str  # "imagenet": the published one; "small": stride 2; "tiny": stride 1
+    stem: str  # "imagenet": the published one; "small": resolution halved; "tiny": kept (see models.py)
     width: int  # channels of the first layer (64 in the published networks)
     learning_rate: float
     epochs_std: int

@@ -1,59 +1,23 @@
-"""Attacks on image classifiers: FGSM and PGD in the L-infinity and L2 ball.
+"""Attacks on image classifiers in the L-infinity and L2 ball: FGSM, PGD, MI-FGSM, APGD, and several in turn.
 
 All of them ask autograd for the gradient of the loss with respect to the images alone, and leave the model's mode,
-parameters, gradients and BatchNorm statistics as they were. FGSM is PGD with one step of size eps.
+parameters, gradients and BatchNorm statistics as they were. FGSM is PGD with one step of size eps. An image that is
+lost leaves the batch: no more work goes into it. A random start is drawn for the whole batch, so that what happens to
+an image does not depend on which others are lost.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from advlook.config import check_eps
+from advlook.apgd import apgd
+from advlook.balls import ascend, check_length, check_request, per_image, project, random_in_ball
 from advlook.errors import RequestError
+from advlook.search import Search, check_counts, cross_entropy, frozen_batchnorm, input_gradient
 
-NORMS = ("linf", "l2")
-
-
-@contextmanager
-def frozen_batchnorm(model: nn.Module) -> Iterator[None]:
-    """Within the block a forward pass in train mode normalises by batch statistics but records none of them."""
-    layers = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
-    # In eval mode track_running_stats decides whether the running statistics are used, so only train mode is touched.
-    layers = [layer for layer in layers if layer.training]
-    try:
-        for layer in layers:
-            layer.track_running_stats = False
-        yield
-    finally:
-        for layer in layers:
-            layer.track_running_stats = True
-
-
-def input_gradient(model: nn.Module, images: Tensor, loss: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-    """Gradient of `loss(logits)`, a scalar, with respect to `images` alone, and the logits it was taken at.
-
-    Returns `(gradient (N, 3, H, W), logits (N, classes))`, both detached. No parameter receives a gradient.
-    """
-    images = images.detach().requires_grad_()
-    with torch.enable_grad():
-        logits = model(images)
-        (gradient,) = torch.autograd.grad(loss(logits), images)
-    return gradient, logits.detach()
-
-
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of each image `(N,)`, with a gradient that keeps its direction however sure the model is.
-
-    The usual form subtracts 1 from a probability that rounds to 1 as soon as it is within 6e-8 of it. The attack would
-    then go astray, and an overconfident model would pass for robust. This one works on the lead of the label over the
-    rest.
-    """
-    logits, labels = logits.float(), labels[:, None]
-    rest = logits.scatter(1, labels, -torch.inf).logsumexp(1)
-    return F.softplus(rest - logits.gather(1, labels)[:, 0])
+SUITE = ("pgd", "apgd-ce", "apgd-dlr")
 
 
 def fgsm(
@@ -73,14 +37,13 @@ def fgsm(
     with `targets` the loss towards them is lowered instead. Returns adversarial images of the same shape, detached.
     Raises RequestError for eps outside [0, 1] or images outside [0, 1].
     """
-    eps = _check(images, labels, eps, "linf", targets)
+    eps = check_request(images, labels, eps, "linf", targets)
     if not len(images):
         return images.detach().clone()
     start = random_in_ball(images, eps, "linf", generator) if random_start else images.detach()
-    aim, sign = (labels, 1.0) if targets is None else (targets, -1.0)
     with frozen_batchnorm(model):
-        gradient, _ = input_gradient(model, start, lambda logits: cross_entropy(logits, aim).sum())
-    return project(ascend(start, sign * gradient, eps, "linf"), images, eps, "linf")
+        gradient, _ = input_gradient(model, start, lambda logits: _raised_cross_entropy(logits, labels, targets).sum())
+    return project(ascend(start, gradient, eps, "linf"), images, eps, "linf")
 
 
 def pgd(
@@ -101,112 +64,144 @@ def pgd(
 
     images: float `(N, 3, H, W)` in [0, 1]; labels: int64 `(N,)`; eps and step_size: in pixel units of [0, 1], of the
     given norm ("linf" or "l2"); step_size None is 2.5 eps / steps. Without `targets` an image is lost once it is
-    misclassified, with them once it is given its target. A lost image leaves the batch: it keeps the perturbation that
-    lost it, and further steps and restarts are spent on the others. Of an image that survives every restart the
-    perturbation of highest loss is kept. Returns adversarial images of the same shape, detached.
+    misclassified, with them once it is given its target. A lost image keeps the perturbation that lost it, and further
+    steps and restarts are spent on the others. Of an image that survives every restart the perturbation of highest loss
+    is kept. Returns adversarial images of the same shape, detached.
     Raises RequestError for an L-infinity eps or step outside [0, 1], a negative one, images outside [0, 1], or an
     unknown norm.
     """
-    eps = _check(images, labels, eps, norm, targets)
-    if steps < 1 or restarts < 1:
-        raise RequestError(f"steps={steps} and restarts={restarts} must be at least 1")
-    step = 2.5 * eps / steps if step_size is None else _check_length(step_size, norm, "step_size")
-    aim, sign = (labels, 1.0) if targets is None else (targets, -1.0)
-    best = images.detach().clone()
-    best_loss = torch.full((len(images),), -torch.inf, device=images.device, dtype=images.dtype)
-    alive = torch.arange(len(images), device=images.device)
-
-    # Kernels are prepared and kept for every batch size they meet: a batch that shrinks one by one fills gigabytes with
-    # them. So it shrinks by eighths, filled up with copies (in train mode those would count in the batch statistics).
-    eighth = 1 if model.training else max(1, len(images) // 8)
-
-    def gradient_at(current: Tensor) -> tuple[Tensor, Tensor]:
-        count = len(current)
-        filled = torch.cat([current, current[:1].expand(-count % eighth, -1, -1, -1)])
-        gradient, logits = input_gradient(model, filled, lambda z: cross_entropy(z[:count], aim[alive]).sum())
-        return gradient[:count], logits[:count]
-
-    def record(current: Tensor, logits: Tensor) -> Tensor:
-        """Keep what improves on the best so far; return which of the living images are still alive."""
-        nonlocal alive
-        loss = sign * cross_entropy(logits, aim[alive]).to(best_loss.dtype)
-        lost = (logits.argmax(1) != aim[alive]) if targets is None else (logits.argmax(1) == aim[alive])
-        better = lost | (loss > best_loss[alive])
-        best[alive[better]], best_loss[alive[better]] = current[better], loss[better]
-        alive = alive[~lost]
-        return ~lost
-
+    eps = check_request(images, labels, eps, norm, targets)
+    check_counts(steps, restarts)
+    step = 2.5 * eps / steps if step_size is None else check_length(step_size, norm, "step_size")
+    search = Search(model, images, labels, _raised_cross_entropy, targets)
     with frozen_batchnorm(model):
         for _ in range(restarts):
-            current = random_in_ball(images[alive], eps, norm, generator) if random_start else images[alive].detach()
+            current = search.start(random_in_ball(images, eps, norm, generator) if random_start else images.detach())
             for _ in range(steps):
-                if not len(alive):
-                    return best
-                gradient, logits = gradient_at(current)
-                kept = record(current, logits)
+                if not len(search.alive):
+                    return search.best
+                kept, _, gradient = search.look(current)
                 if not kept.all():
                     current, gradient = current[kept], gradient[kept]
-                current = project(ascend(current, sign * gradient, step, norm), images[alive], eps, norm)
-            if len(alive):
-                with torch.no_grad():
-                    record(current, model(current))
-    return best
+                current = project(ascend(current, gradient, step, norm), images[search.alive], eps, norm)
+            search.look(current, gradient=False)
+    return search.best
 
 
-def random_in_ball(images: Tensor, eps: float, norm: str, generator: torch.Generator | None = None) -> Tensor:
-    """Uniform draws from the epsilon ball around each image, cut to [0, 1]."""
-    noise = torch.empty_like(images, memory_format=torch.contiguous_format)
-    if norm == "linf":
-        noise.uniform_(-1, 1, generator=generator)
-    else:
-        noise.normal_(generator=generator)
-        radius = torch.rand(len(images), generator=generator, device=images.device, dtype=images.dtype)
-        noise *= (radius ** (1 / noise.flatten(1).shape[1]) / _l2(noise).clamp_min(1e-12)).view(-1, 1, 1, 1)
-    return (images.detach() + eps * noise).clamp_(0, 1)
+def mi_fgsm(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    eps: float,
+    *,
+    norm: str = "linf",
+    steps: int = 10,
+    step_size: float | None = None,
+    decay: float = 1.0,
+    targets: Tensor | None = None,
+) -> Tensor:
+    """Momentum iterative FGSM (Dong et al. 2018): made to carry over to other models.
+
+    Arguments as in `pgd`; step_size None is eps / steps; `decay` is the share of the momentum that a step keeps. Lost
+    images are driven on: an example that stopped at this model's border would rarely fool another model. Returns the
+    last step's images, same shape, detached. Raises RequestError as `pgd` does.
+    """
+    eps = check_request(images, labels, eps, norm, targets)
+    check_counts(steps, 1)
+    step = eps / steps if step_size is None else check_length(step_size, norm, "step_size")
+    current, momentum = images.detach().clone(), torch.zeros_like(images)
+    if not len(images):
+        return current
+    with frozen_batchnorm(model):
+        for _ in range(steps):
+            gradient, _ = input_gradient(model, current, lambda z: _raised_cross_entropy(z, labels, targets).sum())
+            momentum = decay * momentum + gradient / per_image(gradient.abs().flatten(1).sum(1).clamp_min(1e-30))
+            current = project(ascend(current, momentum, step, norm), images, eps, norm)
+    return current
 
 
-def ascend(images: Tensor, gradient: Tensor, step: float, norm: str) -> Tensor:
-    """One step of length `step` along the steepest ascent of the given norm."""
-    if norm == "linf":
-        return images + step * gradient.sign()
-    return images + step * gradient / _l2(gradient).clamp_min(1e-12).view(-1, 1, 1, 1)
+def random_noise(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    eps: float,
+    *,
+    norm: str = "linf",
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Noise of the size of an attack, which knows neither model nor label: the baseline of every table.
+
+    "linf": every channel of every pixel moves by eps, up or down at random; "l2": a random direction of length eps; cut
+    to [0, 1]. Arguments (the model is not asked), result and errors as in `fgsm`.
+    """
+    eps = check_request(images, labels, eps, norm)
+    noise = torch.empty_like(images, memory_format=torch.contiguous_format).normal_(generator=generator)
+    return ascend(images.detach(), noise, eps, norm).clamp_(0, 1)
 
 
-def project(images: Tensor, centres: Tensor, eps: float, norm: str) -> Tensor:
-    """The nearest point of the epsilon ball around `centres`, then of [0, 1] (which cannot leave the ball again)."""
-    if norm == "linf":
-        images = torch.minimum(torch.maximum(images, centres - eps), centres + eps)
-    else:
-        delta = images - centres
-        images = centres + delta * (eps / _l2(delta).clamp_min(1e-12)).clamp(max=1).view(-1, 1, 1, 1)
-    return images.clamp_(0, 1).detach()
+@dataclass(frozen=True)
+class SuiteResult:
+    """What a suite of attacks left: the images, and which of them are still right after each attack."""
+
+    attacked: Tensor  # (N, 3, H, W); a lost image as the attack that lost it left it
+    survived: dict[str, Tensor]  # "clean", then each attack in turn: bool (N,)
+
+    @property
+    def accuracy(self) -> dict[str, float]:
+        """Accuracy in percent on clean images and after each attack; the last is that under the whole suite."""
+        return {name: 100 * right.double().mean().item() for name, right in self.survived.items()}
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Share of all images, in percent, that each attack took from those that the ones before had left."""
+        left = list(self.accuracy.values())
+        return {name: left[i] - left[i + 1] for i, name in enumerate(list(self.survived)[1:])}
 
 
-def _l2(batch: Tensor) -> Tensor:
-    return batch.flatten(1).norm(dim=1)
+def attack_suite(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    eps: float,
+    *,
+    norm: str = "linf",
+    attacks: Sequence[str] = SUITE,
+    steps: int = 100,
+    generator: torch.Generator | None = None,
+) -> SuiteResult:
+    """Several attacks in turn, each on the images that the ones before could not change.
+
+    images: float `(N, 3, H, W)` in [0, 1], one batch; attacks: of "pgd" (10 steps), "apgd-ce", "apgd-dlr" and
+    "apgd-t" (targeted, 9 restarts), the latter of `steps` steps. An image counts as right where it is so without an
+    attack and after every one. Put the model in eval mode first. Raises RequestError as the attacks do, and for an
+    unknown name.
+    """
+    check_request(images, labels, eps, norm)
+    known: dict[str, Callable[..., Tensor]] = {
+        "pgd": pgd,
+        "apgd-ce": lambda *a, **k: apgd(*a, **k, steps=steps),
+        "apgd-dlr": lambda *a, **k: apgd(*a, **k, steps=steps, loss="dlr"),
+        "apgd-t": lambda *a, **k: apgd(*a, **k, steps=steps, loss="dlr-targeted", restarts=9),
+    }
+    for name in attacks:
+        if name not in known:
+            raise RequestError(f"attack {name!r} is unknown; choose from {', '.join(known)}")
+    attacked = images.detach().clone()
+    if not len(images):
+        return SuiteResult(attacked, {name: torch.zeros(0, dtype=torch.bool) for name in ("clean", *attacks)})
+    with torch.no_grad():
+        right = model(images).argmax(1) == labels
+        survived = {"clean": right}
+        for name in attacks:
+            left = right.nonzero()[:, 0]
+            found = known[name](model, images[left], labels[left], eps, norm=norm, generator=generator)
+            right = right.clone()
+            if len(left):
+                right[left] = model(found).argmax(1) == labels[left]
+            attacked[left], survived[name] = found, right
+    return SuiteResult(attacked, survived)
 
 
-def _check(images: Tensor, labels: Tensor, eps: float, norm: str, targets: Tensor | None) -> float:
-    if norm not in NORMS:
-        raise RequestError(f"norm {norm!r} is unknown; choose from {', '.join(NORMS)}")
-    eps = _check_length(eps, norm, "eps")
-    if len(images) and not (images.amin() >= -1e-4 and images.amax() <= 1 + 1e-4):
-        raise RequestError(
-            f"images span [{images.amin():.3g}, {images.amax():.3g}], not [0, 1]: give them unnormalised, "
-            "and put the normalisation inside the model"
-        )
-    for name, tensor in (("labels", labels), ("targets", targets)):
-        if tensor is not None and (tensor.shape != images.shape[:1] or tensor.dtype != torch.int64):
-            raise RequestError(
-                f"{name} must be int64 of shape ({len(images)},), not {tensor.dtype} {tuple(tensor.shape)}"
-            )
-    return eps
-
-
-def _check_length(value: float, norm: str, name: str) -> float:
-    """A radius or step of the given norm; in L2 it may well be longer than the side of a pixel."""
-    if norm == "linf":
-        return check_eps(value, name)
-    if not value >= 0:
-        raise RequestError(f"{name}={value:g} is not a length; give it in pixel units of [0, 1], at least 0")
-    return float(value)
+def _raised_cross_entropy(logits: Tensor, labels: Tensor, targets: Tensor | None = None) -> Tensor:
+    """What an attack raises: the loss of the label, or less loss towards the target."""
+    return cross_entropy(logits, labels) if targets is None else -cross_entropy(logits, targets)

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from advlook import attacks
+from advlook.balls import ascend, project, random_in_ball
 from advlook.checkpoints import half_precision, load_state, save_checkpoint, save_state
 from advlook.config import AdversaryConfig, DataConfig, Preset, TrainingConfig, digest
 from advlook.datasets import ImageSet
@@ -25,6 +25,7 @@ from advlook.errors import RequestError
 from advlook.evaluation import robust_accuracy, topk_accuracy
 from advlook.models import preset_model
 from advlook.progress import tqdm
+from advlook.search import frozen_batchnorm, input_gradient
 
 
 class TrainingImages(Protocol):
@@ -56,12 +57,12 @@ def training_attack(
     """
     one_step = config.method == "fgsm"
     step = eps if one_step and not config.random_start else config.step_size / config.eps * eps
-    frozen = nullcontext() if config.updates_batchnorm else attacks.frozen_batchnorm(model)
-    attacked = attacks.random_in_ball(images, eps, "linf", generator) if config.random_start else images
+    frozen = nullcontext() if config.updates_batchnorm else frozen_batchnorm(model)
+    attacked = random_in_ball(images, eps, "linf", generator) if config.random_start else images
     with frozen:
         for _ in range(1 if one_step else config.steps):
-            gradient, _ = attacks.input_gradient(model, attacked, lambda z: F.cross_entropy(z.float(), labels))
-            attacked = attacks.project(attacks.ascend(attacked, gradient, step, "linf"), images, eps, "linf")
+            gradient, _ = input_gradient(model, attacked, lambda z: F.cross_entropy(z.float(), labels))
+            attacked = project(ascend(attacked, gradient, step, "linf"), images, eps, "linf")
     return attacked
 
 

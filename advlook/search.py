@@ -1,0 +1,118 @@
+"""One batch under attack: gradients with respect to the images, and a record of what is lost and what was best.
+
+An attack asks autograd for the gradient of its loss with respect to the images alone, and leaves the model's mode,
+parameters, gradients and BatchNorm statistics as they were.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from advlook.errors import RequestError
+
+
+@contextmanager
+def frozen_batchnorm(model: nn.Module) -> Iterator[None]:
+    """Within the block a forward pass in train mode normalises by batch statistics but records none of them."""
+    layers = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
+    # In eval mode track_running_stats decides whether the running statistics are used, so only train mode is touched.
+    layers = [layer for layer in layers if layer.training]
+    try:
+        for layer in layers:
+            layer.track_running_stats = False
+        yield
+    finally:
+        for layer in layers:
+            layer.track_running_stats = True
+
+
+def input_gradient(model: nn.Module, images: Tensor, loss: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    """Gradient of `loss(logits)`, a scalar, with respect to `images` alone, and the logits it was taken at.
+
+    Returns `(gradient (N, 3, H, W), logits (N, classes))`, both detached. No parameter receives a gradient.
+    """
+    images = images.detach().requires_grad_()
+    with torch.enable_grad():
+        logits = model(images)
+        (gradient,) = torch.autograd.grad(loss(logits), images)
+    return gradient, logits.detach()
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy of each image `(N,)`, with a gradient that keeps its direction however sure the model is.
+
+    The usual form subtracts 1 from a probability that rounds to 1 as soon as it is within 6e-8 of it. The attack would
+    then go astray, and an overconfident model would pass for robust. This one works on the lead of the label over the
+    rest.
+    """
+    logits, labels = at_least_float32(logits), labels[:, None]
+    rest = logits.scatter(1, labels, -torch.inf).logsumexp(1)
+    return F.softplus(rest - logits.gather(1, labels)[:, 0])
+
+
+def at_least_float32(logits: Tensor) -> Tensor:
+    """Half precision is too coarse for losses; double precision is left as it is."""
+    return logits if logits.dtype == torch.float64 else logits.float()
+
+
+class Search:
+    """A batch under attack: which images are not lost yet, and the best perturbation of each so far.
+
+    `loss(logits, labels)`, or with aims `loss(logits, labels, aims)`, `(N,)`, is raised. An image is lost when it is
+    misclassified, or, with `targets`, when it is given its target.
+    """
+
+    def __init__(
+        self, model: nn.Module, images: Tensor, labels: Tensor, loss: Callable[..., Tensor],
+        targets: Tensor | None = None,
+    ) -> None:  # fmt: skip
+        self.model, self.labels, self.loss, self.targets = model, labels, loss, targets
+        self.aims = targets  # of a targeted loss; an attack may change them between restarts
+        self.best = images.detach().clone()
+        self.best_loss = torch.full((len(images),), -torch.inf, device=images.device, dtype=images.dtype)
+        self.alive = torch.arange(len(images), device=images.device)
+        # Kernels are prepared and kept for every batch size they meet: a batch that shrinks one by one fills gigabytes
+        # with them. So it shrinks by eighths, filled up with copies (in train mode those would count in the batch
+        # statistics).
+        self._portion = 1 if model.training else max(1, len(images) // 8)
+
+    def start(self, images: Tensor) -> Tensor:
+        """The living ones of a whole batch of starting points."""
+        return images[self.alive]
+
+    def look(self, current: Tensor, gradient: bool = True) -> tuple[Tensor, Tensor, Tensor]:
+        """Evaluate the living images at `current`, and put aside those that are lost there.
+
+        Returns which of them are still alive, bool `(N,)`, and of all of them the loss `(N,)` and its gradient (empty
+        where it was not asked for).
+        """
+        if not len(current):
+            return current.new_zeros(0, dtype=torch.bool), current.new_zeros(0), current
+        count, labels = len(current), self.labels[self.alive]
+        aims = () if self.aims is None else (self.aims[self.alive],)
+        found = current[:0]
+        if gradient:
+            missing = -count % self._portion
+            filled = current[torch.arange(count + missing, device=current.device) % count] if missing else current
+            found, logits = input_gradient(self.model, filled, lambda z: self.loss(z[:count], labels, *aims).sum())
+            found, logits = found[:count], logits[:count]
+        else:
+            with torch.no_grad():
+                logits = self.model(current)
+        with torch.no_grad():
+            loss = self.loss(logits, labels, *aims).to(self.best_loss.dtype)
+        answers = logits.argmax(1)
+        lost = answers != labels if self.targets is None else answers == self.targets[self.alive]
+        better = lost | (loss > self.best_loss[self.alive])
+        self.best[self.alive[better]], self.best_loss[self.alive[better]] = current[better], loss[better]
+        self.alive = self.alive[~lost]
+        return ~lost, loss, found
+
+
+def check_counts(steps: int, restarts: int) -> None:
+    """Raise RequestError for numbers of steps or restarts that make no attack."""
+    if steps < 1 or restarts < 1:
+        raise RequestError(f"steps={steps} and restarts={restarts} must be at least 1")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from advlook.config import ARCHITECTURES, SETTINGS, available, load_preset, parse_eps
+from advlook.config import ARCHITECTURES, SETTINGS, STEMS, available, load_preset, parse_eps
 from advlook.errors import RequestError
 
 
@@ -61,14 +61,27 @@ def _parser() -> argparse.ArgumentParser:
 
     evaluate = command(
         "evaluate", "accuracy of a checkpoint on a folder of class folders",
-        "advlook evaluate --checkpoint adv.safetensors --arch resnet10 --data photos/ --attack pgd --eps 4/255",
+        "advlook evaluate --checkpoint adv.safetensors --arch resnet10 --data photos/ --attack pgd --eps 4/255\n"
+        "         advlook evaluate --checkpoint robust.pt --arch resnet50 --data imagenet/val --attack pgd --steps 10\n"
+        "         advlook evaluate --checkpoint cifar.pt --arch resnet18 --data cifar10/test --stem tiny --size 32 "
+        "--resize 32 \\\n             --mean 0.4914,0.4822,0.4465 --std 0.2470,0.2435,0.2616",
     )  # fmt: skip
-    evaluate.add_argument("--checkpoint", type=Path, required=True, help="a checkpoint that `advlook train` wrote")
+    evaluate.add_argument(
+        "--checkpoint", type=Path, required=True,
+        help="what `advlook train` wrote, or a state dict (.safetensors, or torch's .pt, .pth, .ckpt): torchvision's, "
+        "that of the robustness library, RobustBench's, or a plain one",
+    )  # fmt: skip
     evaluate.add_argument("--arch", required=True, help=", ".join(ARCHITECTURES))
     evaluate.add_argument("--data", type=Path, required=True, help="folder with one folder of images per class")
     evaluate.add_argument("--attack", default="none", help="none, fgsm or pgd (default: none)")
     evaluate.add_argument("--eps", default="4/255", help="L-infinity radius, as a fraction (default: 4/255)")
     evaluate.add_argument("--steps", type=int, default=20, help="steps of pgd (default: 20)")
+    channels = "of red, green, blue in units of [0, 1] (default: the checkpoint's own, else ImageNet's)"
+    evaluate.add_argument("--mean", help=f"mean {channels}")
+    evaluate.add_argument("--std", help=f"standard deviation {channels}")
+    evaluate.add_argument("--size", type=int, help="pixels shown (default: as trained, else 224 for stem imagenet)")
+    evaluate.add_argument("--resize", type=int, help="short side before the crop (default: as trained, or size/0.875)")
+    evaluate.add_argument("--stem", help=f"{', '.join(STEMS)}; needed where a checkpoint does not tell")
 
     command("data", "which image sets are there, and how to get the others", "advlook data")
     return parser
@@ -101,6 +114,11 @@ def _train(options: argparse.Namespace) -> int:
     from advlook.training import NonFiniteLossError
 
     study = Study(load_preset(options.preset))
+    if options.arch in study.preset.external:
+        raise RequestError(
+            f"arch {options.arch!r} of preset {study.preset.name} is external and not trained; "
+            f"take [external.{options.arch}] out of the preset to train it"
+        )
     try:
         path = study.checkpoint(options.arch, options.setting, options.seed)
     except NonFiniteLossError as error:
@@ -113,15 +131,25 @@ def _train(options: argparse.Namespace) -> int:
 
 def _evaluate(options: argparse.Namespace) -> int:
     from advlook.evaluation import evaluate_checkpoint
+    from advlook.external import parse_channels
 
-    if options.attack not in ("none", "fgsm", "pgd"):
-        raise RequestError(f"attack {options.attack!r} is unknown; choose from none, fgsm, pgd")
-    if options.steps < 1:
-        raise RequestError(f"steps={options.steps} must be at least 1")
+    for name in ("steps", "size", "resize"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise RequestError(f"{name}={value} must be at least 1")
+    channels = {name: getattr(options, name) for name in ("mean", "std")}
     table = evaluate_checkpoint(
         options.checkpoint, options.arch, options.data,
         attack=options.attack, eps=parse_eps(options.eps), steps=options.steps,
+        stem=options.stem, size=options.size, resize=options.resize,
+        **{name: parse_channels(text, name) for name, text in channels.items() if text is not None},
     )  # fmt: skip
+    if "assumed" in table["normalisation"].values:
+        print(
+            f"advlook: {options.checkpoint} does not say its normalisation, so ImageNet's is assumed; "
+            "give --mean and --std where it is another",
+            file=sys.stderr,
+        )
     print(table.to_string(index=False, float_format=lambda value: f"{value:.2f}"))
     return 0
 

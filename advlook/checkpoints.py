@@ -51,13 +51,27 @@ def load_checkpoint(path: Path, model: nn.Module) -> nn.Module:
 
     Raises RequestError naming the file and the first tensor that is missing, unknown or of another shape.
     """
+    return fill_model(model, read_tensors(path), path)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Every tensor of a safetensors file by name. Raises RequestError for a file that is none."""
     with _opened(path) as file:
-        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+
+
+def fill_model(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> nn.Module:
+    """Fill `model` with the tensors that were read from `path`, in its own types, and return it in eval mode.
+
+    Raises RequestError naming the file and the first tensor that is missing, unknown or of another shape.
+    """
     wanted = model.state_dict()
-    for name in sorted(wanted.keys() | state.keys()):
-        if name not in state or name not in wanted:
-            kind = "lacks" if name in wanted else "has an unknown tensor"
-            raise RequestError(f"checkpoint {path} {kind} {name!r}: it is of another architecture or stem")
+    # Counters that old files lack, and that matter to no model in eval mode.
+    state = {name: value for name, value in wanted.items() if name.endswith("num_batches_tracked")} | dict(state)
+    for name in sorted(wanted.keys() ^ state.keys()):
+        kind = "lacks" if name in wanted else "has an unknown tensor"
+        raise RequestError(f"checkpoint {path} {kind} {name!r}: it is of another architecture or stem")
+    for name in sorted(wanted):
         if state[name].shape != wanted[name].shape:
             raise RequestError(
                 f"checkpoint {path} has {name!r} of shape {tuple(state[name].shape)}, "

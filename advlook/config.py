@@ -75,6 +75,14 @@ class ArchConfig:
 
 
 @dataclass(frozen=True)
+class ExternalConfig:
+    """Checkpoints of other origin that stand in for training an architecture (layouts: external.py)."""
+
+    std: str  # path of the standard model: absolute, with ~, or seen from the project's folder
+    adv: str  # of the adversarially trained one
+
+
+@dataclass(frozen=True)
 class TrainingConfig:
     """Stochastic gradient descent with momentum, shared by both settings."""
 
@@ -120,6 +128,9 @@ class EvaluationConfig:
     l2_eps: float  # radius of the L2 attack, in the same units (may exceed 1)
     curve: tuple[Eps, ...]  # L-infinity radii of the accuracy curve
     curve_images: int  # images used by curve and comparison; 0: all test images
+    steps: tuple[int, ...]  # steps of PGD at which its convergence is measured
+    restarts: tuple[int, ...]  # and restarts
+    suite_steps: int  # of APGD in the suite of attacks
     top_k: int
 
 
@@ -133,6 +144,7 @@ class Preset:
     seeds: tuple[int, ...]
     data: DataConfig
     models: dict[str, ArchConfig]
+    external: dict[str, ExternalConfig]  # by architecture; those that are not in it are trained
     training: TrainingConfig
     adversary: AdversaryConfig
     evaluation: EvaluationConfig
@@ -249,6 +261,7 @@ def _check(preset: Preset, where: str) -> None:
     ]
     positive = [
         ("training.step_epochs", training.step_epochs),
+        ("evaluation.suite_steps", preset.evaluation.suite_steps),
         ("training.check_every", training.check_every),
         ("adversary.steps", adversary.steps),
         ("adversary.eps", adversary.eps),
@@ -274,6 +287,11 @@ def _check(preset: Preset, where: str) -> None:
         (
             generated and (data.crop_scale < 1 or data.shift > 0 or data.flip),
             "data.crop_scale, shift and flip must be 1.0, 0 and false: generated images are fresh in every epoch",
+        ),
+        *((arch not in preset.archs, f"external.{arch} is not one of archs") for arch in preset.external),
+        (
+            bool(preset.external) and preset.seeds != (0,),
+            f"seeds = {list(preset.seeds)} must be [0] where [external] names checkpoints: each is one model",
         ),
         (training.batch_size < 2, f"training.batch_size = {training.batch_size} is too small for batch normalisation"),
     ]

@@ -3,7 +3,8 @@
 Accuracies are in percent. `Study.measure` adds arch, setting and seed, and writes the table.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import pandas as pd
 import torch
@@ -11,8 +12,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from advlook import attacks, synthetic
+from advlook.checks import run_checks
 from advlook.datasets import ImageSet
-from advlook.evaluation import Attack, accuracy_under, evaluating, predict, robust_accuracy, topk_accuracy
+from advlook.evaluation import (
+    accuracy_under,
+    correct,
+    evaluating,
+    percent,
+    predict,
+    robust_accuracy,
+    suite_accuracy,
+    survivors,
+    topk_accuracy,
+)
+from advlook.models import folded
 from advlook.study import Row, Study
 from advlook.training import overfits_catastrophically
 
@@ -35,47 +48,112 @@ def tradeoff(study: Study, model: nn.Module) -> Iterator[Row]:
 
 
 def attack_rows(study: Study, model: nn.Module) -> Iterator[Row]:
-    """Accuracy against the radius (FGSM and PGD), and several attacks compared at the study's radius.
+    """Accuracy under noise, FGSM and PGD over the radius; then, at the study's radius, PGD by its steps and restarts,
+    other attacks, and the suite after each of its attacks.
 
     All on the same `curve_images` test images; random draws come from one fixed seed.
     """
     config = study.preset.evaluation
     images = study.test.subset(config.curve_images)
+    where = {"batch_size": config.batch_size, "device": study.device}
+    right = correct(model, images, **where)
     generator = torch.Generator(study.device).manual_seed(0)
-    steps = config.pgd_steps
 
-    def row(name: str, norm: str, eps: float, steps: int, restarts: int, attack: Attack) -> Row:
-        top1 = accuracy_under(model, images, attack, batch_size=config.batch_size, device=study.device)
-        return {
-            "attack": name, "norm": norm, "eps": float(eps), "steps": steps, "restarts": restarts,
-            "top1": top1, "images": len(images),
-        }  # fmt: skip
+    def row(
+        name: str, attack: Callable[..., Tensor], *, norm: str = "linf", eps: float = config.eps, steps: int = 1,
+        restarts: int = 1, **options: object,
+    ) -> Row:  # fmt: skip
+        top1 = accuracy_under(model, images, lambda m, x, y: attack(m, x, y, eps, **options), right=right, **where)
+        return {"attack": name, "norm": norm, "eps": float(eps), "steps": steps, "restarts": restarts,
+                "top1": top1, "images": len(images)}  # fmt: skip
 
-    def pgd(name: str, eps: float, steps: int, restarts: int = 1, norm: str = "linf", targeted: bool = False) -> Row:
-        def attack(m: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-            targets = random_targets(y, study.preset.data.classes, generator) if targeted else None
-            return attacks.pgd(
-                m, x, y, eps, norm=norm, steps=steps, restarts=restarts, targets=targets, generator=generator
-            )
+    def drawn(attack: Callable[..., Tensor], **options: object) -> Callable[..., Tensor]:
+        return partial(attack, generator=generator, **options)
 
-        return row(name, norm, eps, steps, restarts, attack)
+    def pgd(eps: float, steps: int, restarts: int) -> Row:
+        return row("pgd", drawn(attacks.pgd, steps=steps, restarts=restarts), eps=eps, steps=steps, restarts=restarts)
 
-    def fgsm(name: str, eps: float, random_start: bool = False) -> Row:
-        def attack(m: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-            return attacks.fgsm(m, x, y, eps, random_start=random_start, generator=generator)
+    def to_random_target(m: nn.Module, x: Tensor, y: Tensor, eps: float) -> Tensor:
+        targets = random_targets(y, study.preset.data.classes, generator)
+        return attacks.pgd(m, x, y, eps, steps=config.pgd_steps, targets=targets, generator=generator)
 
-        return row(name, "linf", eps, 1, 1, attack)
+    yield row("none", lambda m, x, y, eps: x, eps=0.0, steps=0, restarts=0)
+    for eps in filter(None, config.curve):
+        yield row("noise", drawn(attacks.random_noise), eps=eps, steps=0)
+        yield row("fgsm", attacks.fgsm, eps=eps)
+    over_radius = [(eps, config.pgd_steps, 1) for eps in config.curve if eps]
+    over_steps = [(config.eps, steps, 1) for steps in config.steps]
+    over_restarts = [(config.eps, config.pgd_steps, restarts) for restarts in config.restarts]
+    for place in dict.fromkeys([*over_radius, *over_steps, *over_restarts]):
+        yield pgd(*place)
+    yield row("fgsm, random start", drawn(attacks.fgsm, random_start=True))
+    yield row("pgd, random target", to_random_target, steps=config.pgd_steps)
+    yield row("mi-fgsm", partial(attacks.mi_fgsm, steps=config.pgd_steps), steps=config.pgd_steps)
+    in_l2 = {"norm": "l2", "eps": config.l2_eps}
+    yield row("noise, L2", drawn(attacks.random_noise, norm="l2"), **in_l2, steps=0)
+    yield row("pgd, L2", drawn(attacks.pgd, norm="l2", steps=config.pgd_steps), **in_l2, steps=config.pgd_steps)
+    suite = suite_accuracy(model, images, config.eps, steps=config.suite_steps, right=right, **where)
+    for number, (name, top1) in enumerate(suite.items()):
+        steps = attacks.SUITE_PGD_STEPS if name == "pgd" else config.suite_steps
+        yield {"attack": f"suite: {'+ ' if number else ''}{name}", "norm": "linf", "eps": float(config.eps),
+               "steps": steps, "restarts": 1, "top1": top1, "images": len(images)}  # fmt: skip
 
-    yield row("none", "linf", 0.0, 0, 0, lambda m, x, y: x)
-    for eps in config.curve:
-        if eps:
-            yield fgsm("fgsm", eps)
-            yield pgd("pgd", eps, steps)
-    yield fgsm("fgsm, random start", config.eps, random_start=True)
-    yield pgd("pgd, random target", config.eps, steps, targeted=True)
-    yield pgd(f"pgd, {5 * steps} steps", config.eps, 5 * steps)
-    yield pgd("pgd, 5 restarts", config.eps, steps, restarts=5)
-    yield pgd("pgd, L2", config.l2_eps, steps, norm="l2")
+
+def transfer(study: Study, model: nn.Module) -> Iterator[Row]:
+    """Accuracy of every STD and ADV model on the adversarial examples (MI-FGSM) made against `model`.
+
+    One row a target: target_arch, target_setting, target_seed, top1; the target that is `model` itself is white-box.
+    """
+    config = study.preset.evaluation
+    images = study.test.subset(config.curve_images)
+    with evaluating(folded(model)) as source:
+        moved = torch.cat([
+            attacks.mi_fgsm(source, batch, labels, config.eps, steps=config.pgd_steps).cpu()
+            for batch, labels in images.batches(config.batch_size, study.device)
+        ])  # fmt: skip
+    for arch, setting, seed in study.each_model():
+        target = study.model(arch, setting, seed)
+        answers = predict(target, images, batch_size=config.batch_size, device=study.device)
+        with evaluating(folded(target)) as fast, torch.no_grad():
+            fooled = torch.cat([fast(x.to(study.device)).cpu() for x in moved.split(config.batch_size)])
+        right = (answers.argmax(1) == images.labels) & (fooled.argmax(1) == images.labels)
+        yield {"target_arch": arch, "target_setting": setting, "target_seed": seed,
+               "eps": float(config.eps), "top1": percent(right), "images": len(images)}  # fmt: skip
+
+
+def smallest_radii(study: Study, model: nn.Module) -> Iterator[Row]:
+    """How many images, in percent, PGD loses first at each of a growing row of L2 radii (0: wrong as they are).
+
+    The radius at which an image is lost bounds the norm of its smallest adversarial perturbation from above; those that
+    are never lost have infinity.
+    """
+    config = study.preset.evaluation
+    images = study.test.subset(config.curve_images)
+    where = {"batch_size": config.batch_size, "device": study.device}
+    generator = torch.Generator(study.device).manual_seed(0)
+    alive = correct(model, images, **where)
+    lost = [(0.0, 100 - percent(alive))]
+    for eps in (config.l2_eps * 2 ** (exponent / 2) for exponent in range(-6, 7)):
+        before = percent(alive)
+        attack = partial(attacks.pgd, eps=eps, norm="l2", steps=config.pgd_steps, generator=generator)
+        alive = survivors(model, images, attack, right=alive, **where)
+        lost.append((eps, before - percent(alive)))
+    for eps, share in [*lost, (float("inf"), percent(alive))]:
+        yield {"norm": "l2", "eps": eps, "lost": share, "images": len(images)}
+
+
+def trust(study: Study, model: nn.Module) -> Iterator[Row]:
+    """The checks of `advlook.checks`, one row each; transfer is from the STD model of the same kind, of another seed
+    where there is one."""
+    config = study.preset.evaluation
+    images, labels = next(study.test.subset(config.curve_images).batches(len(study.test), study.device))
+    arch, setting, seed = study.identify(model)
+    others = [s for s in study.preset.seeds if s != seed] or ([seed] if setting == "adv" else [])
+    source = folded(study.model(arch, "std", others[0])) if others else None
+    for check in run_checks(
+        folded(model), images, labels, config.eps, source=source, steps=config.pgd_steps, batch_size=config.batch_size
+    ):
+        yield check.as_row()
 
 
 def random_targets(labels: Tensor, classes: int, generator: torch.Generator) -> Tensor:
@@ -105,12 +183,18 @@ def examples(study: Study, model: nn.Module, count: int) -> dict[str, Tensor]:
 
 
 def training_history(study: Study) -> pd.DataFrame:
-    """Every epoch of every model, trained now where there is no checkpoint: arch, setting, seed, epoch, loss, ..."""
+    """Every epoch of every model, trained now where there is no checkpoint: arch, setting, seed, epoch, loss, ...
+
+    External models whose files tell no history are left out; where that is all of them, no row is returned.
+    """
     study.train_all()
     frames = []
     for arch, setting, seed in study.each_model():
-        frame = pd.DataFrame(study.metadata(arch, setting, seed)["history"])
-        frames.append(frame.assign(arch=arch, setting=setting, seed=seed))
+        epochs = study.metadata(arch, setting, seed).get("history")
+        if isinstance(epochs, list):
+            frames.append(pd.DataFrame(epochs).assign(arch=arch, setting=setting, seed=seed))
+    if not frames:
+        return pd.DataFrame(columns=["arch", "setting", "seed", "epoch", "loss", "clean", "fgsm", "pgd"])
     history = pd.concat(frames, ignore_index=True)
     return history[["arch", "setting", "seed", *(c for c in history if c not in ("arch", "setting", "seed"))]]
 
@@ -124,7 +208,7 @@ def overfitting_report(history: pd.DataFrame) -> pd.DataFrame:
         overfits = setting == "adv" and overfits_catastrophically(checks.to_dict("records"))
         row = {"arch": arch, "setting": setting, "seed": seed, "fgsm": last["fgsm"], "pgd": last["pgd"]}
         rows.append(row | {"gap": last["fgsm"] - last["pgd"], "catastrophic": "yes" if overfits else "no"})
-    return pd.DataFrame(rows).round(1)
+    return pd.DataFrame(rows, columns=["arch", "setting", "seed", "fgsm", "pgd", "gap", "catastrophic"]).round(1)
 
 
 def cues(study: Study, model: nn.Module) -> Iterator[Row]:

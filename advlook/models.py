@@ -1,9 +1,12 @@
 """The five architectures, with normalisation inside: images in [0, 1] go in, logits come out."""
 
+import copy
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from advlook.config import ARCHITECTURES, STEMS, Preset
@@ -109,6 +112,31 @@ class AlexNetBN(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits `(N, classes)` of normalised images `(N, 3, H, W)`."""
         return self.classifier(self.avgpool(self.features(images)).flatten(1))
+
+
+@torch.no_grad()
+def folded(model: nn.Module) -> nn.Module:
+    """The model as it answers in eval mode, with every batch normalisation folded into the convolution before it.
+
+    A copy, for evaluation alone: a third fewer passes over the maps, and logits that differ by rounding. Only models
+    that this module builds are folded, for of others nobody knows which layers follow each other; they are returned
+    as they are.
+    """
+    if not isinstance(model, Normalized) or not isinstance(model.network, ScaledResNet | AlexNetBN):
+        return model
+    model = copy.deepcopy(model).eval()
+    for module in list(model.modules()):
+        children = dict(module.named_children())
+        if isinstance(module, nn.Sequential):
+            pairs = list(pairwise(children))
+        else:  # a ResNet and its blocks: conv1 and bn1, conv2 and bn2, ...
+            pairs = [(name, name.replace("conv", "bn")) for name in children if name.startswith("conv")]
+        for first, second in pairs:
+            convolution, norm = children[first], children[second]
+            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(module, first, fuse_conv_bn_eval(convolution, norm))
+                setattr(module, second, nn.Identity())
+    return model.to(memory_format=torch.channels_last)
 
 
 def build_model(

@@ -21,6 +21,7 @@ from advlook._allocator import keep_freed_memory
 from advlook.checkpoints import file_hash, load_checkpoint, read_metadata
 from advlook.config import SETTINGS, Preset, digest, load_preset
 from advlook.errors import RequestError
+from advlook.external import external_model, stored_metadata
 from advlook.files import write_atomically
 from advlook.models import preset_model
 from advlook.progress import tqdm
@@ -123,8 +124,12 @@ class Study:
     def find_checkpoint(self, arch: str, setting: str, seed: int) -> Path | None:
         """Where the model's checkpoint lies: trained here (data/cache) or shipped (data/models); None if nowhere.
 
-        A file that was made with another configuration does not count.
+        A file that was made with another configuration does not count. Of an external architecture it is the file
+        that the preset names, which stands for seed 0.
         """
+        if arch in self.preset.external:
+            external = self._external_path(arch, setting)
+            return external if seed == 0 and external.is_file() else None
         wanted = digest(self.preset.training_key(arch, setting, seed))
         shipped = ROOT / "data" / "models" / self.preset.name
         for folder in (self._trained_folder, self.data / "models" / self.preset.name, shipped):
@@ -136,11 +141,21 @@ class Study:
     def checkpoint(
         self, arch: str, setting: str, seed: int, progressed: Callable[[int], object] = lambda images: None
     ) -> Path:
-        """The model's checkpoint, trained first where there is none (`progressed` is told the images of each step)."""
+        """The model's checkpoint, trained first where there is none (`progressed` is told the images of each step).
+
+        Raises RequestError where it is external, and so never trained, and not there.
+        """
         self.check_model(arch, setting)
         found = self.find_checkpoint(arch, setting, seed)
         if found is not None:
             return found
+        if arch in self.preset.external:
+            if seed != 0:
+                raise RequestError(f"{arch} of preset {self.preset.name} is external: it has seed 0 alone, not {seed}")
+            raise RequestError(
+                f"checkpoint {self._external_path(arch, setting)} ({setting} of [external.{arch}] in preset "
+                f"{self.preset.name}) does not exist; put it there, or change its path in the preset"
+            )
         target = self._trained_folder / f"{arch}-{setting}-seed{seed}.safetensors"
         return train(
             self.preset, arch, setting, seed, self.training_images, self.test, target,
@@ -152,8 +167,12 @@ class Study:
 
         Small batches do not keep several cores busy, several trainings do. The number of threads of each depends on the
         preset and the machine alone, not on what is left to train, so that an interrupted run ends in the same bits.
+        External models are not trained, but looked for first: that one is absent should not be told after hours.
         """
-        models = list(self.each_model())
+        for key in self.each_model():
+            if key[0] in self.preset.external:
+                self.checkpoint(*key)
+        models = [key for key in self.each_model() if key[0] not in self.preset.external]
         missing = [key for key in models if self.find_checkpoint(*key) is None]
         workers = min(len(models), os.cpu_count() or 1) if self.device.type == "cpu" else 1
         if not missing or workers == 1:
@@ -187,6 +206,9 @@ class Study:
     def _trained_folder(self) -> Path:
         return self.data / "cache" / "models" / self.preset.name
 
+    def _external_path(self, arch: str, setting: str) -> Path:
+        return ROOT / Path(getattr(self.preset.external[arch], setting)).expanduser()
+
     def model(self, arch: str, setting: str, seed: int = 0) -> nn.Module:
         """The model in eval mode on the study's device; setting "random" is untrained.
 
@@ -195,15 +217,28 @@ class Study:
         key = (arch, setting, seed)
         if key not in self._models:
             self.check_model(arch, "std" if setting == "random" else setting)
-            model = preset_model(self.preset, arch, seed)
-            if setting != "random":
-                load_checkpoint(self.checkpoint(*key), model)
+            if setting == "random":
+                model = preset_model(self.preset, arch, seed)
+            elif arch in self.preset.external:
+                model = external_model(self.preset, arch, self.checkpoint(*key))
+            else:
+                model = load_checkpoint(self.checkpoint(*key), preset_model(self.preset, arch, seed))
             self._models[key] = model.eval().to(self.device, memory_format=torch.channels_last)
         return self._models[key]
 
+    def identify(self, model: nn.Module) -> tuple[str, str, int]:
+        """The `(arch, setting, seed)` of one of this study's models; KeyError for any other."""
+        for key, known in self._models.items():
+            if known is model:
+                return key
+        raise KeyError("not a model of this study")
+
     def metadata(self, arch: str, setting: str, seed: int = 0) -> dict[str, object]:
-        """What training recorded in the model's checkpoint: configuration, history, accuracies."""
-        return read_metadata(self.checkpoint(arch, setting, seed))
+        """What training recorded in the model's checkpoint: configuration, history, accuracies.
+
+        Of an external model it is what its file says, which may be nothing.
+        """
+        return stored_metadata(self.checkpoint(arch, setting, seed))
 
     # Measurements ----------------------------------------------------------------------------------------------
 

@@ -34,6 +34,7 @@ def place(tmp_path, monkeypatch):
     Path("unit.toml").write_text(SMOKE.replace('eps = "8/255"', 'eps = "8"'))
     Path("broken.toml").write_text("title = ")
     Path("absent.toml").write_text(SMOKE.replace('"synthetic"', '"nowhere"'))
+    Path("pair.toml").write_text(SMOKE.replace("[external]", '[external.resnet10]\nstd = "a.pt"\nadv = "b.pt"'))
     Path("garbage.safetensors").write_bytes(b"garbage")
     preset = small_preset()
     model = preset_model(preset, "resnet10", 0)
@@ -60,12 +61,13 @@ BAD = {
     "arch that the preset lacks": ("train --preset smoke --arch resnet101 --setting std", "resnet101"),
     "unknown setting": ("train --preset smoke --arch resnet10 --setting robust", "robust"),
     "seed is no number": ("train --preset smoke --arch resnet10 --setting std --seed x", "'x'"),
+    "external arch": ("train --preset pair.toml --arch resnet10 --setting std", "[external.resnet10]"),
     "images of a preset are absent": ("train --preset absent.toml --arch resnet10 --setting std", "nowhere"),
     "absent checkpoint": (EVALUATE.replace("good", "none"), "none.safetensors"),
     "checkpoint is garbage": (EVALUATE.replace("good", "garbage"), "garbage.safetensors"),
     "checkpoint of another arch": (EVALUATE.replace("resnet10", "alexnet_bn"), "resnet10"),
     "checkpoint of another shape": (EVALUATE.replace("good", "alien"), "alien.safetensors"),
-    "checkpoint without configuration": (EVALUATE.replace("good", "silent"), "silent.safetensors"),
+    "checkpoint without configuration": (EVALUATE.replace("good", "silent"), "--stem"),
     "absent image folder": (EVALUATE.replace("photos", "nothing"), "nothing"),
     "image folder without classes": (EVALUATE.replace("photos", "empty"), "empty"),
     "empty class": (EVALUATE.replace("photos", "hollow"), "void"),

@@ -72,6 +72,10 @@ def load_edited(folder, old, new):
         ("crop_scale = .*", "crop_scale = 1.0", ["training.sizes", "crop_scale"]),
         ("name = .*", 'name = "synthetic"', ["crop_scale", "flip", "generated"]),
         ("epochs_std = .*", "epochs_std = 0", ["epoch"]),
+        (r"\[external\]", "", ["missing", "external"]),
+        (r"\[external\]", '[external.resnet10]\nstd = "a.pt"', ["missing", "external.resnet10", "adv"]),
+        (r"\[external\]", '[external.resnet50]\nstd = "a.pt"\nadv = "b.pt"', ["external.resnet50", "archs"]),
+        (r"\[external\]", '[external.resnet10]\nstd = "a.pt"\nadv = "b.pt"', ["seeds = [0, 1]", "[external]"]),
         ("archs =", "archs = =", ["TOML"]),
     ],
 )

@@ -116,10 +116,12 @@ def reproduce(
     """Run the notebooks of a preset and write the gallery. Returns 0, or 1 where a notebook failed.
 
     Notebooks whose results are up to date are skipped unless `force`. Every notebook is tried; one that fails is named
-    with its error, and its partial copy lies in `failed/`.
+    with its error, and its partial copy lies in `failed/`. Raises RequestError for an unknown preset or notebook, or
+    where a checkpoint from elsewhere is absent.
     """
     study = Study(preset, output=output)
     chosen = find_notebooks(notebooks)
+    study.require_external()
     failures = 0
     started = time.perf_counter()
     print(repr(study), flush=True)

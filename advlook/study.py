@@ -162,16 +162,20 @@ class Study:
             device=self.device, progress=self.progress, progressed=progressed,
         )  # fmt: skip
 
+    def require_external(self) -> None:
+        """Raise RequestError where a checkpoint from elsewhere is absent: not to be told only after hours."""
+        for key in self.each_model():
+            if key[0] in self.preset.external:
+                self.checkpoint(*key)
+
     def train_all(self) -> None:
         """Train every model of the preset that has no checkpoint; on the CPU, each in a process, as many as cores.
 
         Small batches do not keep several cores busy, several trainings do. The number of threads of each depends on the
         preset and the machine alone, not on what is left to train, so that an interrupted run ends in the same bits.
-        External models are not trained, but looked for first: that one is absent should not be told after hours.
+        External models are not trained, but have to be there.
         """
-        for key in self.each_model():
-            if key[0] in self.preset.external:
-                self.checkpoint(*key)
+        self.require_external()
         models = [key for key in self.each_model() if key[0] not in self.preset.external]
         missing = [key for key in models if self.find_checkpoint(*key) is None]
         workers = min(len(models), os.cpu_count() or 1) if self.device.type == "cpu" else 1

@@ -479,3 +479,12 @@ def test_external_models_change_no_checkpoint_name(tmp_path):
     assert preset.digest != plain.digest
     for arch in ("alexnet_bn", "resnet10"):
         assert digest(preset.training_key(arch, "adv", 0)) == digest(plain.training_key(arch, "adv", 0))
+
+
+def test_reproduce_names_an_absent_external_model(tmp_path, capsys):
+    """The runner refuses a preset whose models are not there before it starts a notebook: exit code 2, one line."""
+    assert main(["reproduce", "--preset", "external", "--output", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "resnet50-std.pt" in error
+    assert not any(tmp_path.rglob("*.ipynb"))

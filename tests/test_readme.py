@@ -5,7 +5,7 @@ import re
 import pandas as pd
 import pytest
 
-from advlook import config
+from advlook import checks, config
 from advlook.figures import ARCH_NAMES
 from advlook.study import ROOT
 
@@ -36,3 +36,9 @@ def test_every_preset_and_module_is_told():
         assert f"| `{preset}` |" in README
     for module in (ROOT / "advlook").glob("*.py"):
         assert module.stem == "__init__" or module.name in README
+
+
+def test_every_remedy_is_told():
+    """The README says for each check what to do where it fails, in the words of the package."""
+    for name, remedy in checks.REMEDIES.items():
+        assert f"| {name} | {remedy} |" in README

@@ -10,7 +10,8 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-REQUIREMENTS = [Requirement(r) for r in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]]
+EXTRAS = PROJECT["optional-dependencies"]
+REQUIREMENTS = [Requirement(r) for r in PROJECT["dependencies"] + EXTRAS["dev"] + EXTRAS["benchmark"]]
 PINS = {
     canonicalize_name(name): version
     for line in (ROOT / "constraints.txt").read_text().splitlines()
@@ -44,6 +45,15 @@ def test_conda_installs_the_same_environment():
     assert f"python{PROJECT['requires-python']}" in text
     assert re.search(r"pip:\n\s+- --constraint constraints.txt\n\s+- --editable \.\[dev\]\n$", text)
     assert "--constraint constraints.txt --editable '.[dev]'" in (ROOT / "Makefile").read_text()
+
+
+def test_peers_cannot_be_missed_in_silence():
+    """`make test` installs torchattacks, at a pinned version, and fails rather than skips where it is absent."""
+    makefile = (ROOT / "Makefile").read_text()
+    assert "pip install --quiet --constraint constraints.txt --no-deps torchattacks\n" in makefile
+    assert "torchattacks" in PINS
+    assert "\n\tADVLOOK_PEERS=1 $(BIN)/python -m pytest\n" in makefile
+    assert "ADVLOOK_PEERS" in (ROOT / "tests" / "test_peers.py").read_text()
 
 
 def test_no_address_of_a_registry_is_recorded():

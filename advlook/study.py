@@ -254,10 +254,10 @@ class Study:
         """
         frames = []
         models = list(self.each_model(settings))
+        inputs = [self.preset.digest, self.data_digest, package_digest()]
         for arch, setting, seed in tqdm(models, name, unit=" models", disable=not self.progress, leave=False):
             weights = file_hash(self.checkpoint(arch, setting, seed)) if setting != "random" else "untrained"
-            inputs = [self.preset.digest, self.data_digest, package_digest(), weights]
-            key = digest([*inputs, arch, setting, seed, name])
+            key = digest([*inputs, weights, arch, setting, seed, name])
             kept = self.data / "cache" / "measurements" / self.preset.name / f"{name}-{key}.json"
             if not kept.is_file():
                 rows = json.dumps([dict(row) for row in measurement(self, self.model(arch, setting, seed))])

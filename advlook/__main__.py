@@ -73,9 +73,13 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     evaluate.add_argument("--arch", required=True, help=", ".join(ARCHITECTURES))
     evaluate.add_argument("--data", type=Path, required=True, help="folder with one folder of images per class")
-    evaluate.add_argument("--attack", default="none", help="none, fgsm or pgd (default: none)")
+    evaluate.add_argument(
+        "--attack", default="none",
+        help="none, noise, fgsm, pgd, mi-fgsm, apgd-ce, apgd-dlr, or suite: pgd, apgd-ce and apgd-dlr in turn "
+        "(default: none)",
+    )  # fmt: skip
     evaluate.add_argument("--eps", default="4/255", help="L-infinity radius, as a fraction (default: 4/255)")
-    evaluate.add_argument("--steps", type=int, default=20, help="steps of pgd (default: 20)")
+    evaluate.add_argument("--steps", type=int, default=20, help="steps of iterative attacks (default: 20)")
     channels = "of red, green, blue in units of [0, 1] (default: the checkpoint's own, else ImageNet's)"
     evaluate.add_argument("--mean", help=f"mean {channels}")
     evaluate.add_argument("--std", help=f"standard deviation {channels}")

@@ -9,6 +9,7 @@ from helpers import convolutional, small_preset, write_folder
 
 from advlook import config, study
 from advlook.__main__ import main
+from advlook.evaluation import NAMED_ATTACKS
 from advlook.checkpoints import save_checkpoint
 from advlook.models import preset_model
 
@@ -118,6 +119,14 @@ def test_help_shows_an_example(command):
     arguments = [sys.executable, "-m", "advlook", *command.split(), "--help"]
     text = subprocess.run(arguments, capture_output=True, text=True, check=True, cwd=study.ROOT).stdout
     assert f"advlook {command}".strip() in text.split("example")[1]
+
+
+def test_help_names_every_attack(capsys):
+    """The help of `evaluate` lists the attacks that there are."""
+    with pytest.raises(SystemExit):
+        main(["evaluate", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert f"none, {', '.join(list(NAMED_ATTACKS)[:-1])}, or suite" in text
 
 
 def test_interrupt_is_told_in_one_line(place, capsys, monkeypatch):

@@ -162,6 +162,20 @@ def test_apgd_goes_the_same_way(victim, ours, theirs, options):
     assert (kept != kept_by_them).sum() <= 1
 
 
+@pytest.mark.parametrize("loss", ["ce", "dlr"])
+def test_apgd_is_as_strong_as_the_reference(victim, loss):
+    """The authors' own APGD, where the benchmark's requirements are installed, loses as many images in 100 steps."""
+    reference = pytest.importorskip("pyautoattack.autopgd_base")
+    model, images, labels, eps = victim
+    images, labels = images[:200], labels[:200]
+    attack = reference.APGDAttack(model, n_iter=100, norm="Linf", eps=eps["linf"], loss=loss, seed=0, device="cpu")
+    by_them = seeded(attack.perturb, images, labels)
+    attacked = seeded(apgd, model, images, labels, eps["linf"], steps=100, loss=loss)
+    left, left_by_them = (int((answers(model, x) == labels).sum()) for x in (attacked, by_them))
+    assert 20 <= left_by_them <= 180
+    assert -1 <= left_by_them - left <= 1  # 0.5 points
+
+
 def test_what_torchattacks_asks_for_is_there():
     """It is installed without its requirements, so the constraints must hold all of them but the one it never uses."""
     lines = (Path(__file__).parent.parent / "constraints.txt").read_text().splitlines()[1:]

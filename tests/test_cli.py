@@ -9,8 +9,8 @@ from helpers import convolutional, small_preset, write_folder
 
 from advlook import config, study
 from advlook.__main__ import main
-from advlook.evaluation import NAMED_ATTACKS
 from advlook.checkpoints import save_checkpoint
+from advlook.evaluation import NAMED_ATTACKS
 from advlook.models import preset_model
 
 SMOKE = (config.PRESET_FOLDER / "smoke.toml").read_text()

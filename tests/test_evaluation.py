@@ -7,7 +7,17 @@ from torch import nn
 
 from advlook import attacks
 from advlook.datasets import ImageSet, to_float
-from advlook.evaluation import accuracy_under, evaluating, predict, robust_accuracy, survivors, top_k, topk_accuracy
+from advlook.evaluation import (
+    accuracy_under,
+    evaluating,
+    predict,
+    robust_accuracy,
+    suite_accuracy,
+    survivors,
+    top_k,
+    topk_accuracy,
+)
+from advlook.models import build_model
 
 IMAGES = image_set(30, 8)
 
@@ -136,3 +146,50 @@ def test_batches_are_float_images():
     predict(model, ImageSet((random_images(4, 8) * 255).to(torch.uint8), torch.zeros(4, dtype=torch.int64), ("a",)))
     assert seen[0].dtype == torch.float32
     assert seen[0].max() <= 1
+
+
+def test_only_what_is_right_is_attacked():
+    """Images that are wrong as they are never reach the attack; which those are may be said beforehand."""
+    model = convolutional()
+    images = labelled_by(model, wrong=9)
+    shown = []
+
+    def counted(m, x, y):
+        shown.append(len(x))
+        return x
+
+    assert survivors(model, images, counted, batch_size=8).sum() == sum(shown) == 21
+    right = torch.zeros(30, dtype=torch.bool)
+    right[[3, 20]] = True
+    shown.clear()
+    assert survivors(model, images, counted, right=right).tolist() == [False] * 20 + [True] + [False] * 9
+    assert shown == [2]
+
+
+def test_attacks_meet_the_folded_model():
+    """Of the models built here the attack is given the folded copy, and what was passed in is left as it was."""
+    model = build_model("resnet10", 3, stem="tiny", width=8, seed=0).train()
+    met = []
+
+    def attack(m, x, y):
+        met.append(m)
+        return x
+
+    survivors(model, IMAGES, attack, right=torch.ones(30, dtype=torch.bool))
+    assert met[0] is not model
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in met[0].modules())
+    assert model.training
+
+
+def test_suite_accuracy_adds_up_over_batches():
+    """The accuracy after each attack is that of the suite on all images, however they are batched."""
+    model = convolutional()
+    images = labelled_by(model, wrong=4)
+    whole = attacks.attack_suite(
+        model, to_float(images.images)[4:], images.labels[4:], 0.01, steps=6, generator=torch.Generator().manual_seed(0)
+    )
+    found = suite_accuracy(model, images, 0.01, steps=6)
+    assert list(found) == list(attacks.SUITE)
+    for name, top1 in found.items():
+        assert top1 == pytest.approx(100 * int(whole.survived[name].sum()) / 30)
+    assert list(suite_accuracy(model, images, 0.01, steps=6, batch_size=7).values())[-1] <= found["pgd"] + 100 / 30

@@ -48,12 +48,15 @@ def test_conda_installs_the_same_environment():
 
 
 def test_peers_cannot_be_missed_in_silence():
-    """`make test` installs torchattacks, at a pinned version, and fails rather than skips where it is absent."""
+    """`make test` installs the peers, at pinned versions, and fails rather than skips where one is absent."""
     makefile = (ROOT / "Makefile").read_text()
     assert "pip install --quiet --constraint constraints.txt --no-deps torchattacks\n" in makefile
     assert "torchattacks" in PINS
     assert "\n\tADVLOOK_PEERS=1 $(BIN)/python -m pytest\n" in makefile
     assert "ADVLOOK_PEERS" in (ROOT / "tests" / "test_peers.py").read_text()
+    # captum is an ordinary requirement of the tests, which import it without asking.
+    assert "captum" in [Requirement(r).name for r in EXTRAS["dev"]]
+    assert "\nfrom captum.attr import " in (ROOT / "tests" / "test_sensitivity.py").read_text()
 
 
 def test_no_address_of_a_registry_is_recorded():

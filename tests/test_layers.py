@@ -146,6 +146,15 @@ def test_start_activation_is_that_of_low_contrast_noise():
     assert not torch.equal(found.start_activations, grey)
 
 
+def test_units_start_from_noise_of_their_own():
+    """Two units with the same weights begin at different activations, as do two starts of one."""
+    model = Linear(classes=2)
+    with torch.no_grad():
+        model.layer.weight[1] = model.layer.weight[0]
+    found = maximise(model, "layer", [0, 1], size=4, steps=1, starts=2, step_size=1e-6, generator=seeded())
+    assert len(found.all_activations.unique()) == 4
+
+
 def test_weak_units_get_as_far_as_strong_ones():
     """A unit a million times weaker is given the same image."""
     model = Linear(classes=2)

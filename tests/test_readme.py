@@ -42,3 +42,18 @@ def test_every_remedy_is_told():
     """The README says for each check what to do where it fails, in the words of the package."""
     for name, remedy in checks.REMEDIES.items():
         assert f"| {name} | {remedy} |" in README
+
+
+def test_suite_is_told():
+    """What the README says the suite and PGD-10 leave of the ADV models is what 02_attacks.csv says."""
+    table = pd.read_csv(ROOT / "figures" / "imagenette" / "tables" / "02_attacks.csv")
+    table = table[table["setting"] == "adv"]
+    told = re.search(
+        r"suite leaves ResNet-10 ADV ([\d.]+)% and AlexNet ADV ([\d.]+)%, where\s+PGD-10 leaves ([\d.]+)% and ([\d.]+)%",
+        README,
+    )
+    left = [table[table["attack"] == attack].groupby("arch")["top1"].mean()
+            for attack in ("suite: + apgd-dlr", "suite: pgd")]  # fmt: skip
+    assert [float(number) for number in told.groups()] == [
+        round(means[arch], 1) for means in left for arch in ("resnet10", "alexnet_bn")
+    ]

@@ -49,7 +49,7 @@ def test_suite_is_told():
     table = pd.read_csv(ROOT / "figures" / "imagenette" / "tables" / "02_attacks.csv")
     table = table[table["setting"] == "adv"]
     told = re.search(
-        r"suite leaves ResNet-10 ADV ([\d.]+)% and AlexNet ADV ([\d.]+)%, where\s+PGD-10 leaves ([\d.]+)% and ([\d.]+)%",
+        r"leaves ResNet-10 ADV ([\d.]+)% and AlexNet ADV ([\d.]+)%, where\s+PGD-10 leaves ([\d.]+)% and ([\d.]+)%",
         README,
     )
     left = [table[table["attack"] == attack].groupby("arch")["top1"].mean()

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from advlook import attacks
 from advlook.errors import RequestError
-from advlook.evaluation import evaluating
+from advlook.evaluation import evaluating, percent
 
 # An attack is called weaker than another beyond both margins only. Less than a point changes no conclusion. And where
 # two attacks are equally strong, chance says which of them fools an image that only one does: the difference has a
@@ -140,7 +140,7 @@ def fgsm_against_pgd(fgsm: Tensor, pgd: Tensor) -> Check:
     The first symptom of Athalye et al. 2018. Catastrophic overfitting is the opposite, FGSM far weaker, and passes: it
     deceives FGSM, and PGD tells.
     """
-    finding = f"{_percent(fgsm):.1f}% right under FGSM, {_percent(pgd):.1f}% under PGD, {len(pgd)} images"
+    finding = f"{percent(fgsm):.1f}% right under FGSM, {percent(pgd):.1f}% under PGD, {len(pgd)} images"
     return Check("PGD is no weaker than FGSM", not _weaker(pgd, fgsm), finding)
 
 
@@ -152,7 +152,7 @@ def falls_to_zero(right: Tensor, far: Tensor, fooled_by_grey: Tensor) -> Check:
     be beyond any attack: a model with one answer for everything is right on that class for good. So where no image that
     is right can be fooled by grey, the check does not decide.
     """
-    before, after = _percent(right), _percent(far)
+    before, after = percent(right), percent(far)
     if not (right & fooled_by_grey).any():
         return Check(
             "accuracy falls to 0 with eps",
@@ -160,7 +160,7 @@ def falls_to_zero(right: Tensor, far: Tensor, fooled_by_grey: Tensor) -> Check:
             f"{before:.1f}% right, {after:.1f}% under PGD at eps {FAR_EPS}, all of one class, which the model sees in "
             "plain grey too: perhaps it has no other answer",
         )
-    proven = _percent(far & fooled_by_grey)
+    proven = percent(far & fooled_by_grey)
     finding = f"{after:.1f}% right under PGD at eps {FAR_EPS}, {proven:.1f}% where plain grey would fool the model"
     return Check("accuracy falls to 0 with eps", proven <= MAX_FAR_POINTS, finding)
 
@@ -172,7 +172,7 @@ def transfer_against_pgd(transfer: Tensor | None, pgd: Tensor) -> Check:
     """
     if transfer is None:
         return Check("PGD is no weaker than transfer", None, "no source model was given")
-    finding = f"{_percent(transfer):.1f}% right under MI-FGSM on the source, {_percent(pgd):.1f}% under PGD"
+    finding = f"{percent(transfer):.1f}% right under MI-FGSM on the source, {percent(pgd):.1f}% under PGD"
     return Check("PGD is no weaker than transfer", not _weaker(pgd, transfer), finding)
 
 
@@ -182,8 +182,8 @@ def usable_gradients(zero: Tensor, finite: Tensor) -> Check:
     Shattered and vanishing gradients (Athalye et al. 2018). A gradient that is not finite is as bad as none: the attack
     then makes images of NaN, and takes them for fooled.
     """
-    finding = f"input gradient exactly zero on {_percent(zero):.1f}%, not finite on {_percent(~finite):.1f}% of images"
-    return Check("gradients are usable", _percent(zero | ~finite) <= MAX_UNUSABLE_POINTS, finding)
+    finding = f"input gradient exactly zero on {percent(zero):.1f}%, not finite on {percent(~finite):.1f}% of images"
+    return Check("gradients are usable", percent(zero | ~finite) <= MAX_UNUSABLE_POINTS, finding)
 
 
 def logits_wanted(outputs: Tensor) -> Check:
@@ -203,7 +203,7 @@ def same_answers(first: Tensor, second: Tensor) -> Check:
 
     Stochastic gradients (Athalye et al. 2018). What is not finite is left to the check of gradients.
     """
-    changed = _percent(first.argmax(1) != second.argmax(1))
+    changed = percent(first.argmax(1) != second.argmax(1))
     first, second = (x.nan_to_num(posinf=0.0, neginf=0.0) for x in (first, second))
     apart, largest = (first - second).abs().max().item(), first.abs().max().item()
     finding = (
@@ -216,10 +216,6 @@ def _weaker(attack: Tensor, other: Tensor) -> bool:
     """Whether an attack leaves more survivors `(N,) bool` than another, by more than the margins."""
     gap, differing = (attack.sum() - other.sum()).item(), (attack ^ other).sum().item()
     return gap > max(MARGIN_POINTS / 100 * len(attack), MARGIN_DEVIATIONS * differing**0.5)
-
-
-def _percent(chosen: Tensor) -> float:
-    return 100 * chosen.double().mean().item()
 
 
 @torch.no_grad()

@@ -47,10 +47,15 @@ def predict(model: nn.Module, images: ImageSet, *, batch_size: int = 250, device
         return torch.cat([fast(batch).float().cpu() for batch, _ in images.batches(batch_size, device)])
 
 
+def percent(chosen: Tensor) -> float:
+    """Share of True, in percent."""
+    return 100 * chosen.double().mean().item()
+
+
 def top_k(logits: Tensor, labels: Tensor, k: int = 1) -> float:
     """Share, in percent, of images whose label is among the `k` largest logits."""
     k = min(k, logits.shape[1])
-    return 100 * (logits.topk(k, dim=1).indices == labels[:, None]).any(1).double().mean().item()
+    return percent((logits.topk(k, dim=1).indices == labels[:, None]).any(1))
 
 
 def topk_accuracy(
@@ -112,11 +117,6 @@ def suite_accuracy(
 
     survivors(model, images, suite, right=right, batch_size=batch_size, device=device)
     return {name: 100 * sum(int(part.sum()) for part in left) / len(images) for name, left in survived.items()}
-
-
-def percent(right: Tensor) -> float:
-    """Share of True, in percent."""
-    return 100 * right.double().mean().item()
 
 
 def robust_accuracy(

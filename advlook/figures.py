@@ -114,19 +114,16 @@ def accuracy_curves(table: pd.DataFrame, steps: int) -> Figure:
     table: `02_attacks`; steps: of the PGD that is drawn.
     """
     drawn = {"pgd": "-", "fgsm": ":", "noise": (0, (1, 3))}
-    standard = (table["attack"] != "pgd") | ((table["steps"] == steps) & (table["restarts"] == 1))
-    clean = table[table["attack"] == "none"]
+    clean, standard = table[table["attack"] == "none"], _plain_pgd(table, steps)
     archs = list(dict.fromkeys(table["arch"]))
     figure, axes = new_figure(1, len(archs), 4.8 * len(archs) + 1.2, 4.2, sharey=True)
     for axis, arch in zip(axes, archs, strict=True):
         for setting, color in COLORS.items():
             for attack, line in drawn.items():
-                rows = pd.concat([clean, table[standard & (table["attack"] == attack)]])
+                rows = pd.concat([clean, standard[standard["attack"] == attack]])
                 rows = rows[(rows["arch"] == arch) & (rows["setting"] == setting)]
-                spread = rows.groupby("eps")["top1"].agg(["mean", "min", "max"])
-                levels = spread.index.to_numpy() * 255
-                axis.plot(levels, spread["mean"], ls=line, color=color, marker="o" if attack == "pgd" else "", ms=5)
-                axis.fill_between(levels, spread["min"], spread["max"], color=color, alpha=0.15, lw=0)
+                rows = rows.assign(levels=rows["eps"] * 255)
+                _band(axis, rows, "levels", color, ls=line, marker="o" if attack == "pgd" else "")
         axis.set_title(ARCH_NAMES[arch])
         axis.set_xlabel("radius eps of the L-infinity ball [1/255]")
         axis.set_ylim(-2, 102)
@@ -146,9 +143,8 @@ def attack_comparison(table: pd.DataFrame, eps: float, steps: int) -> Figure:
 
     table: `02_attacks`; eps, steps: the radius and the steps at which noise, FGSM and PGD are taken from the curves.
     """
-    at_radius = (table["eps"] - eps).abs() < 1e-9
-    standard = (table["attack"] != "pgd") | ((table["steps"] == steps) & (table["restarts"] == 1))
-    table = table[(at_radius & standard) | (table["attack"] == "none") | (table["norm"] == "l2")]
+    table = _plain_pgd(table, steps)
+    table = table[_at(table, eps) | (table["attack"] == "none") | (table["norm"] == "l2")]
     order = table.groupby("attack")["top1"].mean().sort_values(ascending=False, kind="stable").index
     archs = list(dict.fromkeys(table["arch"]))
     figure, axes = new_figure(1, len(archs), 4.8 * len(archs) + 1.8, 0.42 * len(order) + 1.6, sharey=True)
@@ -172,7 +168,7 @@ def convergence(table: pd.DataFrame, eps: float, steps: int) -> Figure:
     A panel an architecture and setting, each on its own scale; a grey line is what the suite of attacks leaves.
     table: `02_attacks`; eps: the study's radius; steps: those of each restart.
     """
-    table = table[(table["eps"] - eps).abs() < 1e-9]
+    table = table[_at(table, eps)]
     archs = list(dict.fromkeys(table["arch"]))
     figure, axes = new_figure(len(archs), 2, 9.6, 2.9 * len(archs) + 0.9, sharex=True)
     panels = [(arch, setting) for arch in archs for setting in ("std", "adv")]
@@ -181,9 +177,7 @@ def convergence(table: pd.DataFrame, eps: float, steps: int) -> Figure:
         pgd = rows[rows["attack"] == "pgd"].assign(gradients=lambda r: r["steps"] * r["restarts"])
         ways = ((pgd["restarts"] == 1, "-", "o"), (pgd["steps"] == steps, ":", "s"))
         for chosen, line, marker in ways:
-            spread = pgd[chosen].groupby("gradients")["top1"].agg(["mean", "min", "max"])
-            axis.plot(spread.index, spread["mean"], ls=line, marker=marker, ms=5, color=COLORS[setting])
-            axis.fill_between(spread.index, spread["min"], spread["max"], color=COLORS[setting], alpha=0.15, lw=0)
+            _band(axis, pgd[chosen], "gradients", COLORS[setting], ls=line, marker=marker)
         suite = rows[rows["attack"].str.startswith("suite")].groupby("seed")["top1"].min()
         axis.axhspan(suite.min(), suite.max(), color="#999999", alpha=0.3, lw=0)
         axis.axhline(suite.mean(), color="#777777", lw=1.5, zorder=1)
@@ -318,6 +312,23 @@ def image_grid(images: Tensor, titles: Sequence[str], columns: int = 10) -> Figu
     for axis, image, title in zip(axes, images, titles, strict=False):
         _show(axis, image, title)
     return figure
+
+
+def _at(table: pd.DataFrame, eps: float) -> pd.Series:
+    """Which rows are at this radius, as far as a decimal in a file can tell."""
+    return (table["eps"] - eps).abs() < 1e-9
+
+
+def _plain_pgd(table: pd.DataFrame, steps: int) -> pd.DataFrame:
+    """The rows of every attack, but of PGD only those of so many steps and one restart."""
+    return table[(table["attack"] != "pgd") | ((table["steps"] == steps) & (table["restarts"] == 1))]
+
+
+def _band(axis: Axes, rows: pd.DataFrame, over: str, color: str, **line: object) -> None:
+    """Mean accuracy over a column as a line, and its range as a band."""
+    spread = rows.groupby(over)["top1"].agg(["mean", "min", "max"])
+    axis.plot(spread.index, spread["mean"], color=color, ms=5, **line)
+    axis.fill_between(spread.index, spread["min"], spread["max"], color=color, alpha=0.15, lw=0)
 
 
 def _show(axis: Axes, image: Tensor, title: str, color: str = "#222222") -> None:

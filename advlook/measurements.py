@@ -61,9 +61,9 @@ def attack_rows(study: Study, model: nn.Module) -> Iterator[Row]:
 
     def row(
         name: str, attack: Callable[..., Tensor], *, norm: str = "linf", eps: float = config.eps, steps: int = 1,
-        restarts: int = 1, **options: object,
+        restarts: int = 1,
     ) -> Row:  # fmt: skip
-        top1 = accuracy_under(model, images, lambda m, x, y: attack(m, x, y, eps, **options), right=right, **where)
+        top1 = accuracy_under(model, images, lambda m, x, y: attack(m, x, y, eps), right=right, **where)
         return {"attack": name, "norm": norm, "eps": float(eps), "steps": steps, "restarts": restarts,
                 "top1": top1, "images": len(images)}  # fmt: skip
 
@@ -225,11 +225,9 @@ def cues(study: Study, model: nn.Module) -> Iterator[Row]:
         return shown, predict(model, images, device=study.device).argmax(1)
 
     conflict, answer = answers("cue_conflict")
-    by_shape, by_texture = (
-        (answer == cue).double().mean().item() * 100 for cue in (conflict.shapes, conflict.textures)
-    )
+    by_shape, by_texture = (percent(answer == cue) for cue in (conflict.shapes, conflict.textures))
     row = {"by_texture": by_texture, "by_shape": by_shape, "by_neither": 100 - by_shape - by_texture}
     for split in ("shape_only", "texture_only"):
         shown, answer = answers(split)
-        row[split] = 100 * (answer == shown.labels).double().mean().item()
+        row[split] = percent(answer == shown.labels)
     yield row | {"images": config.test_images}

@@ -142,7 +142,7 @@ def timed(work: Callable[[], Tensor], seed: int, device: torch.device) -> tuple[
     alive = work()
     if device.type == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - started, 100 * alive.double().mean().item()
+    return time.perf_counter() - started, evaluation.percent(alive)
 
 
 def measure(

@@ -77,6 +77,18 @@ def convolutional(classes: int = 3, width: int = 6, seed: int = 0) -> nn.Sequent
     return model.train()
 
 
+def used_model(mode: str) -> nn.Sequential:
+    """`convolutional` with gradients, statistics and frozen weights of its own, in mode "train", "eval" or "mixed"."""
+    model = convolutional()
+    model(random_images(6, 8)).sum().backward()  # fills .grad and the statistics
+    model[0].weight.grad = None
+    model[3].weight.requires_grad_(False)
+    model.train(mode != "eval")
+    if mode == "mixed":
+        model[1].eval()
+    return model
+
+
 def random_images(count: int = 8, side: int = 4, low: float = 0.0, high: float = 1.0, seed: int = 0) -> Tensor:
     """Uniform noise in [low, high]."""
     return torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(seed)) * (high - low) + low

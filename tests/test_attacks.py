@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import FailingHead, Linear, Recorder, convolutional, random_images, snapshot
+from helpers import FailingHead, Linear, Recorder, convolutional, random_images, snapshot, used_model
 from torch import nn
 
 from advlook.apgd import _Climb, apgd_checkpoints, dlr, targeted_dlr
@@ -251,13 +251,7 @@ def test_equal_under_a_fixed_generator(attack, random):
 @pytest.mark.parametrize("mode", ["train", "eval", "mixed"])
 def test_model_is_left_as_it_was(attack, norm, mode):
     """Mode, parameters, gradients, requires_grad and running statistics survive an attack, as do the images."""
-    model, images, labels = convolutional(), random_images(6, 8), torch.arange(6) % 3
-    model(images).sum().backward()  # fills .grad and the statistics
-    model[0].weight.grad = None
-    model[3].weight.requires_grad_(False)
-    model.train(mode != "eval")
-    if mode == "mixed":
-        model[1].eval()
+    model, images, labels = used_model(mode), random_images(6, 8), torch.arange(6) % 3
     before, pixels = snapshot(model), images.clone()
     with torch.no_grad():  # the caller's mode must not matter either
         attack(model, images, labels, 0.01)

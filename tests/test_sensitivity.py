@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from captum.attr import GuidedBackprop, IntegratedGradients, NoiseTunnel, Saliency
-from helpers import FailingHead, Linear, Recorder, convolutional, random_images, snapshot
+from helpers import FailingHead, Linear, Recorder, convolutional, random_images, snapshot, used_model
 from torch import nn
 from torchvision.models.resnet import BasicBlock
 
@@ -338,13 +338,7 @@ def test_model_without_relus_is_refused(model):
 @pytest.mark.parametrize("mode", ["train", "eval", "mixed"])
 def test_model_is_left_as_it_was(method, mode):
     """Mode, parameters, gradients, requires_grad, statistics and hooks survive, as do the images; no graph is left."""
-    model, images = convolutional(), random_images(6, 8)
-    model(images).sum().backward()  # fills .grad and the statistics
-    model[0].weight.grad = None
-    model[3].weight.requires_grad_(False)
-    model.train(mode != "eval")
-    if mode == "mixed":
-        model[1].eval()
+    model, images = used_model(mode), random_images(6, 8)
     before, own, pixels = snapshot(model), [set(vars(m)) for m in model.modules()], images.clone()
     with torch.no_grad():  # the caller's mode must not matter either
         found = method(model, images, LABELS)

@@ -135,6 +135,21 @@ class EvaluationConfig:
 
 
 @dataclass(frozen=True)
+class VisualizeConfig:
+    """The maps, layers and scales of notebook 03, and the sanity checks of notebook 07."""
+
+    images: int  # test images whose maps and answers are measured
+    samples: int  # noisy copies of SmoothGrad, and steps of integrated gradients
+    shown: int  # images in the figure of maps; the appendix shows four times as many
+    units: int  # units of each layer that are maximised, drawn by seed
+    steps: int  # of activation maximisation
+    starts: int  # ascents of each unit
+    fourier_eps: float  # L2 norm of the perturbations of one frequency
+    fourier_stride: int  # every so many frequencies are tried
+    sanity_images: int  # images on which maps of several models are compared
+
+
+@dataclass(frozen=True)
 class Preset:
     """One scale of the study."""
 
@@ -148,6 +163,7 @@ class Preset:
     training: TrainingConfig
     adversary: AdversaryConfig
     evaluation: EvaluationConfig
+    visualize: VisualizeConfig
 
     @property
     def digest(self) -> str:
@@ -265,6 +281,7 @@ def _check(preset: Preset, where: str) -> None:
         ("training.check_every", training.check_every),
         ("adversary.steps", adversary.steps),
         ("adversary.eps", adversary.eps),
+        *((f"visualize.{key}", value) for key, value in dataclasses.asdict(preset.visualize).items()),
     ]
     resized = any(size != data.size for size in training.sizes)
     generated = data.name == "synthetic"

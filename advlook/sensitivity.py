@@ -133,6 +133,25 @@ METHODS: dict[str, Callable[..., Tensor]] = {
 TITLES = dict(
     zip(METHODS, ("Vanilla Grad", "Loss Grad", "Guided Backprop", "SmoothGrad", "Integrated Gradients"), strict=True)
 )
+
+
+def by_name(
+    method: str, model: nn.Module, images: Tensor, labels: Tensor, *, samples: int = 50, seed: int = 0
+) -> Tensor:
+    """The map `(N, 3, H, W)` of one of METHODS; `samples`: SmoothGrad's copies, and the steps of integrated gradients.
+
+    SmoothGrad's noise comes from `seed`, so that models are compared on the same copies.
+    Raises RequestError for an unknown method.
+    """
+    if method not in METHODS:
+        raise RequestError(f"method {method!r} is unknown; choose from {', '.join(METHODS)}")
+    options: dict[str, dict[str, Any]] = {
+        "smooth_grad": {"samples": samples, "generator": torch.Generator(images.device).manual_seed(seed)},
+        "integrated_gradients": {"steps": samples},
+    }
+    return METHODS[method](model, images, labels, **options.get(method, {}))
+
+
 _SCORES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "logit": lambda logits, labels: at_least_float32(logits).gather(1, labels[:, None])[:, 0],
     "loss": cross_entropy,

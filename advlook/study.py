@@ -247,7 +247,11 @@ class Study:
     # Measurements ----------------------------------------------------------------------------------------------
 
     def measure(self, name: str, measurement: Measurement, settings: Iterable[str] = SETTINGS) -> pd.DataFrame:
-        """Apply `measurement(study, model)` to every model and return, and save as table `name`, its rows.
+        """Apply `measurement(study, model)` to every model and return, and save as table `name`, its rows."""
+        return self.save_table(name, self.rows(name, measurement, settings))
+
+    def rows(self, name: str, measurement: Measurement, settings: Iterable[str] = SETTINGS) -> pd.DataFrame:
+        """What `measurement(study, model)` yields for every model, behind its arch, setting and seed.
 
         Each model's rows are kept as soon as they are known, under a key of everything they depend on (preset, images,
         weights, package), so that an interrupted run goes on where it stopped.
@@ -266,7 +270,7 @@ class Study:
             for place, (column, value) in enumerate({"arch": arch, "setting": setting, "seed": seed}.items()):
                 frame.insert(place, column, value)
             frames.append(frame)
-        return self.save_table(name, pd.concat(frames, ignore_index=True))
+        return pd.concat(frames, ignore_index=True)
 
     # Results ---------------------------------------------------------------------------------------------------
 

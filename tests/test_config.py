@@ -203,6 +203,7 @@ def test_training_key_changes_with_what_training_uses(setting):
         "archs",
         "seeds",
         "evaluation",
+        "visualize",
         "models.alexnet_bn",
         "data.test_images",
         "data.test_store",

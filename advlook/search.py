@@ -74,10 +74,7 @@ class Search:
         self.best = images.detach().clone()
         self.best_loss = torch.full((len(images),), -torch.inf, device=images.device, dtype=images.dtype)
         self.alive = torch.arange(len(images), device=images.device)
-        # Kernels are prepared and kept for every batch size they meet: a batch that shrinks one by one fills gigabytes
-        # with them. So it shrinks by eighths, filled up with copies (in train mode those would count in the batch
-        # statistics).
-        self._portion = 1 if model.training else max(1, len(images) // 8)
+        self._portion = max(1, -(-len(images) // 8))
 
     def start(self, images: Tensor) -> Tensor:
         """The living ones of a whole batch of starting points."""
@@ -95,7 +92,7 @@ class Search:
         aims = () if self.aims is None else (self.aims[self.alive],)
         found = current[:0]
         if gradient:
-            missing = -count % self._portion
+            missing = self._missing(count)
             filled = current[torch.arange(count + missing, device=current.device) % count] if missing else current
             found, logits = input_gradient(self.model, filled, lambda z: self.loss(z[:count], labels, *aims).sum())
             found, logits = found[:count], logits[:count]
@@ -110,6 +107,19 @@ class Search:
         self.best[self.alive[better]], self.best_loss[self.alive[better]] = current[better], loss[better]
         self.alive = self.alive[~lost]
         return ~lost, loss, found
+
+    def _missing(self, count: int) -> int:
+        """How many copies fill up a batch of `count` images.
+
+        Kernels are prepared and kept for every batch size they meet: a batch that shrinks one by one fills gigabytes
+        with them. So it shrinks by eighths of the whole batch, and below one by halves. In train mode the copies would
+        count in the batch statistics.
+        """
+        if self.model.training:
+            return 0
+        if count < self._portion:
+            return min(1 << (count - 1).bit_length(), self._portion) - count
+        return min(count + -count % self._portion, len(self.labels)) - count
 
 
 def check_counts(steps: int, restarts: int) -> None:

@@ -281,6 +281,13 @@ class Study:
         self._save_provenance(path)
         return table
 
+    def load_table(self, name: str) -> pd.DataFrame:
+        """A table that was saved before; RequestError where it is not there."""
+        path = self.output / "tables" / f"{name}.csv"
+        if not path.is_file():
+            raise RequestError(f"table {path} does not exist; run the notebook that makes it")
+        return pd.read_csv(path)
+
     def save_figure(self, name: str, figure: Figure, caption: str, paper: str) -> Figure:
         """Write `<name>.png`, `.pdf` and provenance; return the figure, so that a notebook shows it.
 

@@ -235,6 +235,7 @@ def train(
     if trainer.history:
         torch.set_num_threads(state["threads"])
     watch = test.subset(preset.training.check_images)
+    where = {"batch_size": preset.evaluation.batch_size, "device": device}
     name = f"{preset.name} {arch} {setting.upper()} seed {seed}"
     with tqdm(
         total=trainer.epochs * an_epoch, initial=len(trainer.history) * an_epoch, desc=name,
@@ -244,7 +245,7 @@ def train(
         while len(trainer.history) < trainer.epochs:
             entry = trainer.train_epoch(images, lambda count: (bar.update(count), progressed(count)))
             if entry["epoch"] % preset.training.check_every == 0 or entry["epoch"] == trainer.epochs:
-                entry |= robust_accuracy(trainer.result, watch, preset.adversary.eps, device=device)
+                entry |= robust_accuracy(trainer.result, watch, preset.adversary.eps, **where)
                 bar.set_postfix({key: f"{entry[key]:.1f}" for key in ("clean", "fgsm", "pgd")})
             trainer.history.append(entry)
             if trainer.adversary and "pgd" in entry and overfits_catastrophically(trainer.history):
@@ -263,7 +264,7 @@ def train(
         "preset": preset.name,
         "test_store": preset.data.test_store,
         "history": trainer.history,
-        "accuracy": topk_accuracy(final, test, preset.evaluation.top_k, device=device),
+        "accuracy": topk_accuracy(final, test, preset.evaluation.top_k, **where),
         "arithmetic": "bfloat16"
         if isinstance(autocast(preset.training.precision, device), torch.autocast)
         else "float32",

@@ -185,7 +185,7 @@ def main() -> None:
     parser.add_argument("--tasks", default="1,2,3", help="1: PGD-10; 2: PGD-50 with 10 restarts; 3: APGD")
     parser.add_argument("--images", type=int, default=500, help="for PGD-10; the longer attacks take a share of them")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--batch-size", type=int, default=250)
+    parser.add_argument("--batch-size", type=int, help="the preset's, unless given")
     parser.add_argument("--quick", action="store_true", help="preset smoke, few images and steps: does it run at all?")
     arguments = parser.parse_args()
     if arguments.quick:
@@ -199,10 +199,11 @@ def main() -> None:
 
     study = Study(arguments.preset)
     eps, device = study.preset.evaluation.eps, study.device
+    batch_size = arguments.batch_size or study.preset.evaluation.batch_size
     models = {setting: study.model(arguments.arch, setting, 0) for setting in arguments.settings.split(",")}
     print(
         f"{arguments.arch}, preset {study.preset.name}: {study.preset.data.size} px, L-infinity, "
-        f"eps {eps * 255:g}/255, batch {arguments.batch_size}, {device.type}, {torch.get_num_threads()} threads of "
+        f"eps {eps * 255:g}/255, batch {batch_size}, {device.type}, {torch.get_num_threads()} threads of "
         f"{os.cpu_count()} cores; rates are medians of {arguments.rounds} rounds"
     )
     print(
@@ -215,7 +216,7 @@ def main() -> None:
         for setting, model in models.items():
             print_rows(
                 setting, task, len(images),
-                measure(task, model, images, eps, arguments.rounds, arguments.batch_size, device, libraries),
+                measure(task, model, images, eps, arguments.rounds, batch_size, device, libraries),
             )  # fmt: skip
     print(f"'weaker': points that accuracy under advlook's attack is above that under the peer's; at most {WEAKER}")
 

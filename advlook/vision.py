@@ -1,0 +1,288 @@
+"""What notebook 03 measures on every model, the untrained one included: the tables `03_fourier` and `03_scale`.
+
+A row of `03_scale` is a `measure` and its `value`; `of` is what it was taken of (a kind of map, a layer), `at` the
+level (a frequency or cut-off in cycles per pixel, a block or smoothing in pixels, the number of a unit), `images` how
+many images it is the mean over. Accuracies and shares of answers are in percent. How each is computed is said in
+`scale`; what is expected of it, if robust models look at larger structures, in `EXPECTED`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from advlook import scale, sensitivity, synthetic
+from advlook.datasets import ImageSet
+from advlook.layers import Maximised, conv_layers, first_filters, maximise
+from advlook.models import folded
+from advlook.study import Row, Study
+
+SETTINGS = ("random", "std", "adv")
+CUTOFFS = (0.03, 0.06, 0.09, 0.125, 0.18, 0.25, 0.35)  # cycles per pixel
+BLOCKS = (2, 4, 8, 16)  # pixels
+SMOOTHINGS = (0.0, 1.0, 2.0, 4.0)  # pixels
+BELOW = 0.25  # cycles per pixel: coarser than the checkerboard that strides and pooling leave in gradients
+DEPTHS = 5  # layers whose units are excited
+FIGURE_2 = ("vanilla_gradient", "loss_gradient", "guided_backprop")  # the maps that the paper shows there
+
+
+@dataclass(frozen=True)
+class Expected:
+    """A number that tells whether ADV looks at larger structures than STD, and on which side it then lies."""
+
+    measure: str
+    of: str | None
+    at: float | None
+    title: str
+    lower: bool  # whether the paper's sentence asks for a lower value of ADV
+
+
+EXPECTED = (
+    Expected("answers_half_frequency", None, None, "frequency below which half of the answers' sensitivity lies", True),
+    Expected("kept_low_pass", None, 0.09, "accuracy kept below 0.09 cycles/px [% of clean]", False),
+    Expected("kept_high_pass", None, 0.09, "accuracy kept above 0.09 cycles/px [% of clean]", True),
+    Expected("kept_shuffled", None, 4, "accuracy kept with 4x4 blocks shuffled [% of clean]", False),
+    *(
+        Expected("map_median_frequency", method, None, f"median frequency of maps: {title}", True)
+        for method, title in sensitivity.TITLES.items()
+    ),
+    Expected("map_median_frequency_coarse", "loss_gradient", None, "the same of Loss Grad, below 0.25 alone", True),
+    Expected("map_median_frequency_coarse", "guided_backprop", None, "of Guided Backprop, below 0.25 alone", True),
+    Expected("map_edge_correlation", "loss_gradient", 0, "rank correlation of Loss Grad with edges", False),
+    Expected("map_edge_correlation", "guided_backprop", 0, "of Guided Backprop with edges", False),
+    Expected("map_energy_inside", "loss_gradient", None, "share of Loss Grad inside, on the texture", True),
+    Expected("map_energy_outline", "loss_gradient", None, "share of Loss Grad on the outline", False),
+    Expected("unit_median_frequency", None, None, "median frequency of maximising inputs", True),
+    Expected("unit_colour_variance", None, None, "colour variance of maximising inputs", True),
+    Expected("filter_norm", None, None, "norm of first-layer filters, normalisation folded in", True),
+    Expected("filter_frequency", None, None, "mean frequency of first-layer filters", True),
+)
+
+
+def sample(study: Study) -> ImageSet:
+    """The test images that everything here is measured on: `visualize.images` of them, drawn by one seed."""
+    return study.test.subset(study.preset.visualize.images, seed=2)
+
+
+def shown_maps(
+    study: Study, arch: str, seed: int, count: int, every: bool = False
+) -> tuple[Tensor, dict[str, dict[str, Tensor]]]:
+    """Images to look at and their maps by STD and ADV, all on the CPU: `count` test images of a fixed draw.
+
+    Returns images `(count, 3, H, W)`, and by setting and method the maps of the label's class; those of the paper's
+    figure 2, or with `every` all five.
+    """
+    images, labels = next(study.test.subset(count, seed=3).batches(count, study.device))
+    methods = tuple(sensitivity.METHODS) if every else FIGURE_2
+    samples = study.preset.visualize.samples
+    found = {
+        setting: {
+            method: sensitivity.by_name(method, study.model(arch, setting, seed), images, labels, samples=samples).cpu()
+            for method in methods
+        }
+        for setting in ("std", "adv")
+    }
+    return images.cpu(), found
+
+
+def filters_of(study: Study, model: nn.Module) -> Tensor:
+    """First-layer filters `(units, 3, k, k)` of a model, batch normalisation folded in, on the CPU."""
+    return first_filters(folded(model), size=study.preset.data.size).cpu()
+
+
+def shown_units(study: Study, arch: str, seed: int, **options: object) -> dict[str, dict[str, Maximised]]:
+    """What excites the drawn units, by setting (STD, ADV) and layer; options as of `excited`."""
+    return {setting: excited(study, study.model(arch, setting, seed), **options) for setting in ("std", "adv")}
+
+
+def fourier(study: Study, model: nn.Module) -> Iterator[Row]:
+    """Errors, and answers that change, along every Fourier basis image of fixed L2 norm (`scale.fourier_sensitivity`).
+
+    One row a frequency: fy, fx in cycles per pixel; error and changed in percent; clean, the error without; eps.
+    """
+    config = study.preset.visualize
+    images = sample(study)
+    found = scale.fourier_sensitivity(
+        model, images, config.fourier_eps, stride=config.fourier_stride, device=study.device,
+        generator=torch.Generator().manual_seed(0), batch_size=study.preset.evaluation.batch_size,
+    )  # fmt: skip
+    for i, fy in enumerate(found.frequencies.tolist()):
+        for j, fx in enumerate(found.frequencies.tolist()):
+            yield {"fy": fy, "fx": fx, "error": found.error[i, j].item(), "changed": found.changed[i, j].item(),
+                   "clean": found.clean, "eps": config.fourier_eps, "images": len(images)}  # fmt: skip
+
+
+def along_frequency(table: pd.DataFrame) -> pd.DataFrame:
+    """From `03_fourier`, rows of `03_scale`: curves over radial frequency, and where half of the sensitivity lies.
+
+    `answers_changed` and `answers_wrong`, the mean over rings one grid step wide; `answers_half_frequency`, the median
+    frequency of the changed answers over the grid (nan where none changes).
+    """
+    rows: list[Row] = []
+    for (arch, setting, seed), grid in table.groupby(["arch", "setting", "seed"], sort=False):
+        who = {"arch": arch, "setting": setting, "seed": seed, "images": int(grid["images"].iloc[0])}
+        frequencies = torch.tensor(sorted(grid["fx"].unique()), dtype=torch.float64)
+        step = (frequencies[1] - frequencies[0]).item()
+        radius = torch.hypot(frequencies[:, None], frequencies[None])
+        for column, measure in (("changed", "answers_changed"), ("error", "answers_wrong")):
+            square = torch.tensor(grid.pivot(index="fy", columns="fx", values=column).to_numpy())
+            rings, means = scale.radial_mean(square, radius, step)
+            values = zip(rings.tolist(), means.tolist(), strict=True)
+            rows += [who | {"measure": measure, "at": at, "value": value} for at, value in values]
+            if column == "changed":
+                half = scale.half_frequency(square, radius).item()
+                rows.append(who | {"measure": "answers_half_frequency", "value": half})
+    return pd.DataFrame(rows)
+
+
+def answers(study: Study, model: nn.Module) -> Iterator[Row]:
+    """Accuracy on low-passed, high-passed and block-shuffled images, and what share of the clean accuracy that is."""
+    images = study.test.subset(max(study.preset.visualize.images, study.preset.evaluation.curve_images), seed=2)
+    size = study.preset.data.size
+    changes = {"clean": {None: lambda x: x}} | {
+        "low_pass": {at: (lambda x, at=at: scale.low_pass(x, at)) for at in CUTOFFS},
+        "high_pass": {at: (lambda x, at=at: scale.high_pass(x, at)) for at in CUTOFFS},
+        "shuffled": {
+            at: (lambda x, at=at: scale.shuffle_blocks(x, at, torch.Generator().manual_seed(at)))
+            for at in BLOCKS if size % at == 0
+        },
+    }  # fmt: skip
+    clean = 0.0
+    for name, levels in changes.items():
+        for at, change in levels.items():
+            top1 = scale.accuracy_on(
+                model, images, change, batch_size=study.preset.evaluation.batch_size, device=study.device
+            )
+            clean = top1 if name == "clean" else clean
+            yield {"measure": f"accuracy_{name}", "at": at, "value": top1, "images": len(images)}
+            if name != "clean" and clean > 0:
+                yield {"measure": f"kept_{name}", "at": at, "value": 100 * top1 / clean, "images": len(images)}
+
+
+def maps(study: Study, model: nn.Module) -> Iterator[Row]:
+    """Spectrum, median frequency and edges of all five maps; on the embedded set also where their energy lies.
+
+    `map_spectrum`: power at a radial frequency, relative to the map's mean over the plane, so that white noise is 1
+    everywhere; `map_median_frequency` with its variant below `BELOW`; `map_edge_correlation` at several smoothings;
+    `map_energy_outline`, `_inside` and `_background`, with the areas' own shares as of "area".
+    """
+    config = study.preset.visualize
+    generated = study.preset.data.name == "synthetic"
+    if generated:
+        shown = synthetic.generate(config.images, study.preset.data.size, seed=0, split="test")
+        images, labels = shown.images.float().div(255).to(study.device), shown.labels.to(study.device)
+    else:
+        images, labels = next(sample(study).batches(config.images, study.device))
+    radius = scale.frequency_radius(*images.shape[-2:])
+    coarse = (radius <= BELOW).to(torch.float64)
+    for method in sensitivity.METHODS:
+        found = sensitivity.by_name(method, model, images, labels, samples=config.samples).cpu()
+        about = {"of": method, "images": len(images)}
+        power = scale.power_spectrum(found).double()
+        relative = power / power.mean((1, 2), keepdim=True)
+        rings, means = scale.radial_mean(relative.nanmean(0), radius, 1 / min(images.shape[-2:]))
+        for at, value in zip(rings.tolist(), means.tolist(), strict=True):
+            yield about | {"measure": "map_spectrum", "at": at, "value": value}
+        for name, kept in (("map_median_frequency", power), ("map_median_frequency_coarse", power * coarse)):
+            yield about | {"measure": name, "value": scale.half_frequency(kept, radius).nanmean().item()}
+        correlations = scale.edge_correlation(found, images.cpu(), SMOOTHINGS).nanmean(0)
+        for at, value in zip(SMOOTHINGS, correlations.tolist(), strict=True):
+            yield about | {"measure": "map_edge_correlation", "at": at, "value": value}
+        if generated:
+            yield from _energy(found, shown.masks, method)
+    if generated:
+        yield from _energy(torch.ones_like(images.cpu()), shown.masks, "area")
+
+
+def _energy(found: Tensor, masks: Tensor, of: str) -> Iterator[Row]:
+    for region, shares in scale.energy_shares(found, masks).items():
+        value = 100 * shares.nanmean().item()
+        yield {"measure": f"map_energy_{region}", "of": of, "value": value, "images": len(found)}
+
+
+def filters(study: Study, model: nn.Module) -> Iterator[Row]:
+    """L2 norm and mean frequency of every filter of the first layer, with batch normalisation folded in."""
+    found = scale.filter_frequencies(filters_of(study, model))
+    for measure, values in (("filter_norm", found["norm"]), ("filter_frequency", found["mean"])):
+        for number, value in enumerate(values.tolist()):
+            yield {"measure": measure, "of": "first layer", "at": number, "value": value}
+
+
+def units(study: Study, model: nn.Module) -> Iterator[Row]:
+    """Median frequency and colour variance of the inputs that excite units: of a layer, at a unit."""
+    for layer, found in excited(study, model).items():
+        numbers = drawn_units(study, model, layer)
+        measures = {
+            "unit_median_frequency": scale.median_frequency(found.images),
+            "unit_colour_variance": scale.colour_variance(found.images),
+        }
+        for measure, values in measures.items():
+            for unit, value in zip(numbers, values.tolist(), strict=True):
+                yield {"measure": measure, "of": layer, "at": unit, "value": value}
+
+
+def depth_layers(study: Study, model: nn.Module) -> list[str]:
+    """Names of up to `DEPTHS` convolutions, evenly spread from the first to the last; shortcuts are left out."""
+    names = [name for name in conv_layers(model, size=study.preset.data.size) if "downsample" not in name]
+    places = torch.linspace(0, len(names) - 1, min(DEPTHS, len(names))).round().int().tolist()
+    return [names[place] for place in places]
+
+
+def drawn_units(study: Study, model: nn.Module, layer: str) -> list[int]:
+    """The units of a layer that are shown and measured: `visualize.units` of them, drawn by one seed for all models."""
+    channels = model.get_submodule(layer).out_channels
+    order = torch.randperm(channels, generator=torch.Generator().manual_seed(0))
+    return sorted(order[: study.preset.visualize.units].tolist())
+
+
+def excited(study: Study, model: nn.Module, **options: object) -> dict[str, Maximised]:
+    """Inputs that excite the drawn units of each of `depth_layers`, by layer (`layers.maximise`).
+
+    Batch normalisation is folded in: a unit is what the next layer gets, up to the ReLU.
+    options: of `layers.maximise`, such as `parameterisation="fourier", jitter=2`.
+    """
+    config, fast = study.preset.visualize, folded(model)
+    settings = {"size": study.preset.data.size, "steps": config.steps, "starts": config.starts} | options
+    return {
+        layer: maximise(
+            fast, layer, drawn_units(study, model, layer), generator=torch.Generator().manual_seed(0),
+            progress=study.progress, **settings,
+        )
+        for layer in depth_layers(study, model)
+    }  # fmt: skip
+
+
+def scale_table(study: Study) -> pd.DataFrame:
+    """Measure everything on every model, and save `03_fourier` and `03_scale`; returns the latter."""
+    found = [along_frequency(study.measure("03_fourier", fourier, SETTINGS))]
+    for name, measurement in (("answers", answers), ("maps", maps), ("filters", filters), ("units", units)):
+        found.append(study.rows(f"03_{name}", measurement, SETTINGS))
+    columns = ["arch", "setting", "seed", "measure", "value", "of", "at", "images"]
+    return study.save_table("03_scale", pd.concat(found, ignore_index=True)[columns])
+
+
+def compared(table: pd.DataFrame) -> pd.DataFrame:
+    """One row an architecture and number of `EXPECTED`: the means of the random, STD and ADV models over their seeds,
+    and whether ADV lies where larger structures would put it ("yes", "no", or "mixed" where seeds disagree).
+
+    table: `03_scale`. Numbers that a preset does not have are left out.
+    """
+    rows = []
+    for arch in dict.fromkeys(table["arch"]):
+        for expected in EXPECTED:
+            chosen = table[(table["arch"] == arch) & (table["measure"] == expected.measure)]
+            chosen = chosen if expected.of is None else chosen[chosen["of"] == expected.of]
+            chosen = chosen if expected.at is None else chosen[(chosen["at"] - expected.at).abs() < 1e-9]
+            if chosen.empty:
+                continue
+            each = chosen.groupby(["setting", "seed"])["value"].mean().unstack("setting")
+            as_expected = (each["adv"] < each["std"]) if expected.lower else (each["adv"] > each["std"])
+            verdict = "yes" if as_expected.all() else "mixed" if as_expected.any() else "no"
+            rows.append(
+                {"arch": arch, "number": expected.title}
+                | {name: each[name].mean() for name in SETTINGS if name in each}
+                | {"larger would be": "lower" if expected.lower else "higher", "ADV is": verdict}
+            )
+    return pd.DataFrame(rows)

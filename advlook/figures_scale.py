@@ -27,10 +27,9 @@ def map_grid(images: Tensor, found: Mapping[str, Mapping[str, Tensor]], shared: 
     """
     methods = list(next(iter(found.values())))
     columns = [(setting, method) for setting in found for method in methods]
-    figure, axes = new_figure(len(images), 1 + len(columns), 1.5 * (1 + len(columns)), 1.5 * len(images) + 0.5)
+    figure, lines = _blocks(len(images), [1, *[len(methods)] * len(found)], 1.5, 1.5)
     limits = {m: max(float(_limit(maps[m].flatten()[None])) for maps in found.values()) for m in methods}
-    for row, image in enumerate(images):
-        line = axes[row * (1 + len(columns)) : (row + 1) * (1 + len(columns))]
+    for row, (image, line) in enumerate(zip(images, lines, strict=True)):
         _picture(line[0], image, "image" if row == 0 else "")
         for axis, (setting, method) in zip(line[1:], columns, strict=True):
             values = found[setting][method][row]
@@ -67,9 +66,8 @@ def maximised_grid(found: Mapping[str, Mapping[str, Maximised]], count: int, fir
     """
     layers = list(next(iter(found.values())))
     columns = [(setting, unit) for setting in found for unit in range(first, first + count)]
-    figure, axes = new_figure(len(layers), len(columns), 1.12 * len(columns) + 0.8, 1.42 * len(layers) + 0.5)
-    for row, layer in enumerate(layers):
-        line = axes[row * len(columns) : (row + 1) * len(columns)]
+    figure, lines = _blocks(len(layers), [count] * len(found), 1.12, 1.42)
+    for row, (layer, line) in enumerate(zip(layers, lines, strict=True)):
         for axis, (setting, unit) in zip(line, columns, strict=True):
             result = found[setting][layer]
             shown = unit < len(result.images)
@@ -250,6 +248,22 @@ def map_energy(table: pd.DataFrame) -> Figure:
         axis.set_ylabel(f"{ARCH_NAMES[arch]}\nshare of energy [%]" if region == "outline" else "")
     _legend(figure, NAMES)
     return figure
+
+
+def _blocks(rows: int, columns: Sequence[int], width: float, height: float) -> tuple[Figure, list[list[Axes]]]:
+    """A grid of places for pictures, `width` x `height` inches each, with a gap between blocks of columns.
+
+    Returns the figure and its rows of axes.
+    """
+    widths = [share for count in columns for share in (*[1] * count, 0.25)][:-1]
+    figure, axes = new_figure(
+        rows, len(widths), width * sum(widths) + 0.7, height * rows + 0.5, gridspec_kw={"width_ratios": widths}
+    )
+    for axis, share in zip(axes, widths * rows, strict=True):
+        if share < 1:
+            axis.remove()
+    lines = [axes[row * len(widths) : (row + 1) * len(widths)] for row in range(rows)]
+    return figure, [[axis for axis, share in zip(line, widths, strict=True) if share == 1] for line in lines]
 
 
 def _of(table: pd.DataFrame, arch: str, setting: str, measure: str, of: str | None = None) -> pd.DataFrame:

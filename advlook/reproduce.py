@@ -4,6 +4,8 @@ A notebook writes into a staging folder beside the results and its files are mov
 that a failure or a kill leaves the earlier results as they were.
 """
 
+import base64
+import io
 import json
 import os
 import re
@@ -17,6 +19,7 @@ from pathlib import Path
 import nbformat
 import papermill
 from papermill.exceptions import PapermillExecutionError
+from PIL import Image
 
 from advlook import provenance
 from advlook.checkpoints import file_hash
@@ -28,6 +31,7 @@ from advlook.study import ROOT, Study, package_digest
 
 NOTEBOOKS = ROOT / "notebooks"
 CELL_TIMEOUT = 7 * 24 * 3600  # seconds; training on the paper's scale happens inside a cell
+LARGE_PICTURE = 100_000  # base64 characters of a picture in an executed notebook
 
 
 def find_notebooks(wanted: Sequence[str] | None = None) -> list[Path]:
@@ -81,7 +85,12 @@ def run_notebook(study: Study, preset: str, notebook: Path, force: bool = False)
     executed.parent.mkdir(parents=True)
     started = time.perf_counter()
     try:
-        with _environment(ADVLOOK_OUTPUT=str(staging), ADVLOOK_DATA=str(study.data), ADVLOOK_PLAIN_PROGRESS="1"):
+        with _environment(
+            ADVLOOK_OUTPUT=str(staging),
+            ADVLOOK_DATA=str(study.data),
+            ADVLOOK_PLAIN_PROGRESS="1",
+            ADVLOOK_LIVE="0",
+        ):
             papermill.execute_notebook(
                 str(notebook), str(executed), {"preset": preset}, kernel_name="python3", cwd=str(ROOT),
                 execution_timeout=CELL_TIMEOUT, progress_bar=False, stderr_file=sys.stderr,
@@ -143,7 +152,10 @@ def reproduce(
 
 
 def tidy_notebook(path: Path) -> None:
-    """Take progress bars, papermill's marks (which hold local paths) and timestamps out of an executed copy."""
+    """Take progress bars, papermill's marks (which hold local paths) and timestamps out of an executed copy.
+
+    Large pictures become JPEGs: a notebook of many megabytes opens slowly, and the figures lie beside it as they are.
+    """
     notebook = nbformat.read(path, as_version=4)
     notebook.metadata.pop("papermill", None)
     notebook.metadata.pop("widgets", None)
@@ -155,11 +167,27 @@ def tidy_notebook(path: Path) -> None:
         for key in ("papermill", "execution"):
             cell.metadata.pop(key, None)
         if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if not _is_progress(output)]
+            cell.outputs = [_lighter(output) for output in cell.outputs if not _is_progress(output)]
         cells.append(cell)
     notebook.cells = cells
     text = nbformat.writes(notebook).replace(str(ROOT) + os.sep, "")
     write_atomically(path, lambda partial: partial.write_text(text + "\n"))
+
+
+def _lighter(output: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """The output with a large PNG as JPEG, where that is smaller."""
+    data = output.get("data", {})
+    if len(data.get("image/png", "")) > LARGE_PICTURE:
+        with Image.open(io.BytesIO(base64.b64decode(data["image/png"]))) as image:
+            picture = Image.new("RGB", image.size, "white")
+            picture.paste(image, mask=image.getchannel("A") if "A" in image.getbands() else None)
+        buffer = io.BytesIO()
+        picture.save(buffer, "JPEG", quality=85, optimize=True)
+        jpeg = base64.b64encode(buffer.getvalue()).decode()
+        if len(jpeg) < len(data["image/png"]):
+            del data["image/png"]
+            data["image/jpeg"] = jpeg
+    return output
 
 
 def _is_progress(output: nbformat.NotebookNode) -> bool:

@@ -1,5 +1,7 @@
 """The runner: skips what is up to date, survives failures and kills, and leaves no half results."""
 
+import base64
+import io
 import json
 import os
 import random
@@ -9,9 +11,11 @@ import sys
 import time
 
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
 from helpers import small_preset
+from PIL import Image
 from safetensors.torch import load_file
 
 from advlook import reproduce as runner
@@ -164,3 +168,28 @@ def results(place):
         for path in place.glob("data/cache/models/**/*.safetensors")
     }
     return tables | weights
+
+
+def test_large_pictures_in_executed_notebooks_become_jpegs(tmp_path):
+    """A large picture shrinks and still shows the same, on white where it was transparent; a small one stays."""
+    rng = np.random.default_rng(0)
+    smooth = np.kron(rng.integers(0, 256, (8, 8, 3)), np.ones((50, 50, 1))) + rng.integers(0, 12, (400, 400, 3))
+    pixels = np.dstack([smooth.clip(0, 255), np.full((400, 400), 255)]).astype(np.uint8)
+    pixels[:50, :, 3] = 0
+
+    def picture(values):
+        buffer = io.BytesIO()
+        Image.fromarray(values).save(buffer, "PNG")
+        return base64.b64encode(buffer.getvalue()).decode()
+
+    shown = [nbformat.v4.new_output("display_data", {"image/png": picture(p)}) for p in (pixels, pixels[:8, :8])]
+    path = tmp_path / "made.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1", outputs=shown)]), path)
+    runner.tidy_notebook(path)
+    large, small = nbformat.read(path, as_version=4).cells[0].outputs
+    assert small.data == {"image/png": picture(pixels[:8, :8])}
+    assert list(large.data) == ["image/jpeg"]
+    assert len(large.data["image/jpeg"]) < len(picture(pixels)) / 2
+    seen = np.asarray(Image.open(io.BytesIO(base64.b64decode(large.data["image/jpeg"]))), dtype=float)
+    assert abs(seen[60:] - pixels[60:, :, :3]).mean() < 8
+    assert seen[:40].min() > 240

@@ -6,12 +6,12 @@ import math
 import pandas as pd
 import pytest
 import torch
+from helpers import snapshot
 from torch import nn
 
 from advlook import figures_scale, scale, sensitivity, vision
 from advlook.config import load_preset
 from advlook.study import Study
-from tests.helpers import snapshot
 
 KEYS = [("alexnet_bn", setting, seed) for setting in vision.SETTINGS for seed in (0, 1)]
 

@@ -1,0 +1,341 @@
+"""Sanity checks: do sensitivity maps depend on a model's parameters (Adebayo et al. 2018; the paper's appendix A)?
+
+Maps of one image are compared between models whose parameters differ: untrained, STD and ADV ones, those of another
+seed, and trained ones of which some stages are fresh again. A map that stays as it is tells nothing of the parameters.
+
+Models in the table `07_sanity` are named by setting and seed: "std-0"; "random-0" is an untrained network, the one from
+which std-0 and adv-0 began. "std-0 layer3 up" is std-0 with fresh parameters in layer3 and in every stage above it, up to the
+output; "std-0 layer3 alone" has them in layer3 only. The words are separated by single spaces.
+"""
+
+import copy
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+import torch
+from skimage.metrics import structural_similarity
+from torch import Tensor, nn
+from torchvision.models.resnet import ResNet
+
+from advlook.config import SETTINGS
+from advlook.datasets import ImageSet
+from advlook.errors import RequestError
+from advlook.models import AlexNetBN, Normalized
+from advlook.progress import tqdm
+from advlook.scale import spearman
+from advlook.sensitivity import METHODS, by_name
+from advlook.study import Row, Study
+
+KINDS = ("random", *SETTINGS)  # of models, in the order in which they are compared
+MEASURES = ("spearman", "spearman_abs", "ssim", "ssim_abs")
+COLUMNS = ["arch", "method", "model_a", "model_b", "measure", "value", "image"]
+CASCADE_IMAGES = 12  # of the images of the pairs, the first so many: a cascade is as long as twice the network
+CASCADE_SAMPLES = 10  # at most, of SmoothGrad and integrated gradients
+FRESH_SEED = 1000  # no model of a study began from it
+WINDOW = 11  # pixels a side of SSIM's Gaussian window of sigma 1.5
+
+Maps = Mapping[str, Tensor]  # by method, each (N, 3, H, W)
+
+
+# Networks ----------------------------------------------------------------------------------------------------------
+
+
+def stages(model: nn.Module) -> dict[str, tuple[str, ...]]:
+    """The parts of a network from input to output, by name, each with the names of its modules.
+
+    A ResNet has its stem, four groups of blocks and the classifier; AlexNet each convolution with its normalisation,
+    and each linear layer. Together they hold every parameter, each once.
+    Raises RequestError for any other network.
+    """
+    network, prefix = (model.network, "network.") if isinstance(model, Normalized) else (model, "")
+    parts: dict[str, tuple[str, ...]] = {}
+    if isinstance(network, ResNet):
+        parts["stem"] = ("conv1", "bn1")
+        parts |= {name: (name,) for name in ("layer1", "layer2", "layer3", "layer4", "fc")}
+    elif isinstance(network, AlexNetBN):
+        for name, module in network.named_modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                kind = "conv" if isinstance(module, nn.Conv2d) else "fc"
+                stage = f"{kind}{1 + sum(known.startswith(kind) for known in parts)}"
+                parts[stage] = (name,)
+            elif isinstance(module, nn.BatchNorm2d):
+                parts[stage] += (name,)
+    else:
+        raise RequestError(
+            f"the stages of a {type(network).__name__} are not known; give a ResNet or AlexNetBN of advlook.models"
+        )
+    return {stage: tuple(prefix + name for name in names) for stage, names in parts.items()}
+
+
+def randomised(model: nn.Module, chosen: Iterable[str], seed: int = FRESH_SEED) -> nn.Module:
+    """A copy whose `chosen` stages have initial parameters, and initial statistics of batch normalisation.
+
+    Initial values are those of `advlook.models`: drawn for the whole network in running order, so that a stage gets
+    the same ones whichever others are chosen. The model and the global random state stay as they were.
+    Raises RequestError for a stage that the network has not.
+    """
+    known, chosen = stages(model), list(chosen)
+    for stage in chosen:
+        if stage not in known:
+            raise RequestError(f"stage {stage!r} does not exist; the network has {', '.join(known)}")
+    fresh, changed = copy.deepcopy(model).cpu(), copy.deepcopy(model)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # the CPU's, so that every device gets the same
+        _initialise(fresh.network if isinstance(fresh, Normalized) else fresh)
+    for stage in chosen:
+        for name in known[stage]:
+            changed.get_submodule(name).load_state_dict(fresh.get_submodule(name).state_dict())
+    return changed
+
+
+def _initialise(network: nn.Module) -> None:
+    """Initial values as the constructors in `advlook.models` (and torchvision's ResNet) draw them."""
+    resnet = isinstance(network, ResNet)
+    for module in network.modules():
+        if hasattr(module, "reset_parameters"):
+            module.reset_parameters()
+        if isinstance(module, nn.Conv2d) or (isinstance(module, nn.Linear) and not resnet):
+            mode = "fan_out" if resnet else "fan_in"
+            nn.init.kaiming_normal_(module.weight, mode=mode, nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+# Similarity --------------------------------------------------------------------------------------------------------
+
+
+def similarity(a: Tensor, b: Tensor) -> dict[str, Tensor]:
+    """How alike two maps of each image are, by every one of MEASURES: float64 `(N,)`, from maps `(N, 3, H, W)`.
+
+    Maps are summed over channels, with their signs or (names in "_abs") as absolute values. Spearman: rank correlation
+    over pixels, -1 to 1, nan where a map is constant. SSIM: structural similarity (Wang et al. 2004: Gaussian window of
+    sigma 1.5, population covariance, a border of 5 pixels left out) of the maps as `pictures` shows them.
+    Raises RequestError for maps of different shapes, smaller than the window, or with values that are not finite.
+    """
+    if a.shape != b.shape or a.dim() != 4 or min(a.shape[-2:]) < WINDOW:
+        raise RequestError(
+            f"maps {tuple(a.shape)} and {tuple(b.shape)} must have one shape (N, 3, H, W), of {WINDOW} pixels or more"
+        )
+    if not (a.isfinite().all() and b.isfinite().all()):
+        raise RequestError("maps hold values that are not finite; compute them in float32")
+    found = {}
+    options = {"data_range": 1, "gaussian_weights": True, "use_sample_covariance": False}
+    for ending in ("", "_abs"):
+        signed = ending == ""
+        first, second = ((m if signed else m.abs()).detach().cpu().sum(1) for m in (a, b))
+        found[f"spearman{ending}"] = spearman(first.flatten(1), second.flatten(1))
+        shown = zip(pictures(first, signed), pictures(second, signed), strict=True)
+        found[f"ssim{ending}"] = torch.tensor(
+            [structural_similarity(x, y, **options) for x, y in shown], dtype=torch.float64
+        )
+    return {measure: found[measure] for measure in MEASURES}
+
+
+def pictures(flat: Tensor, signed: bool) -> np.ndarray:
+    """Maps `(N, H, W)`, summed over channels, as pictures in [0, 1]: 0 becomes 0.5 where they are signed, else 0.
+
+    Each map is divided by the 99th percentile of its own magnitudes, for models differ in the size of their gradients
+    and that is not compared; larger ones are cut off. By the maximum one extreme pixel would make all others alike:
+    SSIM takes differences of a few percent of the range for none. And it multiplies local means, so that with negative
+    values a map and its negative would pass for equally bright.
+    """
+    values = flat.double().numpy()
+    size = np.abs(values).reshape(len(values), -1)
+    scale, largest = np.quantile(size, 0.99, axis=1), size.max(1)
+    scale = np.where(scale > 0, scale, np.where(largest > 0, largest, 1))
+    cut = np.clip(values / scale[:, None, None], -1, 1)
+    return (1 + cut) / 2 if signed else cut
+
+
+# Measurements ------------------------------------------------------------------------------------------------------
+
+
+def shown_images(study: Study, count: int | None = None) -> ImageSet:
+    """The test images of the sanity checks, a random draw; or the first `count` of them."""
+    return study.test.subset(study.preset.visualize.sanity_images, seed=1)[:count]
+
+
+def maps_of(
+    study: Study, model: nn.Module, count: int | None = None, samples: int | None = None,
+    methods: Iterable[str] | None = None,
+) -> Maps:  # fmt: skip
+    """Maps `(N, 3, H, W)`, on the CPU, of `shown_images` for their labels, by method.
+
+    samples: at most so many of SmoothGrad and integrated gradients, by default as the preset says. All models see
+    SmoothGrad's same noise.
+    """
+    chosen = shown_images(study, count)
+    images, labels = next(chosen.batches(len(chosen), study.device))
+    most = study.preset.visualize.samples
+    samples = min(samples or most, most)
+    methods = METHODS if methods is None else methods
+    return {method: by_name(method, model, images, labels, samples=samples).cpu() for method in methods}
+
+
+def pair_rows(study: Study, model: nn.Module, known: Callable[[str, str, int], Maps] | None = None) -> Iterator[Row]:
+    """Similarity of the model's maps to those of models of the same architecture that come before it in KINDS.
+
+    It is paired with one untrained, STD or ADV model; and, as controls, with models of its own kind. All are of other
+    seeds: models of one seed have the same initial weights, which training leaves in part, and maps show them. Where
+    there is one seed, kinds are paired within it, and there are no controls. One row a method, pair, measure and image.
+    known: gives the maps of `(arch, setting, seed)`, where they are kept.
+    """
+    known = known or (lambda *key: maps_of(study, study.model(*key)))
+    arch, kind, seed = study.identify(model)
+    place, seeds = study.preset.seeds.index(seed), study.preset.seeds
+    others = [(before, seeds[(place + 1) % len(seeds)]) for before in KINDS[: KINDS.index(kind)]]
+    others += [(kind, earlier) for earlier in seeds[:place]]
+    for before, other in others:
+        a, b = known(arch, before, other), known(arch, kind, seed)
+        yield from _compare(a, b, f"{before}-{other}", f"{kind}-{seed}")
+
+
+def cascade_rows(study: Study, model: nn.Module) -> Iterator[Row]:
+    """Similarity of a trained model's maps to those with fresh stages: from the output down, and each stage alone.
+
+    Of the first seed only, on CASCADE_IMAGES and with CASCADE_SAMPLES, the same fresh parameters for all methods.
+    """
+    arch, kind, seed = study.identify(model)
+    if kind == "random" or seed != study.preset.seeds[0]:
+        return
+    few = {"count": CASCADE_IMAGES, "samples": CASCADE_SAMPLES}
+    name, original = f"{kind}-{seed}", maps_of(study, model, **few)
+    order = list(reversed(stages(model)))
+    title = f"fresh stages of {arch} {name}"
+    # At position 0, over the bar of the models: to move between lines leaves marks in an executed notebook.
+    quiet = {"disable": not study.progress, "leave": False, "position": 0}
+    for place, stage in enumerate(tqdm(order, title, unit=" stages", **quiet)):
+        up = maps_of(study, randomised(model, order[: place + 1]), **few)
+        alone = maps_of(study, randomised(model, [stage]), **few) if place else up
+        yield from _compare(original, up, name, f"{name} {stage} up")
+        yield from _compare(original, alone, name, f"{name} {stage} alone")
+
+
+def sanity_table(study: Study) -> pd.DataFrame:
+    """Every comparison of every model, saved as `07_sanity`: COLUMNS, one row an image, values to 4 digits."""
+    # As many as one architecture has: of the one before nothing is needed any more.
+    known = lru_cache(maxsize=len(KINDS) * len(study.preset.seeds))(lambda *key: maps_of(study, study.model(*key)))
+
+    def rows(study: Study, model: nn.Module) -> Iterator[Row]:
+        yield from pair_rows(study, model, known)
+        yield from cascade_rows(study, model)
+
+    return study.save_table("07_sanity", study.rows("07_sanity", rows, KINDS)[COLUMNS])
+
+
+def cascade_maps(study: Study, model: nn.Module, methods: Sequence[str], count: int) -> dict[str, Maps]:
+    """Maps of the first `count` images: of the model "as trained", then with fresh stages from each name up."""
+    order = list(reversed(stages(model)))
+    found = {"as trained": maps_of(study, model, count, methods=methods)}
+    for place, stage in enumerate(order):
+        found[stage] = maps_of(study, randomised(model, order[: place + 1]), count, methods=methods)
+    return found
+
+
+def _compare(a: Maps, b: Maps, model_a: str, model_b: str) -> Iterator[Row]:
+    for method in a:
+        for measure, values in similarity(a[method], b[method]).items():
+            for image, value in enumerate(values.tolist()):
+                yield {"method": method, "model_a": model_a, "model_b": model_b, "measure": measure,
+                       "value": round(value, 4), "image": image}  # fmt: skip
+
+
+# What the table says -----------------------------------------------------------------------------------------------
+
+
+def labelled(table: pd.DataFrame) -> pd.DataFrame:
+    """The table `07_sanity` with the names of its models taken apart.
+
+    comparison: "random-std" and the like for pairs, "up" and "alone" for fresh stages; setting: that of the second
+    model; stage: the one that is fresh, or the lowest of them ("" for pairs).
+    """
+    words = table["model_b"].str.split(" ", expand=True).reindex(columns=range(3))
+    first, second = (names.str.split("-").str[0] for names in (table["model_a"], words[0]))
+    return table.assign(comparison=words[2].fillna(first + "-" + second), setting=second, stage=words[1].fillna(""))
+
+
+def interval(values: np.ndarray, draws: int = 2000) -> tuple[float, float, float]:
+    """Mean of values `(n,)` and its 95% interval: percentiles of the means of `draws` resamples (bootstrap)."""
+    if not len(values):
+        return (np.nan,) * 3
+    chosen = np.random.default_rng(0).integers(len(values), size=(draws, len(values)))
+    low, high = np.percentile(values[chosen].mean(1), [2.5, 97.5])
+    return float(values.mean()), float(low), float(high)
+
+
+def means(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Mean, low, high and the number of images for each group of rows: `interval` over images.
+
+    What several pairs of models give for one image is averaged first: images are resampled, models are not. An image
+    for which the measure is nan does not count.
+    """
+    found = []
+    for key, group in rows.groupby(list(by), sort=False):
+        values = group.groupby("image")["value"].mean().dropna().to_numpy()
+        found.append((*key, *interval(values), len(values)))
+    return pd.DataFrame(found, columns=[*by, "mean", "low", "high", "images"])
+
+
+def effects(table: pd.DataFrame) -> pd.DataFrame:
+    """Does a map tell a trained model from an untrained one? One row an arch, setting, method and measure.
+
+    effect: similarity of two trained models of different seeds, less that of a trained and an untrained one, with its
+    95% interval over images (both on the same images). Where it is above 0 the map shows more than what any parameters
+    give: verdict "yes"; "no" below 0, "open" where the interval holds 0, and "no second seed" without a control.
+    """
+    rows, by, found = labelled(table), ["arch", "setting", "method", "measure"], []
+    for key, group in rows[rows["setting"].isin(SETTINGS)].groupby(by, sort=False):
+        setting, by_image = key[1], group.groupby(["comparison", "image"])["value"].mean()
+        if f"{setting}-{setting}" in by_image:
+            gain = by_image[f"{setting}-{setting}"] - by_image[f"random-{setting}"]
+            effect, low, high = interval(gain.dropna().to_numpy())
+            verdict = "yes" if low > 0 else "no" if high < 0 else "open"
+        else:
+            effect, low, high, verdict = np.nan, np.nan, np.nan, "no second seed"
+        found.append((*key, effect, low, high, verdict))
+    return pd.DataFrame(found, columns=[*by, "effect", "low", "high", "verdict"])
+
+
+def conclusions(table: pd.DataFrame, measure: str = "spearman_abs") -> pd.DataFrame:
+    """To be read: mean similarities of a trained model's maps, with 95% intervals, and the verdict of `effects`.
+
+    One row an arch, setting and method; what they are compared with: the model with "all stages fresh", the end of the
+    cascade; "untrained" and "other seed", the pairs. "difference" is that of the last two.
+    """
+
+    rows = labelled(table[table["measure"] == measure])
+    lowest = rows[rows["comparison"] == "up"].groupby("arch")["stage"].last()
+    whole = (rows["comparison"] == "up") & (rows["stage"] == rows["arch"].map(lowest))
+    pairs = {f"{first}-{setting}": name for setting in SETTINGS
+             for first, name in (("random", "untrained"), (setting, "other seed"))}  # fmt: skip
+    rows["against"] = rows["comparison"].map(pairs).mask(whole, "all stages fresh")
+    by = ["arch", "setting", "method"]
+    found = means(rows.dropna(subset=["against"]), [*by, "against"])
+    shown = found.set_index([*by, "against"]).apply(_text, axis=1).unstack()
+    effect = effects(table[table["measure"] == measure]).set_index(by).rename(columns={"effect": "mean"})
+    shown = shown.reindex(index=effect.index, columns=["all stages fresh", "untrained", "other seed"])
+    shown = shown.astype(object).fillna("-")
+    return shown.assign(difference=effect.apply(_text, axis=1), verdict=effect["verdict"])
+
+
+def half_fallen(table: pd.DataFrame, measure: str = "spearman_abs") -> pd.DataFrame:
+    """The stage at which the cascade has taken half of what it takes in all, by method and by arch and setting.
+
+    It starts at similarity 1 and ends where every stage is fresh; "-" if it never falls. A stage near the output: the
+    map hangs on the last layers; one near the input: it hardly does.
+    """
+    rows = labelled(table[table["measure"] == measure])
+    curves = means(rows[rows["comparison"] == "up"], ["arch", "setting", "method", "stage"])
+    found = {}
+    for key, curve in curves.groupby(["arch", "setting", "method"], sort=False):
+        end = curve["mean"].iloc[-1]
+        found[key] = curve["stage"][curve["mean"] <= (1 + end) / 2].iloc[0] if end < 1 else "-"
+    index = pd.MultiIndex.from_tuples(found, names=["arch", "setting", "method"])
+    wide = pd.Series(list(found.values()), index).unstack("method")[list(dict.fromkeys(curves["method"]))].T
+    return wide[list(dict.fromkeys(index.droplevel("method")))]
+
+
+def _text(row: pd.Series) -> str:
+    return "-" if np.isnan(row["mean"]) else f"{row['mean']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"

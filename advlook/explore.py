@@ -107,7 +107,7 @@ class _Maps(Explorer):
                 options=[("the label", LABEL), ("its answer", ANSWER), *classes], description="class"
             ),
             "sigma": _blur(self.study),
-            "eps": _radius(self.study),
+            "eps": _radius(self.study, "PGD eps [1/255]"),
             "shared": widgets.Checkbox(description="one scale for both"),
         }
 
@@ -218,9 +218,9 @@ class _Corruptions(Explorer):
         return figure
 
 
-def _radius(study: Study) -> widgets.FloatSlider:
+def _radius(study: Study, name: str = "eps [1/255]") -> widgets.FloatSlider:
     most = max(16.0, 510 * study.preset.evaluation.eps)
-    return widgets.FloatSlider(max=most, step=0.5, description="eps [1/255]", readout_format=".1f")
+    return widgets.FloatSlider(max=most, step=0.5, description=name, readout_format=".1f")
 
 
 def _blur(study: Study) -> widgets.FloatSlider:

@@ -57,7 +57,7 @@ def maps_by_kind(shown: ImageSet, maps: Mapping[str, Maps]) -> Figure:
             for axis, method in zip(grid[place, row, 1:], methods, strict=True):
                 _grey(axis, by_method[method][place])
     for axis, method in zip(grid[0, 0, 1:], methods, strict=True):
-        axis.set_title(TITLES.get(method, method), fontsize=10.5)
+        axis.set_title(TITLES.get(method, method), fontsize=10)
     return figure
 
 

@@ -18,23 +18,26 @@ from advlook.sensitivity import TITLES
 NAMES = {"random": "random", "std": "STD", "adv": "ADV"}
 
 
-def map_grid(images: Tensor, found: Mapping[str, Mapping[str, Tensor]], shared: bool = False) -> Figure:
+def map_grid(
+    images: Tensor, found: Mapping[str, Mapping[str, Tensor]], shared: bool = False, side: float = 1.5
+) -> Figure:
     """Sensitivity maps of several models side by side, a row an image.
 
     images: `(N, 3, H, W)`; found: by the model's setting, by method, maps `(N, 3, H, W)`. A map is shown in colour
     around grey, which stands for 0: its channels are those of the image. With `shared` all maps of one method end at
     the same value, so that a model's weaker maps look weaker; without, each ends at its own 99.5th percentile.
+    side: of a picture, in inches.
     """
     methods = list(next(iter(found.values())))
     columns = [(setting, method) for setting in found for method in methods]
-    figure, lines = _blocks(len(images), [1, *[len(methods)] * len(found)], 1.5, 1.5)
+    figure, lines = _blocks(len(images), [1, *[len(methods)] * len(found)], side, side)
     limits = {m: max(float(_limit(maps[m].flatten()[None])) for maps in found.values()) for m in methods}
     for row, (image, line) in enumerate(zip(images, lines, strict=True)):
         _picture(line[0], image, "image" if row == 0 else "")
         for axis, (setting, method) in zip(line[1:], columns, strict=True):
             values = found[setting][method][row]
             limit = limits[method] if shared else float(_limit(values.flatten()[None]))
-            title = f"{NAMES[setting]}\n{TITLES[method]}" if row == 0 else ""
+            title = "\n".join([NAMES[setting], *TITLES[method].split()]) if row == 0 else ""
             _picture(axis, 0.5 + values / (2 * limit or 1.0), title, COLORS[setting])
     return figure
 
@@ -109,15 +112,15 @@ def answer_curves(table: pd.DataFrame) -> Figure:
     table: `03_scale`.
     """
     panels = (
-        ("answers_changed", "One frequency added", "frequency [cycles/px]", "answers changed [%]"),
-        ("accuracy_low_pass", "Only lower frequencies", "cut-off [cycles/px]", "top-1 accuracy [%]"),
-        ("accuracy_high_pass", "Only higher frequencies", "cut-off [cycles/px]", ""),
-        ("accuracy_shuffled", "Blocks shuffled inside", "block [px]", ""),
+        ("answers_changed", "Answers changed\nby one frequency", "frequency [cycles/px]"),
+        ("accuracy_low_pass", "Accuracy, only\nlower frequencies", "cut-off [cycles/px]"),
+        ("accuracy_high_pass", "Accuracy, only\nhigher frequencies", "cut-off [cycles/px]"),
+        ("accuracy_shuffled", "Accuracy, blocks\nshuffled inside", "block [px]"),
     )
     archs = list(dict.fromkeys(table["arch"]))
     figure, axes = new_figure(len(archs), len(panels), 3.5 * len(panels), 2.9 * len(archs) + 0.6, sharey=True)
     for place, axis in enumerate(axes):
-        arch, (measure, title, level, label) = archs[place // len(panels)], panels[place % len(panels)]
+        arch, (measure, title, level) = archs[place // len(panels)], panels[place % len(panels)]
         for setting in ("std", "adv"):
             rows = _of(table, arch, setting, measure)
             _line(axis, rows, COLORS[setting])
@@ -126,7 +129,7 @@ def answer_curves(table: pd.DataFrame) -> Figure:
                 axis.axhline(clean, color=COLORS[setting], ls=":", lw=1.2)
         last_row = place >= len(axes) - len(panels)
         axis.set(title=title if place < len(panels) else "", xlabel=level if last_row else "", ylim=(-2, 102))
-        axis.set_ylabel(f"{ARCH_NAMES[arch]}\n{label}" if place % len(panels) == 0 else label)
+        axis.set_ylabel(f"{ARCH_NAMES[arch]}\nimages [%]" if place % len(panels) == 0 else "")
         if measure == "accuracy_shuffled":
             axis.set_xscale("log", base=2)
             axis.set_xticks(sorted(rows["at"].unique()), [f"{at:g}" for at in sorted(rows["at"].unique())])
@@ -192,7 +195,7 @@ def unit_depths(table: pd.DataFrame) -> Figure:
     for place, axis in enumerate(axes):
         arch, (measure, title) = archs[place // 2], panels[place % 2]
         layers = list(dict.fromkeys(_of(table, arch, "std", measure)["of"]))
-        for shift, (setting, color) in zip((0.2, -0.12, 0.04), COLORS.items(), strict=True):
+        for shift, (setting, color) in zip((-0.15, 0, 0.15), COLORS.items(), strict=True):
             rows = _of(table, arch, setting, measure)
             depth = rows["of"].map({layer: number for number, layer in enumerate(layers)})
             axis.scatter(depth + shift, rows["value"], s=12, color=color, alpha=0.3, lw=0)
@@ -232,7 +235,8 @@ def map_energy(table: pd.DataFrame) -> Figure:
     """
     regions = ("outline", "inside", "background")
     archs = list(dict.fromkeys(table["arch"]))
-    figure, axes = new_figure(len(archs), 3, 13, 2.9 * len(archs) + 0.6, sharex=True)
+    figure, axes = new_figure(len(archs), 3, 13, 2.9 * len(archs) + 0.6, sharex=True, sharey=True)
+    names = [title.replace(" ", "\n").replace("hG", "h\nG") for title in TITLES.values()]
     for place, axis in enumerate(axes):
         arch, region = archs[place // 3], regions[place % 3]
         for shift, setting in zip((-0.25, 0, 0.25), NAMES, strict=True):
@@ -242,7 +246,7 @@ def map_energy(table: pd.DataFrame) -> Figure:
                 axis.plot([number + shift] * len(values), values, ".", color="#333333", ms=4)
         areas = _of(table, arch, "std", f"map_energy_{region}", "area")["value"].mean()
         axis.axhline(areas, color="#333333", ls=":", lw=1.5)
-        axis.set_xticks(range(len(TITLES)), [title.replace(" ", "\n") for title in TITLES.values()], fontsize=9)
+        axis.set_xticks(range(len(TITLES)), names, fontsize=9)
         axis.grid(visible=False, axis="x")
         axis.set(title=f"On the {region}" if region != "inside" else "Inside, on the texture")
         axis.set_ylabel(f"{ARCH_NAMES[arch]}\nshare of energy [%]" if region == "outline" else "")

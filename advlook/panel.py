@@ -172,7 +172,7 @@ class Panel(widgets.VBox):
         self.explorer, self.controls = explorer, explorer.controls()
         for name, value in explorer.defaults().items():
             self.controls[name].value = value
-            self.controls[name].layout.width, self.controls[name].style.description_width = "300px", "90px"
+            self.controls[name].layout.width, self.controls[name].style.description_width = "300px", "105px"
         self.upload = widgets.FileUpload(accept="image/*", description="your image")
         self.message = widgets.HTML()
         self.output = widgets.Output()  # progress bars, and the traceback of what nobody foresaw

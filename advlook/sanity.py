@@ -4,8 +4,8 @@ Maps of one image are compared between models whose parameters differ: untrained
 seed, and trained ones of which some stages are fresh again. A map that stays as it is tells nothing of the parameters.
 
 Models in the table `07_sanity` are named by setting and seed: "std-0"; "random-0" is an untrained network, the one from
-which std-0 and adv-0 began. "std-0 layer3 up" is std-0 with fresh parameters in layer3 and in every stage above it, up to the
-output; "std-0 layer3 alone" has them in layer3 only. The words are separated by single spaces.
+which std-0 and adv-0 began. "std-0 layer3 up" is std-0 with fresh parameters in layer3 and in every stage above it, up
+to the output; "std-0 layer3 alone" has them in layer3 only. The words are separated by single spaces.
 """
 
 import copy
@@ -33,7 +33,8 @@ MEASURES = ("spearman", "spearman_abs", "ssim", "ssim_abs")
 COLUMNS = ["arch", "method", "model_a", "model_b", "measure", "value", "image"]
 CASCADE_IMAGES = 12  # of the images of the pairs, the first so many: a cascade is as long as twice the network
 CASCADE_SAMPLES = 10  # at most, of SmoothGrad and integrated gradients
-FRESH_SEED = 1000  # no model of a study began from it
+FRESH_SEED = 1000  # of the first draw of fresh parameters; no model of a study began from it
+DRAWS = 4  # of fresh parameters in a cascade
 WINDOW = 11  # pixels a side of SSIM's Gaussian window of sigma 1.5
 
 Maps = Mapping[str, Tensor]  # by method, each (N, 3, H, W)
@@ -158,16 +159,14 @@ def shown_images(study: Study, count: int | None = None) -> ImageSet:
 
 
 def maps_of(
-    study: Study, model: nn.Module, count: int | None = None, samples: int | None = None,
-    methods: Iterable[str] | None = None,
-) -> Maps:  # fmt: skip
-    """Maps `(N, 3, H, W)`, on the CPU, of `shown_images` for their labels, by method.
+    study: Study, model: nn.Module, shown: ImageSet, samples: int | None = None, methods: Iterable[str] | None = None
+) -> Maps:
+    """Maps `(N, 3, H, W)`, on the CPU, of images for their labels, by method.
 
-    samples: at most so many of SmoothGrad and integrated gradients, by default as the preset says. All models see
-    SmoothGrad's same noise.
+    samples: at most so many of SmoothGrad and integrated gradients, by default as the preset says. All models see the
+    same images with SmoothGrad's same noise.
     """
-    chosen = shown_images(study, count)
-    images, labels = next(chosen.batches(len(chosen), study.device))
+    images, labels = next(shown.batches(len(shown), study.device))
     most = study.preset.visualize.samples
     samples = min(samples or most, most)
     methods = METHODS if methods is None else methods
@@ -182,7 +181,7 @@ def pair_rows(study: Study, model: nn.Module, known: Callable[[str, str, int], M
     there is one seed, kinds are paired within it, and there are no controls. One row a method, pair, measure and image.
     known: gives the maps of `(arch, setting, seed)`, where they are kept.
     """
-    known = known or (lambda *key: maps_of(study, study.model(*key)))
+    known = known or (lambda *key: maps_of(study, study.model(*key), shown_images(study)))
     arch, kind, seed = study.identify(model)
     place, seeds = study.preset.seeds.index(seed), study.preset.seeds
     others = [(before, seeds[(place + 1) % len(seeds)]) for before in KINDS[: KINDS.index(kind)]]
@@ -195,28 +194,38 @@ def pair_rows(study: Study, model: nn.Module, known: Callable[[str, str, int], M
 def cascade_rows(study: Study, model: nn.Module) -> Iterator[Row]:
     """Similarity of a trained model's maps to those with fresh stages: from the output down, and each stage alone.
 
-    Of the first seed only, on CASCADE_IMAGES and with CASCADE_SAMPLES, the same fresh parameters for all methods.
+    Of the first seed only, on CASCADE_IMAGES and with CASCADE_SAMPLES. Every image k has the fresh parameters of draw
+    k mod DRAWS, the same for all methods and stages: what one draw happens to give would pass for a finding.
     """
     arch, kind, seed = study.identify(model)
     if kind == "random" or seed != study.preset.seeds[0]:
         return
-    few = {"count": CASCADE_IMAGES, "samples": CASCADE_SAMPLES}
-    name, original = f"{kind}-{seed}", maps_of(study, model, **few)
+    name, images = f"{kind}-{seed}", shown_images(study, CASCADE_IMAGES)
+    draws = [images[draw::DRAWS] for draw in range(min(DRAWS, len(images)))]
+    original = _joined([maps_of(study, model, shown, CASCADE_SAMPLES) for shown in draws])
+
+    def fresh(chosen: Sequence[str]) -> Maps:
+        models = (randomised(model, chosen, FRESH_SEED + draw) for draw in range(len(draws)))
+        return _joined([maps_of(study, m, shown, CASCADE_SAMPLES) for m, shown in zip(models, draws, strict=True)])
+
     order = list(reversed(stages(model)))
     title = f"fresh stages of {arch} {name}"
     # At position 0, over the bar of the models: to move between lines leaves marks in an executed notebook.
     quiet = {"disable": not study.progress, "leave": False, "position": 0}
     for place, stage in enumerate(tqdm(order, title, unit=" stages", **quiet)):
-        up = maps_of(study, randomised(model, order[: place + 1]), **few)
-        alone = maps_of(study, randomised(model, [stage]), **few) if place else up
+        up = fresh(order[: place + 1])
+        alone = fresh([stage]) if place else up
         yield from _compare(original, up, name, f"{name} {stage} up")
         yield from _compare(original, alone, name, f"{name} {stage} alone")
 
 
 def sanity_table(study: Study) -> pd.DataFrame:
     """Every comparison of every model, saved as `07_sanity`: COLUMNS, one row an image, values to 4 digits."""
+
     # As many as one architecture has: of the one before nothing is needed any more.
-    known = lru_cache(maxsize=len(KINDS) * len(study.preset.seeds))(lambda *key: maps_of(study, study.model(*key)))
+    @lru_cache(maxsize=len(KINDS) * len(study.preset.seeds))
+    def known(arch: str, kind: str, seed: int) -> Maps:
+        return maps_of(study, study.model(arch, kind, seed), shown_images(study))
 
     def rows(study: Study, model: nn.Module) -> Iterator[Row]:
         yield from pair_rows(study, model, known)
@@ -225,13 +234,23 @@ def sanity_table(study: Study) -> pd.DataFrame:
     return study.save_table("07_sanity", study.rows("07_sanity", rows, KINDS)[COLUMNS])
 
 
-def cascade_maps(study: Study, model: nn.Module, methods: Sequence[str], count: int) -> dict[str, Maps]:
-    """Maps of the first `count` images: of the model "as trained", then with fresh stages from each name up."""
+def cascade_maps(study: Study, model: nn.Module, shown: ImageSet, methods: Sequence[str]) -> dict[str, Maps]:
+    """Maps of the model "as trained", then with fresh stages (of one draw) from each name up to the output."""
     order = list(reversed(stages(model)))
-    found = {"as trained": maps_of(study, model, count, methods=methods)}
+    found = {"as trained": maps_of(study, model, shown, methods=methods)}
     for place, stage in enumerate(order):
-        found[stage] = maps_of(study, randomised(model, order[: place + 1]), count, methods=methods)
+        found[stage] = maps_of(study, randomised(model, order[: place + 1]), shown, methods=methods)
     return found
+
+
+def _joined(draws: Sequence[Maps]) -> Maps:
+    """Maps of all images in their order, from those of every DRAWS-th."""
+    joined = {}
+    for method in draws[0]:
+        joined[method] = draws[0][method].new_empty(sum(len(d[method]) for d in draws), *draws[0][method].shape[1:])
+        for place, found in enumerate(draws):
+            joined[method][place :: len(draws)] = found[method]
+    return joined
 
 
 def _compare(a: Maps, b: Maps, model_a: str, model_b: str) -> Iterator[Row]:

@@ -1,4 +1,5 @@
-"""How fast sensitivity maps are: integrated gradients and SmoothGrad against captum, in one run, at the same result.
+"""How fast maps and maximising inputs are, in one run, at the same result: integrated gradients and SmoothGrad against
+captum, activation maximisation of 64 units together against one after another.
 
     python benchmarks/maps.py [--preset imagenette] [--arch resnet10] [--images 20] [--rounds 5] [--quick]
 
@@ -11,6 +12,10 @@ to [0, 1], because captum takes one spread of the noise for all of them.
 The libraries take turns within every round, after a warm-up, so that what slows the machine down for a while slows both
 of them. Machines differ and are shared: read the ratio, a median over the rounds, not the rates. On the CPU both draw
 the same noise from the same seed, so the maps must agree: the table gives the lowest correlation of any image's two.
+
+Units are maximised in the first layer that has 64 of them behind the middle of the network, from the same noise: all in
+one call; one call of ours for each; and by the loop that one would write first: a hook, the whole network, and
+`backward()`, which computes the parameters' gradients as well.
 """
 
 import argparse
@@ -25,12 +30,16 @@ import torch
 from captum.attr import IntegratedGradients, NoiseTunnel, Saliency
 from torch import Tensor, nn
 
+from advlook.balls import ascend
 from advlook.config import available, load_preset
-from advlook.models import preset_model
+from advlook.layers import conv_layers, maximise
+from advlook.models import folded, preset_model
 from advlook.sensitivity import BATCH_SIZE, integrated_gradients, smooth_grad
 from advlook.synthetic import generate
 
 GOAL = 1.3  # times as fast as captum
+TOGETHER_GOAL = 5.0  # times as fast as unit by unit
+UNITS = 64
 SAME = 0.999  # correlation
 SIGMA = 0.15  # of the range, which is 1
 Maker = Callable[[int], Tensor]  # seed -> maps (N, 3, H, W)
@@ -111,18 +120,74 @@ def agreement(ours: Tensor, theirs: Tensor) -> float:
     return min(float(torch.corrcoef(torch.stack(pair))[0, 1]) for pair in pairs)
 
 
+def wide_layer(model: nn.Module, size: int) -> str:
+    """The first convolution behind the middle of the network with enough units, or else the widest."""
+    names = conv_layers(model, size=size)
+    widths = {name: model.get_submodule(name).out_channels for name in names[len(names) // 2 :]}
+    return next((name for name, width in widths.items() if width >= UNITS), max(widths, key=widths.__getitem__))
+
+
+def plain_maximise(model: nn.Module, layer: str, unit: int, start: Tensor, steps: int, step_size: float) -> float:
+    """Mean activation reached by the loop that one would write first, with the same steps as `layers.maximise`."""
+    seen: list[Tensor] = []
+    length = step_size * start[0].numel() ** 0.5
+    image = start.clone().requires_grad_()
+    with model.get_submodule(layer).register_forward_hook(lambda module, inputs, output: seen.append(output)):
+        for _ in range(steps + 1):
+            model(image)
+            activation = seen.pop()[:, unit]
+            activation.sum().backward()
+            with torch.no_grad():
+                image.copy_(ascend(image, image.grad, length, "l2").clamp_(0, 1))
+            image.grad = None
+    return activation.mean().item()
+
+
+def compare_units(model: nn.Module, size: int, steps: int, rounds: int) -> None:
+    """Print how much faster many units together are than one after another."""
+    fast = folded(model)
+    layer = wide_layer(fast, size)
+    units = list(range(min(UNITS, fast.get_submodule(layer).out_channels)))
+    plain = copy.deepcopy(model).to(memory_format=torch.contiguous_format)
+    options = {"size": size, "steps": steps}
+    first = 0.5 + 0.02 * torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0))
+    works: dict[str, Callable[[], object]] = {
+        "together": lambda: maximise(fast, layer, units, **options),
+        "one call each": lambda: [maximise(fast, layer, [unit], **options) for unit in units],
+        "plain loop": lambda: [plain_maximise(plain, layer, unit, first, steps, 0.03) for unit in units],
+    }
+    maximise(fast, layer, units, size=size, steps=1)
+    taken: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(rounds):
+        for name, work in works.items():
+            started = time.perf_counter()
+            work()
+            taken[name].append(time.perf_counter() - started)
+    print(f"maximising {len(units)} units of {layer.removeprefix('network.')}, {steps} steps")
+    for name, seconds in taken.items():
+        line = f"  {name:<32}{len(units) / statistics.median(seconds):>9.2f} units/s"
+        if name != "together":
+            ratios = [each / ours for each, ours in zip(seconds, taken["together"], strict=True)]
+            ratio = statistics.median(ratios)
+            line += f"{ratio:>7.2f}  ({min(ratios):.2f} to {max(ratios):.2f})   {TOGETHER_GOAL} "
+            line += "met" if ratio >= TOGETHER_GOAL else "missed"
+        print(line)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure maps; the module's docstring says how to read the table.")
     parser.add_argument("--preset", default="imagenette", help=f"one of {', '.join(available())}, or a .toml")
     parser.add_argument("--arch", default="resnet10")
     parser.add_argument("--images", type=int, default=20)
     parser.add_argument("--points", type=int, default=50, help="steps of a path, samples of noise")
+    parser.add_argument("--steps", type=int, default=20, help="steps of activation maximisation")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch-size", type=int, default=BATCH_SIZE, help="images in a forward pass")
     parser.add_argument("--quick", action="store_true", help="preset smoke, few images and steps: does it run at all?")
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.preset, arguments.images, arguments.points, arguments.rounds = "smoke", 4, 5, 1
+        arguments.steps = 2
     warnings.filterwarnings("ignore", "Input Tensor .* did not already require gradients")
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -156,6 +221,7 @@ def main() -> None:
             times = f"{ratio:>9.2f}  ({min(ratios):.2f} to {max(ratios):.2f})"
             met = "" if arguments.quick else f"{GOAL} {'met' if ratio >= GOAL else 'missed'}"
             print(f"{line}{times:<31}{met:<12}{same:>11.6f}{'' if same >= SAME else '   missed: not the same maps'}")
+    compare_units(model, images.shape[-1], arguments.steps, min(3, arguments.rounds))
 
 
 if __name__ == "__main__":

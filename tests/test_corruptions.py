@@ -53,7 +53,7 @@ def test_blur_grows_with_sigma():
     torch.testing.assert_close(gaussian_blur(images, 1e6, 3)[..., 1:-1, 1:-1], box)
 
 
-@pytest.mark.parametrize("budget", [0, 300, 2**16])
+@pytest.mark.parametrize("budget", [0, 3000, 2**19])
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize(("size", "times"), [(3, 1), (3, 4), (5, 2), (7, 1)])
@@ -72,13 +72,14 @@ def test_median_is_scipys(shape, size, times, layout, budget, monkeypatch):
     assert torch.equal(images, before)
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_median_keeps_the_type(dtype):
-    """Of other floats too: a median is one of the values."""
-    images = images_of((2, 3, 8, 8)).to(dtype)
-    filtered = median_filter(images, 1)
+@pytest.mark.parametrize("size", [3, 5])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.uint8])
+def test_median_keeps_the_type(dtype, size):
+    """Of other floats and of bytes too: a median is one of the values."""
+    images = (255 * images_of((2, 3, 8, 8))).to(dtype)
+    filtered = median_filter(images, 1, size)
     assert filtered.dtype == dtype
-    expected = scipy.ndimage.median_filter(images.double().numpy(), size=(1, 1, 3, 3))
+    expected = scipy.ndimage.median_filter(images.double().numpy(), size=(1, 1, size, size))
     assert np.array_equal(filtered.double().numpy(), expected)
 
 

@@ -107,7 +107,7 @@ class _Maps(Explorer):
                 options=[("the label", LABEL), ("its answer", ANSWER), *classes], description="class"
             ),
             "sigma": _blur(self.study),
-            "eps": _radius(self.study, "PGD eps [1/255]"),
+            "eps": _radius(self.study, "PGD [1/255]"),
             "shared": widgets.Checkbox(description="one scale for both"),
         }
 

@@ -1,4 +1,4 @@
-"""Figures of notebook 07: maps on models of different parameters, side by side, and how alike they are."""
+"""Figures and summary of notebook 07: maps on models of different parameters, side by side, and how alike they are."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,9 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from torch import Tensor
 
+from advlook.config import SETTINGS
 from advlook.datasets import ImageSet, to_float
 from advlook.figures import ARCH_NAMES, ARCH_STYLES, COLORS, new_figure
-from advlook.sanity import MEASURES, Maps, labelled, means, pictures, similarity
+from advlook.sanity import MEASURES, Maps, effects, labelled, means, pictures, similarity
 from advlook.sensitivity import TITLES
 
 METHOD_STYLES = {
@@ -28,6 +29,27 @@ PAIRS = {
     "std-adv": ("STD - ADV", "#8C6BB1"), "std-std": ("STD, other seed", "#D55E00"),
     "adv-adv": ("ADV, other seed", "#0072B2"), "random-random": ("untrained, other seed", "#7F7F7F"),
 }  # fmt: skip
+
+
+def conclusions(table: pd.DataFrame, measure: str = "spearman_abs") -> pd.DataFrame:
+    """To be read: mean similarities of a trained model's maps, with 95% intervals, and the verdict of `sanity.effects`.
+
+    One row an arch, setting and method; what they are compared with: the model with "all stages fresh", the end of the
+    cascade; "untrained" and "other seed", the pairs. "difference" is that of the last two.
+    """
+    rows = labelled(table[table["measure"] == measure])
+    lowest = rows[rows["comparison"] == "up"].groupby("arch")["stage"].last()
+    whole = (rows["comparison"] == "up") & (rows["stage"] == rows["arch"].map(lowest))
+    pairs = {f"{first}-{setting}": name for setting in SETTINGS
+             for first, name in (("random", "untrained"), (setting, "other seed"))}  # fmt: skip
+    rows["against"] = rows["comparison"].map(pairs).mask(whole, "all stages fresh")
+    by = ["arch", "setting", "method"]
+    found = means(rows.dropna(subset=["against"]), [*by, "against"])
+    shown = found.set_index([*by, "against"]).apply(_text, axis=1).unstack()
+    effect = effects(table[table["measure"] == measure]).set_index(by).rename(columns={"effect": "mean"})
+    shown = shown.reindex(index=effect.index, columns=["all stages fresh", "untrained", "other seed"])
+    shown = shown.astype(object).fillna("-")
+    return shown.assign(difference=effect.apply(_text, axis=1), verdict=effect["verdict"])
 
 
 def maps_by_kind(shown: ImageSet, maps: Mapping[str, Maps]) -> Figure:
@@ -185,3 +207,7 @@ def _plain(axes: Sequence[Axes]) -> None:
 def _grey(axis: Axes, one: Tensor) -> None:
     """A map `(3, H, W)` as absolute values: white for 0."""
     axis.imshow(pictures(one.abs().sum(0)[None], signed=False)[0], cmap="gray_r", vmin=0, vmax=1)
+
+
+def _text(row: pd.Series) -> str:
+    return "-" if np.isnan(row["mean"]) else f"{row['mean']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"

@@ -172,7 +172,7 @@ class Panel(widgets.VBox):
         self.explorer, self.controls = explorer, explorer.controls()
         for name, value in explorer.defaults().items():
             self.controls[name].value = value
-            self.controls[name].layout.width, self.controls[name].style.description_width = "300px", "105px"
+            self.controls[name].layout.width, self.controls[name].style.description_width = "300px", "90px"
         self.upload = widgets.FileUpload(accept="image/*", description="your image")
         self.message = widgets.HTML()
         self.output = widgets.Output()  # progress bars, and the traceback of what nobody foresaw
@@ -200,6 +200,7 @@ class Panel(widgets.VBox):
 
     def _follow(self, control: widgets.Widget) -> None:
         """Draw anew, or say why not; the picture then stays."""
+        self.message.value = ""
         try:
             if control is self.upload:
                 (file, *_), self.upload.value = self.upload.value, ()
@@ -207,7 +208,6 @@ class Panel(widgets.VBox):
             elif control is self.controls.get("image"):
                 self.explorer.uploaded = None
             self._draw()
-            self.message.value = ""
         except RequestError as error:
             self.message.value = f'<span style="color: {WRONG}">{escape(str(error))}</span>'
 

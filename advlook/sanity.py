@@ -22,7 +22,7 @@ from torchvision.models.resnet import ResNet
 from advlook.config import SETTINGS
 from advlook.datasets import ImageSet
 from advlook.errors import RequestError
-from advlook.models import AlexNetBN, Normalized
+from advlook.models import AlexNetBN, Normalized, folded
 from advlook.progress import tqdm
 from advlook.scale import spearman
 from advlook.sensitivity import METHODS, by_name
@@ -170,7 +170,8 @@ def maps_of(
     most = study.preset.visualize.samples
     samples = min(samples or most, most)
     methods = METHODS if methods is None else methods
-    return {method: by_name(method, model, images, labels, samples=samples).cpu() for method in methods}
+    fast = nn.Sequential(folded(model))  # once for all methods, which do not look into a Sequential to fold it again
+    return {method: by_name(method, fast, images, labels, samples=samples).cpu() for method in methods}
 
 
 def pair_rows(study: Study, model: nn.Module, known: Callable[[str, str, int], Maps] | None = None) -> Iterator[Row]:
@@ -245,12 +246,9 @@ def cascade_maps(study: Study, model: nn.Module, shown: ImageSet, methods: Seque
 
 def _joined(draws: Sequence[Maps]) -> Maps:
     """Maps of all images in their order, from those of every DRAWS-th."""
-    joined = {}
-    for method in draws[0]:
-        joined[method] = draws[0][method].new_empty(sum(len(d[method]) for d in draws), *draws[0][method].shape[1:])
-        for place, found in enumerate(draws):
-            joined[method][place :: len(draws)] = found[method]
-    return joined
+    count = sum(len(next(iter(found.values()))) for found in draws)
+    places = torch.cat([torch.arange(draw, count, len(draws)) for draw in range(len(draws))]).argsort()
+    return {method: torch.cat([found[method] for found in draws])[places] for method in draws[0]}
 
 
 def _compare(a: Maps, b: Maps, model_a: str, model_b: str) -> Iterator[Row]:
@@ -317,28 +315,6 @@ def effects(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found, columns=[*by, "effect", "low", "high", "verdict"])
 
 
-def conclusions(table: pd.DataFrame, measure: str = "spearman_abs") -> pd.DataFrame:
-    """To be read: mean similarities of a trained model's maps, with 95% intervals, and the verdict of `effects`.
-
-    One row an arch, setting and method; what they are compared with: the model with "all stages fresh", the end of the
-    cascade; "untrained" and "other seed", the pairs. "difference" is that of the last two.
-    """
-
-    rows = labelled(table[table["measure"] == measure])
-    lowest = rows[rows["comparison"] == "up"].groupby("arch")["stage"].last()
-    whole = (rows["comparison"] == "up") & (rows["stage"] == rows["arch"].map(lowest))
-    pairs = {f"{first}-{setting}": name for setting in SETTINGS
-             for first, name in (("random", "untrained"), (setting, "other seed"))}  # fmt: skip
-    rows["against"] = rows["comparison"].map(pairs).mask(whole, "all stages fresh")
-    by = ["arch", "setting", "method"]
-    found = means(rows.dropna(subset=["against"]), [*by, "against"])
-    shown = found.set_index([*by, "against"]).apply(_text, axis=1).unstack()
-    effect = effects(table[table["measure"] == measure]).set_index(by).rename(columns={"effect": "mean"})
-    shown = shown.reindex(index=effect.index, columns=["all stages fresh", "untrained", "other seed"])
-    shown = shown.astype(object).fillna("-")
-    return shown.assign(difference=effect.apply(_text, axis=1), verdict=effect["verdict"])
-
-
 def half_fallen(table: pd.DataFrame, measure: str = "spearman_abs") -> pd.DataFrame:
     """The stage at which the cascade has taken half of what it takes in all, by method and by arch and setting.
 
@@ -354,7 +330,3 @@ def half_fallen(table: pd.DataFrame, measure: str = "spearman_abs") -> pd.DataFr
     index = pd.MultiIndex.from_tuples(found, names=["arch", "setting", "method"])
     wide = pd.Series(list(found.values()), index).unstack("method")[list(dict.fromkeys(curves["method"]))].T
     return wide[list(dict.fromkeys(index.droplevel("method")))]
-
-
-def _text(row: pd.Series) -> str:
-    return "-" if np.isnan(row["mean"]) else f"{row['mean']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"

@@ -319,7 +319,7 @@ def test_verdicts(other_seed, verdict):
     assert effect["verdict"] == verdict
     assert effect["effect"] == pytest.approx(other_seed - 0.3, abs=0.02)
     assert effect["high"] - effect["low"] < 0.03
-    read = sanity.conclusions(table).loc[("resnet10", "std", "guided_backprop")]
+    read = figures_sanity.conclusions(table).loc[("resnet10", "std", "guided_backprop")]
     assert read["verdict"] == verdict
     assert float(read["all stages fresh"].split()[0]) == pytest.approx(0.2, abs=0.07)
     assert float(read["untrained"].split()[0]) == pytest.approx(0.3, abs=0.07)
@@ -330,7 +330,7 @@ def test_without_a_second_seed_there_is_no_verdict():
     table = made_up(0.5, 0.3)
     table = table[table["model_b"] != "std-1"]
     assert sanity.effects(table)["verdict"].tolist() == ["no second seed"]
-    read = sanity.conclusions(table).iloc[0]
+    read = figures_sanity.conclusions(table).iloc[0]
     assert (read["other seed"], read["difference"]) == ("-", "-")
     assert read["untrained"] != "-"
 

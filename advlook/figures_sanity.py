@@ -93,7 +93,7 @@ def similarities(table: pd.DataFrame) -> Figure:
     rows = rows[rows["comparison"].isin(PAIRS)]
     archs, methods = (list(dict.fromkeys(rows[column])) for column in ("arch", "method"))
     pairs = [pair for pair in PAIRS if pair in set(rows["comparison"])]
-    height = 0.24 * len(pairs) * max(1.0, 0.75 * len(archs)) + 0.35
+    height = max(2.1, 0.24 * len(pairs) * max(1.0, 0.75 * len(archs)) + 0.35)  # at least that of the longest name
     figure, axes = new_figure(len(methods), len(MEASURES), 11.5, height * len(methods) + 1.1, sharex=True, sharey=True)
     panels = [(method, measure) for method in methods for measure in MEASURES]
     for axis, (method, measure) in zip(axes, panels, strict=True):

@@ -31,7 +31,8 @@ from advlook.study import ROOT, Study, package_digest
 
 NOTEBOOKS = ROOT / "notebooks"
 CELL_TIMEOUT = 7 * 24 * 3600  # seconds; training on the paper's scale happens inside a cell
-LARGE_PICTURE = 100_000  # base64 characters of a picture in an executed notebook
+LARGE_PICTURE = 60_000  # base64 characters of a picture in an executed notebook
+PAGE_WIDTH = 800  # pixels of a page in which such a picture is read
 
 
 def find_notebooks(wanted: Sequence[str] | None = None) -> list[Path]:
@@ -175,14 +176,15 @@ def tidy_notebook(path: Path) -> None:
 
 
 def _lighter(output: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """The output with a large PNG as JPEG, where that is smaller."""
+    """The output with a large PNG as a JPEG no wider than a page, where that is smaller."""
     data = output.get("data", {})
     if len(data.get("image/png", "")) > LARGE_PICTURE:
         with Image.open(io.BytesIO(base64.b64decode(data["image/png"]))) as image:
             picture = Image.new("RGB", image.size, "white")
             picture.paste(image, mask=image.getchannel("A") if "A" in image.getbands() else None)
+        picture.thumbnail((PAGE_WIDTH, picture.height))
         buffer = io.BytesIO()
-        picture.save(buffer, "JPEG", quality=85, optimize=True)
+        picture.save(buffer, "JPEG", quality=65, optimize=True)
         jpeg = base64.b64encode(buffer.getvalue()).decode()
         if len(jpeg) < len(data["image/png"]):
             del data["image/png"]

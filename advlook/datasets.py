@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -183,7 +184,7 @@ def fingerprint(config: DataConfig, folder: Path) -> str | None:
     return digest([(str(path.relative_to(root)), path.stat().st_size) for path in list_images(root)[0]])
 
 
-def read_image(path: Path, side: int, short: int) -> np.ndarray:
+def read_image(path: Path | BinaryIO, side: int, short: int) -> np.ndarray:
     """One image file as uint8 `(side, side, 3)`: the short side resized to `short`, the central `side` cut out."""
     try:
         with Image.open(path) as image:

@@ -9,6 +9,8 @@ import pandas as pd
 from advlook.config import Preset
 from advlook.files import write_atomically
 
+ROWS = 200  # of a table on the page; a browser has trouble with tens of thousands
+
 _STYLE = """
 body{font:16px/1.55 system-ui,sans-serif;color:#222;background:#fafafa;margin:0}
 main{max-width:1080px;margin:0 auto;padding:2rem 1.25rem 4rem}
@@ -66,9 +68,11 @@ def _figure(path: Path) -> str:
 
 
 def _table(path: Path) -> str:
-    shown = pd.read_csv(path).to_html(index=False, border=0, float_format=lambda value: f"{value:.4g}")
+    table = pd.read_csv(path)
+    shown = table[:ROWS].to_html(index=False, border=0, float_format=lambda value: f"{value:.4g}")
+    note = f"The first {ROWS} of {len(table):,} rows. " if len(table) > ROWS else ""
     return (
-        f"<h2 id='table-{path.stem}'>Table {_heading(path)}</h2><div class='scroll'>{shown}</div><p>"
+        f"<h2 id='table-{path.stem}'>Table {_heading(path)}</h2><div class='scroll'>{shown}</div><p>{note}"
         f"{_link(f'tables/{path.name}', 'CSV')} · {_link(f'tables/{path.stem}.json', 'how it was made')}</p>"
     )
 

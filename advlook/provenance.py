@@ -10,7 +10,8 @@ import torch
 
 from advlook.config import Preset
 
-PACKAGES = ("torch", "torchvision", "numpy", "pandas", "matplotlib", "seaborn", "papermill", "safetensors")
+PACKAGES = ("torch", "torchvision", "numpy", "pandas", "matplotlib", "seaborn", "papermill", "safetensors",
+            "scikit-image")  # fmt: skip
 
 
 def describe(preset: Preset, device: torch.device) -> dict[str, object]:

@@ -57,3 +57,21 @@ def test_suite_is_told():
     assert [float(number) for number in told.groups()] == [
         round(means[arch], 1) for means in left for arch in ("resnet10", "alexnet_bn")
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "measure", "level"),
+    [
+        ("only frequencies below 0.09 cycles per pixel", "kept_low_pass", 0.09),
+        ("only frequencies above 0.09 cycles per pixel", "kept_high_pass", 0.09),
+        ("pixels shuffled inside 4x4 blocks", "kept_shuffled", 4),
+    ],
+)
+def test_scale_is_told(name, measure, level):
+    """What the README says is left of the accuracy is what 03_scale.csv says."""
+    table = pd.read_csv(ROOT / "figures" / "imagenette" / "tables" / "03_scale.csv")
+    table = table[(table["measure"] == measure) & ((table["at"] - level).abs() < 1e-9)]
+    means = table.groupby(["arch", "setting"])["value"].mean()
+    told = re.search(rf"^\| {name} \| (.*) \|$", README, re.MULTILINE).group(1).split(" | ")
+    measured = [means[arch, setting] for arch in ("alexnet_bn", "resnet10") for setting in ("std", "adv")]
+    assert told == [f"{value:.0f}" for value in measured]

@@ -129,7 +129,13 @@ def test_source_notebooks_keep_the_house_style(notebook):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", ["reproduce --preset smoke", "train --preset smoke --arch resnet10 --setting adv"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "reproduce --preset smoke --notebooks 01,02",
+        "train --preset smoke --arch resnet10 --setting adv",
+    ],
+)
 def test_killed_runs_end_in_the_same_results(command, tmp_path):
     """SIGKILL at five random moments of a run, then a run to the end: tables and weights as if undisturbed."""
     seconds = run(command, tmp_path / "undisturbed")

@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 from torch import Tensor
 
 COLORS = {"std": "#D55E00", "adv": "#0072B2", "random": "#7F7F7F"}
+NAMES = {"random": "random", "std": "STD", "adv": "ADV"}
 ARCH_STYLES = {"alexnet_bn": ("--", "s"), "resnet10": ("-", "o"), "resnet18": ("-.", "^"),
                "resnet50": ("-", "o"), "resnet101": (":", "D")}  # fmt: skip
 ARCH_NAMES = {"alexnet_bn": "AlexNet (BN)", "resnet10": "ResNet-10", "resnet18": "ResNet-18",
@@ -49,8 +50,7 @@ def summary(table: pd.DataFrame, by: Sequence[str], values: Sequence[str]) -> pd
         return f"{column.mean():.1f}{spread}"
 
     rows = table.groupby(list(by), sort=False)[list(values)].agg(text)
-    names = {**ARCH_NAMES, "std": "STD", "adv": "ADV", "random": "random"}
-    return rows.rename(index=names)
+    return rows.rename(index=ARCH_NAMES | NAMES)
 
 
 def training_curves(history: pd.DataFrame) -> Figure:

@@ -11,11 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from torch import Tensor
 
-from advlook.figures import ARCH_NAMES, COLORS, new_figure
+from advlook.figures import ARCH_NAMES, COLORS, NAMES, new_figure
 from advlook.layers import Maximised, on_one_scale
 from advlook.sensitivity import TITLES
-
-NAMES = {"random": "random", "std": "STD", "adv": "ADV"}
 
 
 def map_grid(
@@ -142,20 +140,11 @@ def map_spectra(table: pd.DataFrame) -> Figure:
 
     table: `03_scale`. The grey line is the untrained network: what its structure alone leaves in a map.
     """
-    archs = list(dict.fromkeys(table["arch"]))
-    figure, axes = new_figure(
-        len(archs), len(TITLES), 2.9 * len(TITLES), 2.7 * len(archs) + 0.6, sharex=True, sharey=True
-    )
-    for place, axis in enumerate(axes):
-        arch, method = archs[place // len(TITLES)], list(TITLES)[place % len(TITLES)]
-        for setting, color in COLORS.items():
-            rows = _of(table, arch, setting, "map_spectrum", method)
-            _line(axis, rows[rows["at"] > 0], color, marker="")
+    above = table[(table["measure"] != "map_spectrum") | (table["at"] > 0)]  # without the mean
+    figure, axes = _by_map(above, "map_spectrum", "power / white noise", "frequency [cycles/px]", marker="")
+    for axis in axes:
         axis.axhline(1, color="#BBBBBB", lw=1, ls=":")
-        axis.set(yscale="log", title=TITLES[method] if place < len(TITLES) else "")
-        axis.set_xlabel("frequency [cycles/px]" if place >= len(axes) - len(TITLES) else "")
-        axis.set_ylabel(f"{ARCH_NAMES[arch]}\npower / white noise" if place % len(TITLES) == 0 else "")
-    _legend(figure, COLORS)
+        axis.set(yscale="log")
     return figure
 
 
@@ -164,19 +153,9 @@ def edge_correlations(table: pd.DataFrame) -> Figure:
 
     table: `03_scale`.
     """
-    archs = list(dict.fromkeys(table["arch"]))
-    figure, axes = new_figure(
-        len(archs), len(TITLES), 2.9 * len(TITLES), 2.7 * len(archs) + 0.6, sharex=True, sharey=True
-    )
-    for place, axis in enumerate(axes):
-        arch, method = archs[place // len(TITLES)], list(TITLES)[place % len(TITLES)]
-        for setting, color in COLORS.items():
-            _line(axis, _of(table, arch, setting, "map_edge_correlation", method), color)
+    figure, axes = _by_map(table, "map_edge_correlation", "rank correlation", "smoothing of the image [px]", marker="o")
+    for axis in axes:
         axis.axhline(0, color="#BBBBBB", lw=1)
-        axis.set(title=TITLES[method] if place < len(TITLES) else "")
-        axis.set_xlabel("smoothing of the image [px]" if place >= len(axes) - len(TITLES) else "")
-        axis.set_ylabel(f"{ARCH_NAMES[arch]}\nrank correlation" if place % len(TITLES) == 0 else "")
-    _legend(figure, COLORS)
     return figure
 
 
@@ -268,6 +247,23 @@ def _blocks(rows: int, columns: Sequence[int], width: float, height: float) -> t
             axis.remove()
     lines = [axes[row * len(widths) : (row + 1) * len(widths)] for row in range(rows)]
     return figure, [[axis for axis, share in zip(line, widths, strict=True) if share == 1] for line in lines]
+
+
+def _by_map(table: pd.DataFrame, measure: str, label: str, level: str, marker: str) -> tuple[Figure, list[Axes]]:
+    """A measure of each kind of map over its level: a panel a map, a row an architecture, a line a setting."""
+    archs = list(dict.fromkeys(table["arch"]))
+    figure, axes = new_figure(
+        len(archs), len(TITLES), 2.9 * len(TITLES), 2.7 * len(archs) + 0.6, sharex=True, sharey=True
+    )
+    for place, axis in enumerate(axes):
+        arch, method = archs[place // len(TITLES)], list(TITLES)[place % len(TITLES)]
+        for setting, color in COLORS.items():
+            _line(axis, _of(table, arch, setting, measure, method), color, marker)
+        axis.set_title(TITLES[method] if place < len(TITLES) else "")
+        axis.set_xlabel(level if place >= len(axes) - len(TITLES) else "")
+        axis.set_ylabel(f"{ARCH_NAMES[arch]}\n{label}" if place % len(TITLES) == 0 else "")
+    _legend(figure, COLORS)
+    return figure, axes
 
 
 def _of(table: pd.DataFrame, arch: str, setting: str, measure: str, of: str | None = None) -> pd.DataFrame:

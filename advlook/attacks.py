@@ -60,6 +60,7 @@ def pgd(
     random_start: bool = True,
     targets: Tensor | None = None,
     generator: torch.Generator | None = None,
+    precision: str = "float32",
 ) -> Tensor:
     """Projected gradient descent (Madry et al. 2018; equation 4 of the paper).
 
@@ -67,14 +68,16 @@ def pgd(
     given norm ("linf" or "l2"); step_size None is 2.5 eps / steps. Without `targets` an image is lost once it is
     misclassified, with them once it is given its target. A lost image keeps the perturbation that lost it, and further
     steps and restarts are spent on the others. Of an image that survives every restart the perturbation of highest loss
-    is kept. Returns adversarial images of the same shape, detached.
+    is kept. precision: the arithmetic of the gradients, "float32" (the model's own), "bfloat16", or "auto": the latter
+    where it is native; that an image is lost is always established in the model's own. Returns adversarial images of
+    the same shape, detached.
     Raises RequestError for an L-infinity eps or step outside [0, 1], a negative one, images outside [0, 1], or an
-    unknown norm.
+    unknown norm or precision.
     """
     eps = check_request(images, labels, eps, norm, targets)
     check_counts(steps, restarts)
     step = 2.5 * eps / steps if step_size is None else check_length(step_size, norm, "step_size")
-    search = Search(model, images, labels, _raised_cross_entropy, targets)
+    search = Search(model, images, labels, _raised_cross_entropy, targets, precision)
     with frozen_batchnorm(model):
         for _ in range(restarts):
             current = search.start(random_in_ball(images, eps, norm, generator) if random_start else images.detach())

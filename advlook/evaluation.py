@@ -20,7 +20,7 @@ Attack = Callable[[nn.Module, Tensor, Tensor], Tensor]
 NAMED_ATTACKS: dict[str, Callable[..., Tensor]] = {
     "noise": lambda m, x, y, eps, steps, g: attacks.random_noise(m, x, y, eps, generator=g),
     "fgsm": lambda m, x, y, eps, steps, g: attacks.fgsm(m, x, y, eps),
-    "pgd": lambda m, x, y, eps, steps, g: attacks.pgd(m, x, y, eps, steps=steps, generator=g),
+    "pgd": lambda m, x, y, eps, steps, g: attacks.pgd(m, x, y, eps, steps=steps, generator=g, precision="auto"),
     "mi-fgsm": lambda m, x, y, eps, steps, g: attacks.mi_fgsm(m, x, y, eps, steps=steps),
     "apgd-ce": lambda m, x, y, eps, steps, g: attacks.apgd(m, x, y, eps, steps=steps, generator=g),
     "apgd-dlr": lambda m, x, y, eps, steps, g: attacks.apgd(m, x, y, eps, steps=steps, loss="dlr", generator=g),
@@ -134,7 +134,7 @@ def robust_accuracy(
         return attacks.fgsm(m, x, y, eps)
 
     def pgd(m: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        return attacks.pgd(m, x, y, eps, steps=steps, restarts=restarts, generator=generator)
+        return attacks.pgd(m, x, y, eps, steps=steps, restarts=restarts, generator=generator, precision="auto")
 
     under = {
         name: accuracy_under(model, images, attack, right=right, batch_size=batch_size, device=device)

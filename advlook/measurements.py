@@ -71,7 +71,8 @@ def attack_rows(study: Study, model: nn.Module) -> Iterator[Row]:
         return partial(attack, generator=generator, **options)
 
     def pgd(eps: float, steps: int, restarts: int) -> Row:
-        return row("pgd", drawn(attacks.pgd, steps=steps, restarts=restarts), eps=eps, steps=steps, restarts=restarts)
+        attack = drawn(attacks.pgd, steps=steps, restarts=restarts, precision="auto")
+        return row("pgd", attack, eps=eps, steps=steps, restarts=restarts)
 
     def to_random_target(m: nn.Module, x: Tensor, y: Tensor, eps: float) -> Tensor:
         targets = random_targets(y, study.preset.data.classes, generator)

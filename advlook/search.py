@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from advlook.errors import RequestError
+from advlook.precision import PRECISIONS, autocast
 
 
 @contextmanager
@@ -62,13 +63,17 @@ class Search:
     """A batch under attack: which images are not lost yet, and the best perturbation of each so far.
 
     `loss(logits, labels)`, or with aims `loss(logits, labels, aims)`, `(N,)`, is raised. An image is lost when it is
-    misclassified, or, with `targets`, when it is given its target.
+    misclassified, or, with `targets`, when it is given its target. `precision` is the arithmetic that gradients are
+    taken in; whether an image is lost is always for the model's own arithmetic to say.
     """
 
     def __init__(
         self, model: nn.Module, images: Tensor, labels: Tensor, loss: Callable[..., Tensor],
-        targets: Tensor | None = None,
+        targets: Tensor | None = None, precision: str = "float32",
     ) -> None:  # fmt: skip
+        if precision not in PRECISIONS:
+            raise RequestError(f"precision {precision!r} is unknown; choose from {', '.join(PRECISIONS)}")
+        self.arithmetic = autocast(precision, images.device)
         self.model, self.labels, self.loss, self.targets = model, labels, loss, targets
         self.aims = targets  # of a targeted loss; an attack may change them between restarts
         self.best = images.detach().clone()
@@ -92,34 +97,52 @@ class Search:
         aims = () if self.aims is None else (self.aims[self.alive],)
         found = current[:0]
         if gradient:
-            missing = self._missing(count)
-            filled = current[torch.arange(count + missing, device=current.device) % count] if missing else current
-            found, logits = input_gradient(self.model, filled, lambda z: self.loss(z[:count], labels, *aims).sum())
+            raised = lambda z: self.loss(z[:count], labels, *aims).sum()  # noqa: E731
+            found, logits = input_gradient(self._guide, self._filled(current), raised)
             found, logits = found[:count], logits[:count]
         else:
-            with torch.no_grad():
-                logits = self.model(current)
+            logits = self._answers(current)
         with torch.no_grad():
             loss = self.loss(logits, labels, *aims).to(self.best_loss.dtype)
-        answers = logits.argmax(1)
-        lost = answers != labels if self.targets is None else answers == self.targets[self.alive]
+        goals = labels if self.targets is None else self.targets[self.alive]
+        lost = self._is_lost(logits, goals)
+        if gradient and isinstance(self.arithmetic, torch.autocast) and lost.any():
+            suspects = lost.nonzero()[:, 0]
+            lost[suspects] = self._is_lost(self._answers(current[suspects]), goals[suspects])
         better = lost | (loss > self.best_loss[self.alive])
         self.best[self.alive[better]], self.best_loss[self.alive[better]] = current[better], loss[better]
         self.alive = self.alive[~lost]
         return ~lost, loss, found
 
-    def _missing(self, count: int) -> int:
-        """How many copies fill up a batch of `count` images.
+    def _guide(self, images: Tensor) -> Tensor:
+        """Logits for the gradient, in the chosen arithmetic."""
+        with self.arithmetic:
+            return self.model(images)
+
+    @torch.no_grad()
+    def _answers(self, images: Tensor) -> Tensor:
+        """Logits in the model's own arithmetic."""
+        return self.model(self._filled(images))[: len(images)]
+
+    def _is_lost(self, logits: Tensor, goals: Tensor) -> Tensor:
+        """Whether images are lost; goals: their labels, or the targets where there are some."""
+        return (logits.argmax(1) == goals) == (self.targets is not None)
+
+    def _filled(self, images: Tensor) -> Tensor:
+        """The images, and copies of them that fill the batch up to one of a few sizes.
 
         Kernels are prepared and kept for every batch size they meet: a batch that shrinks one by one fills gigabytes
         with them. So it shrinks by eighths of the whole batch, and below one by halves. In train mode the copies would
         count in the batch statistics.
         """
+        count = len(images)
         if self.model.training:
-            return 0
+            return images
         if count < self._portion:
-            return min(1 << (count - 1).bit_length(), self._portion) - count
-        return min(count + -count % self._portion, len(self.labels)) - count
+            size = min(1 << (count - 1).bit_length(), self._portion)
+        else:
+            size = min(count + -count % self._portion, len(self.labels))
+        return images if size == count else images[torch.arange(size, device=images.device) % count]
 
 
 def check_counts(steps: int, restarts: int) -> None:

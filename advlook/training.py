@@ -24,6 +24,7 @@ from advlook.datasets import ImageSet
 from advlook.errors import RequestError
 from advlook.evaluation import robust_accuracy, topk_accuracy
 from advlook.models import preset_model
+from advlook.precision import autocast
 from advlook.progress import tqdm
 from advlook.search import frozen_batchnorm, input_gradient
 
@@ -77,19 +78,6 @@ def learning_rate(config: TrainingConfig, base: float, epochs: int, progress: fl
         return base * 0.1 ** (int(progress) // config.step_epochs)
     peak = config.warmup * epochs
     return base * (progress / peak if progress < peak else max(0.0, (epochs - progress) / (epochs - peak)))
-
-
-def autocast(precision: str, device: torch.device) -> torch.autocast | nullcontext:
-    """The arithmetic of a preset's `precision` on a device; "auto" is bfloat16 where it is native."""
-    native = torch.cuda.is_bf16_supported() if device.type == "cuda" else _cpu_multiplies_bfloat16()
-    if precision == "bfloat16" or (precision == "auto" and native):
-        return torch.autocast(device.type, torch.bfloat16)
-    return nullcontext()
-
-
-def _cpu_multiplies_bfloat16() -> bool:
-    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16"))
 
 
 def overfits_catastrophically(history: list[dict[str, float]]) -> bool:

@@ -67,8 +67,9 @@ def our_attack(task: Task, eps: float, seed: int, device: torch.device) -> evalu
     if task.kind == "apgd":
         return lambda m, x, y: attacks.apgd(m, x, y, eps, steps=task.steps, generator=generator)
     return lambda m, x, y: attacks.pgd(
-        m, x, y, eps, steps=task.steps, step_size=step_size(task, eps), restarts=task.restarts, generator=generator
-    )
+        m, x, y, eps, steps=task.steps, step_size=step_size(task, eps), restarts=task.restarts, generator=generator,
+        precision="auto",
+    )  # fmt: skip
 
 
 def step_size(task: Task, eps: float) -> float:

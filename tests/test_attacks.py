@@ -21,6 +21,7 @@ ATTACKS = {
     "pgd linf": (partial(pgd, steps=3, random_start=False), "linf"),
     "pgd linf, random starts": (partial(pgd, steps=3, restarts=2), "linf"),
     "pgd linf, long steps": (partial(pgd, steps=3, step_size=0.7), "linf"),
+    "pgd linf, bfloat16": (partial(pgd, steps=3, restarts=2, precision="bfloat16"), "linf"),
     "pgd l2": (partial(pgd, norm="l2", steps=3, random_start=False), "l2"),
     "pgd l2, random starts": (partial(pgd, norm="l2", steps=3, restarts=2), "l2"),
     "pgd l2, long steps": (partial(pgd, norm="l2", steps=3, step_size=3.0), "l2"),
@@ -205,6 +206,32 @@ def test_lost_image_keeps_what_lost_it():
     assert (model(found).argmax(1) != labels).sum() >= 40 - model.sizes[-2]
 
 
+class RoundedIsWrong(nn.Module):
+    """In bfloat16 it answers another class than it does in float32, whatever the image."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3 * 16, 2)
+        with torch.no_grad():
+            self.layer.weight.zero_()
+            self.layer.bias.zero_()
+
+    def forward(self, images):
+        logits = self.layer(images.flatten(1))
+        return logits + torch.tensor([1.0, 0.0] if logits.dtype == torch.float32 else [0.0, 1.0])
+
+
+def test_losses_are_established_in_the_models_own_arithmetic():
+    """What bfloat16 takes for lost is searched on, since float32 has it right; and it is taken in bfloat16."""
+    model = Recorder(RoundedIsWrong())
+    images, labels = random_images(8), torch.zeros(8, dtype=torch.int64)
+    pgd(model, images, labels, 0.1, steps=3, precision="bfloat16")
+    assert model.sizes == [8] * 7  # each step by both arithmetics, and the last point
+    model.sizes.clear()
+    pgd(model, images, labels, 0.1, steps=3, precision="float32")
+    assert model.sizes == [8] * 4
+
+
 def test_fgsm_is_one_step_of_pgd():
     """FGSM equals PGD with one step of size eps and no random start."""
     model, images = Linear(classes=4), random_images()
@@ -360,6 +387,7 @@ def test_request_that_makes_no_sense_is_refused(attack, wrong, names):
         ({"restarts": 0}, ["restarts=0"]),
         ({"step_size": 2}, ["step_size=2", "4/255"]),
         ({"norm": "l2", "eps": -1}, ["eps=-1"]),
+        ({"precision": "half"}, ["'half'", "float32, bfloat16"]),
         ({"norm": "l2", "step_size": -1}, ["step_size=-1"]),
         ({"loss": "hinge"}, ["'hinge'", "ce, dlr"]),
         ({"loss": "dlr"}, ["3 classes", "has 2", "ce"]),

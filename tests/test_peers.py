@@ -83,6 +83,7 @@ ATTACKS = {
     "fgsm": ("linf", fgsm, {}, "FGSM", {}),
     "pgd": ("linf", pgd, {"steps": 10, "random_start": False}, "PGD", {"steps": 10, "random_start": False}),
     "pgd, random start": ("linf", pgd, {"steps": 10}, "PGD", {"steps": 10}),
+    "pgd, bfloat16": ("linf", pgd, {"steps": 10, "precision": "bfloat16"}, "PGD", {"steps": 10}),
     "pgd l2": ("l2", pgd, {"steps": 10, "random_start": False}, "PGDL2", {"steps": 10, "random_start": False}),
     "pgd l2, random start": ("l2", pgd, {"steps": 20}, "PGDL2", {"steps": 20}),
     "mi-fgsm": ("linf", mi_fgsm, {"steps": 10, "decay": 0.9}, "MIFGSM", {"steps": 10, "decay": 0.9}),

@@ -20,10 +20,10 @@ from advlook.config import load_preset
 from advlook.datasets import ImageSet
 from advlook.errors import RequestError
 from advlook.evaluation import robust_accuracy, topk_accuracy
+from advlook.precision import autocast, cpu_multiplies_bfloat16
 from advlook.training import (
     NonFiniteLossError,
     Trainer,
-    autocast,
     learning_rate,
     overfits_catastrophically,
     ramped_eps,
@@ -334,7 +334,7 @@ def test_precision():
     """float32 is plain arithmetic, bfloat16 an autocast, and auto follows the hardware."""
     assert not isinstance(autocast("float32", CPU), torch.autocast)
     assert isinstance(autocast("bfloat16", CPU), torch.autocast)
-    assert isinstance(autocast("auto", CPU), torch.autocast) == training._cpu_multiplies_bfloat16()
+    assert isinstance(autocast("auto", CPU), torch.autocast) == cpu_multiplies_bfloat16()
 
 
 def test_average_follows_the_weights():

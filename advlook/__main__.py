@@ -87,7 +87,11 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--resize", type=int, help="short side before the crop (default: as trained, or size/0.875)")
     evaluate.add_argument("--stem", help=f"{', '.join(STEMS)}; needed where a checkpoint does not tell")
 
-    command("data", "which image sets are there, and how to get the others", "advlook data")
+    data = command(
+        "data", "which image sets are there, and how to get the others",
+        "advlook data\n         advlook data --get svhn",
+    )  # fmt: skip
+    data.add_argument("--get", metavar="NAME", help="download this set, where torchvision can")
     return parser
 
 
@@ -159,11 +163,16 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _data(options: argparse.Namespace) -> int:
-    from advlook import datasets
+    from advlook import catalogue
     from advlook.study import data_folder
 
-    for preset in map(load_preset, available()):
-        print(f"{preset.name:<12} {datasets.status(preset.data, data_folder())}")
+    folder = data_folder()
+    if options.get:
+        print(f"{options.get} is at {catalogue.get(options.get, folder)}")
+        return 0
+    for name, entry in catalogue.CATALOGUE.items():
+        found = catalogue.check(name, folder)
+        print(f"{name:<14} {found.title}: {found if found.present else f'absent: {entry.obtain(folder)}'}", flush=True)
     return 0
 
 

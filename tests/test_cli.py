@@ -1,5 +1,6 @@
 """The command line: exit codes, one line for every bad request, help with examples."""
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from helpers import convolutional, small_preset, write_folder
 
 from advlook import config, study
 from advlook.__main__ import main
+from advlook.catalogue import CATALOGUE
 from advlook.checkpoints import save_checkpoint
 from advlook.evaluation import NAMED_ATTACKS
 from advlook.models import preset_model
@@ -77,6 +79,8 @@ BAD = {
     "unknown attack": (EVALUATE + " --attack carlini", "carlini"),
     "eps in grey levels": (EVALUATE + " --attack pgd --eps 4", "4/255"),
     "eps is no number": (EVALUATE + " --attack pgd --eps four", "four"),
+    "set to be got by hand": ("data --get cub200", "CUB_200_2011.tgz"),
+    "unknown set": ("data --get mnist", "mnist"),
     "no steps": (EVALUATE + " --attack pgd --steps 0", "steps=0"),
 }
 
@@ -105,12 +109,28 @@ def test_evaluate_prints_one_table(place, capsys):
     assert row.split()[:2] == ["good.safetensors", "6"]
 
 
-def test_data_names_every_preset(place, capsys):
-    """`advlook data` says of each preset's set whether it is there, and downloads nothing."""
+def test_data_lists_the_catalogue(place, capsys):
+    """`advlook data` says of every set whether it is there, and how it is obtained; it downloads nothing."""
     assert main(["data"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == config.available()
+    assert [line.split()[0] for line in lines] == list(CATALOGUE)
+    assert all("absent: " in line for line in lines[:-1])  # the last one is generated
     assert not (place / "data").exists()
+
+
+def test_data_gets_a_set(place, capsys, monkeypatch):
+    """`--get` downloads a set that is absent, once, and says where it lies."""
+    fetched = []
+
+    def fetch(root):
+        fetched.append(root)
+        root.mkdir(parents=True)
+
+    monkeypatch.setitem(CATALOGUE, "svhn", dataclasses.replace(CATALOGUE["svhn"], fetch=fetch))
+    for _ in range(2):
+        assert main(["data", "--get", "svhn"]) == 0
+        assert str(place / "data" / "datasets" / "svhn") in capsys.readouterr().out
+    assert fetched == [place / "data" / "datasets" / "svhn"]
 
 
 @pytest.mark.parametrize("command", ["", "reproduce", "train", "evaluate", "data"])

@@ -10,9 +10,10 @@ import torch
 from helpers import image_set, small_preset, write_folder
 from PIL import Image
 
-from advlook import datasets
-from advlook.datasets import IMAGENETTE_CLASSES, ImageSet, augment, load, load_folder, read_image, to_float
+from advlook import datasets, synthetic
+from advlook.datasets import ImageSet, augment, load, load_folder, load_set, read_image, to_float
 from advlook.errors import RequestError
+from advlook.layouts import IMAGENETTE_CLASSES, Listing
 
 
 def config(**changes):
@@ -115,6 +116,7 @@ def test_missing_parts_are_named(tmp_path):
         decode(folder)
     with pytest.raises(RequestError, match=r"the test split of .*mine is missing: put it at .*mine/test"):
         load(config(name=str(tmp_path / "mine")), "test", tmp_path)
+    write_folder(tmp_path / "datasets" / "imagenet" / "train")
     with pytest.raises(RequestError, match=r"imagenet is missing: put it at .*imagenet/val"):
         load(config(name="imagenet"), "test", tmp_path)
 
@@ -309,6 +311,47 @@ def test_subset_is_deterministic():
     assert all(images.subset(count) is images for count in (0, 100, 1000))
 
 
+def test_a_limit_decodes_no_more_than_it_asks_for(tmp_path, monkeypatch):
+    """A limited set is the subset of the whole one by the same seed; nothing else is decoded, and nothing twice."""
+    write_folder(tmp_path / "mine" / "train", count=10)
+    decoded = []
+
+    def record(path, *sizes):
+        decoded.append(path)
+        return read_image(path, *sizes)
+
+    monkeypatch.setattr(datasets, "read_image", record)
+    name = str(tmp_path / "mine")
+    for _ in range(2):
+        few = load_set(name, "train", 16, tmp_path, limit=7, seed=3, progress=False)
+        assert len(decoded) == 7
+    whole = load_set(name, "train", 16, tmp_path, progress=False)
+    assert len(decoded) == 37
+    assert torch.equal(few.images, whole.subset(7, seed=3).images)
+    assert torch.equal(few.labels, whole.subset(7, seed=3).labels)
+    assert few.classes == whole.classes == ("ant", "bee", "cat")
+    assert len(load_set(name, "train", 16, tmp_path, limit=100, progress=False)) == 30
+
+
+def test_the_embedded_set_comes_by_name_too(tmp_path):
+    """The generated set is drawn as large as asked, by the seed; without a number it has no end."""
+    images = load_set("synthetic", "train", 24, tmp_path, limit=5, seed=2)
+    generated = synthetic.generate(5, 24, seed=2, split="train")
+    assert torch.equal(images.images, generated.images)
+    assert torch.equal(images.labels, generated.labels)
+    with pytest.raises(RequestError, match="limit=0"):
+        load_set("synthetic", "train", 24, tmp_path)
+
+
+def test_a_file_that_is_gone_is_named(tmp_path):
+    """A listed image that does not exist ends in one line that names it, with and without a cache."""
+    folder = write_folder(tmp_path / "train")
+    listing = Listing(folder, [folder / "ant" / "0.png", folder / "ant" / "9.png"], [0, 0], ("ant",))
+    for cache in (None, tmp_path / "cache"):
+        with pytest.raises(RequestError, match=r"ant/9\.png cannot be read"):
+            datasets.load_listing(listing, 16, cache=cache, progress=False)
+
+
 def test_imagenette_is_found_where_it_lies(tmp_path, monkeypatch):
     """An Imagenette in the data folder is used as it is, with readable class names, and nothing is downloaded."""
     monkeypatch.setattr("torchvision.datasets.Imagenette", refuse)
@@ -327,6 +370,10 @@ def test_imagenette_is_found_where_it_lies(tmp_path, monkeypatch):
         ("imagenette", "imagenette", URLError("no route to host")),
         ("imagenette", "imagenette", RuntimeError("File not found or corrupted.\nSecond line")),
         ("cifar10", "cifar", URLError("no route to host")),
+        ("cifar100", "cifar", URLError("no route to host")),
+        ("stl10", "stl10", URLError("no route to host")),
+        ("food101", "food101", URLError("no route to host")),
+        ("flowers102", "flowers102", URLError("no route to host")),
     ],
 )
 def test_failed_download_says_what_to_put_where(tmp_path, monkeypatch, name, module, error):
@@ -340,6 +387,7 @@ def test_failed_download_says_what_to_put_where(tmp_path, monkeypatch, name, mod
         load(config(name=name, classes=10), "train", tmp_path)
     assert "\n" not in str(caught.value)
     assert str(tmp_path / "datasets") in str(caught.value)
+    assert f"advlook data --get {name}" in str(caught.value)
 
 
 def test_interrupted_unpacking_leaves_no_half_set(tmp_path, monkeypatch):

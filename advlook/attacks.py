@@ -78,7 +78,7 @@ def pgd(
     check_counts(steps, restarts)
     step = 2.5 * eps / steps if step_size is None else check_length(step_size, norm, "step_size")
     search = Search(model, images, labels, _raised_cross_entropy, targets, precision)
-    with frozen_batchnorm(model):
+    with frozen_batchnorm(model), search.arithmetic:
         for _ in range(restarts):
             current = search.start(random_in_ball(images, eps, norm, generator) if random_start else images.detach())
             for _ in range(steps):

@@ -5,7 +5,7 @@ parameters, gradients and BatchNorm statistics as they were.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -73,7 +73,8 @@ class Search:
     ) -> None:  # fmt: skip
         if precision not in PRECISIONS:
             raise RequestError(f"precision {precision!r} is unknown; choose from {', '.join(PRECISIONS)}")
-        self.arithmetic = autocast(precision, images.device)
+        self.arithmetic = autocast(precision, images.device)  # once around a whole attack: weights are cast once
+        self._coarse = isinstance(self.arithmetic, torch.autocast)
         self.model, self.labels, self.loss, self.targets = model, labels, loss, targets
         self.aims = targets  # of a targeted loss; an attack may change them between restarts
         self.best = images.detach().clone()
@@ -98,7 +99,7 @@ class Search:
         found = current[:0]
         if gradient:
             raised = lambda z: self.loss(z[:count], labels, *aims).sum()  # noqa: E731
-            found, logits = input_gradient(self._guide, self._filled(current), raised)
+            found, logits = input_gradient(self.model, self._filled(current), raised)
             found, logits = found[:count], logits[:count]
         else:
             logits = self._answers(current)
@@ -106,7 +107,7 @@ class Search:
             loss = self.loss(logits, labels, *aims).to(self.best_loss.dtype)
         goals = labels if self.targets is None else self.targets[self.alive]
         lost = self._is_lost(logits, goals)
-        if gradient and isinstance(self.arithmetic, torch.autocast) and lost.any():
+        if gradient and self._coarse and lost.any():
             suspects = lost.nonzero()[:, 0]
             lost[suspects] = self._is_lost(self._answers(current[suspects]), goals[suspects])
         better = lost | (loss > self.best_loss[self.alive])
@@ -114,15 +115,11 @@ class Search:
         self.alive = self.alive[~lost]
         return ~lost, loss, found
 
-    def _guide(self, images: Tensor) -> Tensor:
-        """Logits for the gradient, in the chosen arithmetic."""
-        with self.arithmetic:
-            return self.model(images)
-
     @torch.no_grad()
     def _answers(self, images: Tensor) -> Tensor:
         """Logits in the model's own arithmetic."""
-        return self.model(self._filled(images))[: len(images)]
+        with torch.autocast(images.device.type, enabled=False) if self._coarse else nullcontext():
+            return self.model(self._filled(images))[: len(images)]
 
     def _is_lost(self, logits: Tensor, goals: Tensor) -> Tensor:
         """Whether images are lost; goals: their labels, or the targets where there are some."""

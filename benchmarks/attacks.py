@@ -184,6 +184,7 @@ def main() -> None:
     parser.add_argument("--arch", default="resnet10")
     parser.add_argument("--settings", default="std,adv")
     parser.add_argument("--tasks", default="1,2,3", help="1: PGD-10; 2: PGD-50 with 10 restarts; 3: APGD")
+    parser.add_argument("--peers", default=",".join(PEERS), help="those to compare with")
     parser.add_argument("--images", type=int, default=500, help="for PGD-10; the longer attacks take a share of them")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch-size", type=int, help="the preset's, unless given")
@@ -192,7 +193,7 @@ def main() -> None:
     if arguments.quick:
         arguments.preset, arguments.images, arguments.rounds = "smoke", 60, 1
     libraries = {}
-    for name in PEERS:
+    for name in arguments.peers.split(","):
         try:
             libraries[name] = importlib.import_module(name)
         except ImportError as error:

@@ -6,6 +6,7 @@ Every key is required and no other is allowed, so that a preset file is the whol
 import dataclasses
 import hashlib
 import json
+import re
 import tomllib
 import typing
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from advlook.errors import RequestError
+from advlook.precision import PRECISIONS
 
 PRESET_FOLDER = Path(__file__).parent / "presets"
 ARCHITECTURES = ("alexnet_bn", "resnet10", "resnet18", "resnet50", "resnet101")
@@ -150,6 +152,34 @@ class VisualizeConfig:
 
 
 @dataclass(frozen=True)
+class CorruptionsConfig:
+    """The operations of notebook 04. Level 0, the images as they are, is always measured and not named here."""
+
+    images: int  # test images, drawn by a seed; 0: all
+    sigmas: tuple[float, ...]  # of the Gaussian blur, in pixels, ascending
+    blur_kernel: int  # pixels a side to which every blur is cut
+    passes: tuple[int, ...]  # of the median filter, ascending
+    median_kernels: tuple[int, ...]  # pixels a side: a sweep each
+    family_images: int  # of the images, the first so many: for noise, blur, weather and digital corruptions
+
+
+@dataclass(frozen=True)
+class EnsemblesConfig:
+    """The image sets of notebook 06, and how ensembles are trained on them."""
+
+    targets: tuple[str, ...]  # sets by name or path; "name@20": degraded to 20 px a side and brought back up
+    train_images: int  # of each set, drawn by one seed; all where it has fewer
+    test_images: int  # the same of its test split
+    epochs: int
+    learning_rate: float  # of fine-tuning, constant
+    runs: int  # trainings of each fine-tuned combination
+    frozen_learning_rate: float  # of linear classifiers on frozen backbones, constant
+    frozen_runs: int
+    degraded: tuple[str, ...]  # sets that are also measured at lower resolutions, backbones frozen
+    sides: tuple[int, ...]  # these resolutions, in pixels a side, ascending
+
+
+@dataclass(frozen=True)
 class Preset:
     """One scale of the study."""
 
@@ -164,6 +194,8 @@ class Preset:
     adversary: AdversaryConfig
     evaluation: EvaluationConfig
     visualize: VisualizeConfig
+    corruptions: CorruptionsConfig
+    ensembles: EnsemblesConfig
 
     @property
     def digest(self) -> str:
@@ -270,9 +302,10 @@ def _convert(hint: typing.Any, value: object, where: str) -> object:
 def _check(preset: Preset, where: str) -> None:
     """Refuse values that are well typed and make no sense, before anything is computed."""
     training, data, adversary = preset.training, preset.data, preset.adversary
+    corruptions, ensembles = preset.corruptions, preset.ensembles
     chosen = [
         ("training.schedule", training.schedule, ("step", "onecycle")),
-        ("training.precision", training.precision, ("auto", "float32", "bfloat16")),
+        ("training.precision", training.precision, PRECISIONS),
         ("adversary.method", adversary.method, ("fgsm", "pgd")),
     ]
     positive = [
@@ -282,6 +315,18 @@ def _check(preset: Preset, where: str) -> None:
         ("adversary.steps", adversary.steps),
         ("adversary.eps", adversary.eps),
         *((f"visualize.{key}", value) for key, value in dataclasses.asdict(preset.visualize).items()),
+        ("corruptions.family_images", corruptions.family_images),
+        *(
+            (f"ensembles.{key}", value)
+            for key, value in dataclasses.asdict(ensembles).items()
+            if not isinstance(value, tuple)
+        ),
+    ]
+    ascending = [
+        ("corruptions.sigmas", corruptions.sigmas),
+        ("corruptions.passes", corruptions.passes),
+        ("corruptions.median_kernels", corruptions.median_kernels),
+        ("ensembles.sides", ensembles.sides),
     ]
     resized = any(size != data.size for size in training.sizes)
     generated = data.name == "synthetic"
@@ -293,6 +338,17 @@ def _check(preset: Preset, where: str) -> None:
             for key, value, choices in chosen
         ),
         *((value <= 0, f"{key} = {value} must be positive") for key, value in positive),
+        *(
+            (
+                not values or min(values) <= 0 or list(values) != sorted(set(values)),
+                f"{key} = {list(values)} must be positive and ascend",
+            )
+            for key, values in ascending
+        ),
+        *(
+            (kernel < 1 or kernel % 2 == 0, f"corruptions: kernel of {kernel} pixels is not odd")
+            for kernel in (corruptions.blur_kernel, *corruptions.median_kernels)
+        ),
         (data.test_store < data.size, f"data.test_store = {data.test_store} is below data.size = {data.size}"),
         (data.store < data.size, f"data.store = {data.store} is below data.size = {data.size}"),
         (not 0 < data.crop_scale <= 1, f"data.crop_scale = {data.crop_scale} is not in (0, 1]"),
@@ -304,6 +360,11 @@ def _check(preset: Preset, where: str) -> None:
         (
             generated and (data.crop_scale < 1 or data.shift > 0 or data.flip),
             "data.crop_scale, shift and flip must be 1.0, 0 and false: generated images are fresh in every epoch",
+        ),
+        (not ensembles.targets, "ensembles.targets is empty"),
+        *(
+            (not re.fullmatch("[^@]+(@[1-9][0-9]*)?", name), f'ensembles.targets: {name!r} is no "name" or "name@20"')
+            for name in ensembles.targets
         ),
         *((arch not in preset.archs, f"external.{arch} is not one of archs") for arch in preset.external),
         (

@@ -22,6 +22,7 @@ from torchvision.models.resnet import ResNet
 from advlook.config import SETTINGS
 from advlook.datasets import ImageSet
 from advlook.errors import RequestError
+from advlook.intervals import interval
 from advlook.models import AlexNetBN, Normalized, folded
 from advlook.progress import tqdm
 from advlook.scale import spearman
@@ -271,15 +272,6 @@ def labelled(table: pd.DataFrame) -> pd.DataFrame:
     words = table["model_b"].str.split(" ", expand=True).reindex(columns=range(3))
     first, second = (names.str.split("-").str[0] for names in (table["model_a"], words[0]))
     return table.assign(comparison=words[2].fillna(first + "-" + second), setting=second, stage=words[1].fillna(""))
-
-
-def interval(values: np.ndarray, draws: int = 2000) -> tuple[float, float, float]:
-    """Mean of values `(n,)` and its 95% interval: percentiles of the means of `draws` resamples (bootstrap)."""
-    if not len(values):
-        return (np.nan,) * 3
-    chosen = np.random.default_rng(0).integers(len(values), size=(draws, len(values)))
-    low, high = np.percentile(values[chosen].mean(1), [2.5, 97.5])
-    return float(values.mean()), float(low), float(high)
 
 
 def means(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:

@@ -134,6 +134,7 @@ def small_preset(**changes: dict[str, object]) -> Preset:
             "updates_batchnorm": False,
         },
         "evaluation": {"top_k": 5},
+        "corruptions": {},
     }  # fmt: skip
     sections = {
         name: dataclasses.replace(getattr(preset, name), **values | changes.get(name, {}))

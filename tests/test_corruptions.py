@@ -53,23 +53,59 @@ def test_blur_grows_with_sigma():
     torch.testing.assert_close(gaussian_blur(images, 1e6, 3)[..., 1:-1, 1:-1], box)
 
 
-@pytest.mark.parametrize("budget", [0, 3000, 2**19])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.uint8], ids=str)
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize(("size", "times"), [(3, 1), (3, 4), (5, 2), (7, 1)])
-def test_median_is_scipys(shape, size, times, layout, budget, monkeypatch):
-    """To the bit, at the edges too, however many images are worked on at a time; the layout stays."""
-    monkeypatch.setattr(corruptions, "_CACHED", budget)
-    monkeypatch.setattr(corruptions, "_WINDOWED", 10 * budget)
-    images = images_of(shape, layout)
+def test_median_is_scipys(shape, size, times, layout, dtype):
+    """To the bit, at the edges too, whether by OpenCV or, as on a GPU, by torch; the layout stays."""
+    images = (255 * images_of(shape, layout, torch.float64)).to(dtype)
     before = images.clone()
     filtered = median_filter(images, times, size)
     expected = images.numpy()
     for _ in range(times):
         expected = scipy.ndimage.median_filter(expected, size=(1, 1, size, size), mode="reflect")
     assert np.array_equal(filtered.numpy(), expected)
+    assert filtered.dtype == dtype
     assert filtered.is_contiguous(memory_format=layout)
     assert torch.equal(images, before)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+@pytest.mark.parametrize(("size", "times", "most"), [(3, 3, 5), (5, 1, 7)])
+def test_medians_in_threads_are_the_same(size, times, most, layout, monkeypatch):
+    """Whatever their number: as many as torch has, as there are images, and as find 2,000 bytes to work on.
+
+    Those are 10,080 bytes, and more where they are padded.
+    """
+    images = images_of((7, 3, 12, 10), layout)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    expected, pools = median_filter(images, times, size), []
+    monkeypatch.setattr(corruptions, "_SHARE", 2000)
+    pool = corruptions.ThreadPoolExecutor
+    monkeypatch.setattr(corruptions, "ThreadPoolExecutor", lambda threads: pools.append(threads) or pool(threads))
+    for threads in (1, 2, 3, 100):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        filtered = median_filter(images, times, size)
+        assert torch.equal(filtered, expected)
+        assert filtered.is_contiguous(memory_format=layout)
+    assert pools == [threads for threads in (2, 3, most) for _ in range(times)]
+
+
+@pytest.mark.parametrize("size", [3, 7])
+def test_medians_in_parts_are_the_same(size, monkeypatch):
+    """However few windows torch may hold at once."""
+    images = images_of((5, 3, 12, 10), dtype=torch.float64)
+    expected = median_filter(images, 1, size)
+    for windows in (0, 2 * images[0].numel() * size**2):
+        monkeypatch.setattr(corruptions, "_WINDOWED", windows)
+        assert torch.equal(median_filter(images, 1, size), expected)
+
+
+def test_median_carries_no_gradient():
+    """Of what asks for one neither: a median of images under attack is a constant."""
+    for dtype in (torch.float32, torch.float64):
+        assert not median_filter(images_of((1, 3, 8, 8), dtype=dtype).requires_grad_(), 1).requires_grad
 
 
 @pytest.mark.parametrize("size", [3, 5])

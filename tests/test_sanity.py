@@ -279,16 +279,6 @@ def test_names_can_be_taken_apart(table):
         assert list(rows.loc[key, ["comparison", "setting", "stage"]]) == expected
 
 
-def test_an_interval_holds_the_mean_and_shrinks_with_images():
-    """About 1.96 standard errors on either side; equal values have no width; none at all give nan."""
-    values = np.random.default_rng(1).normal(0.3, 0.1, 400)
-    mean, low, high = sanity.interval(values)
-    assert mean == pytest.approx(values.mean())
-    assert high - low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)
-    assert sanity.interval(np.full(5, 0.7)) == pytest.approx((0.7, 0.7, 0.7))
-    assert np.isnan(sanity.interval(np.array([]))).all()
-
-
 def test_one_seed_is_paired_within_itself(study):
     """Kinds of models are compared even where there is no control; nothing is compared with itself."""
     preset = dataclasses.replace(study.preset, seeds=(0,))

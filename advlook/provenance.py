@@ -11,7 +11,7 @@ import torch
 from advlook.config import Preset
 
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "matplotlib", "seaborn", "papermill", "safetensors",
-            "scikit-image")  # fmt: skip
+            "scikit-image", "opencv-python-headless")  # fmt: skip
 
 
 def describe(preset: Preset, device: torch.device) -> dict[str, object]:

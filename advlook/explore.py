@@ -174,7 +174,8 @@ class _Layers(Explorer):
         for axis, (setting, model) in zip(axes, pair.items(), strict=True):
             best = maximise(
                 model, layer, [unit], size=size, steps=steps, starts=starts, parameterisation=parameterisation,
-                jitter=jitter, generator=torch.Generator().manual_seed(0), progress=self.study.progress,
+                jitter=jitter, generator=torch.Generator().manual_seed(0), precision="auto",
+                progress=self.study.progress,
             )  # fmt: skip
             began, reached = float(best.start_activations), float(best.activations)
             show(axis, best.images[0], f"activation from {began:.2g} to {reached:.2g}", setting=setting)

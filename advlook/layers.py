@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from advlook.balls import ascend, l2_norm, per_image
 from advlook.errors import RequestError
 from advlook.evaluation import evaluating
+from advlook.precision import PRECISIONS, autocast
 from advlook.progress import tqdm
 from advlook.search import input_gradient
 
@@ -82,7 +83,7 @@ def on_one_scale(filters: Sequence[Tensor]) -> tuple[list[Tensor], float]:
 def maximise(
     model: nn.Module, layer: str, units: Sequence[int] | Tensor, *, size: int, steps: int = 100,
     step_size: float = 0.03, starts: int = 1, parameterisation: str = "pixels", jitter: int = 0,
-    generator: torch.Generator | None = None, batch_size: int = 64, progress: bool = False,
+    generator: torch.Generator | None = None, batch_size: int = 64, precision: str = "float32", progress: bool = False,
 ) -> Maximised:  # fmt: skip
     """Activation maximisation (Erhan et al. 2009; equation 10 of the paper), of many units at once.
 
@@ -96,11 +97,13 @@ def maximise(
     without their colour statistics); with `jitter` every step sees the image shifted, around its borders, by up to so
     many pixels. Both favour smooth pictures, whatever the model, and lower the activation reached.
     The noise of a unit depends on the generator, the unit and the start alone, not on which others are asked for.
+    precision: the arithmetic of the ascent, "float32" (the model's own), "bfloat16", or "auto": the latter where it is
+    native. Activations are always those of the model's own.
     Raises RequestError for a layer that is unknown, does not run or has no units, a unit out of range, or a size,
     number or parameterisation that makes no sense.
     """
     units = [int(unit) for unit in units]
-    _check_request(units, size, steps, step_size, starts, parameterisation, jitter, batch_size)
+    _check_request(units, size, steps, step_size, starts, parameterisation, jitter, batch_size, precision)
     target, like = _Truncated(model, layer), _blank(model, size)
     device = generator.device if generator else None
     seed, shift_seed = torch.randint(2**31, (2,), generator=generator, device=device).tolist()
@@ -118,7 +121,12 @@ def maximise(
         _check_units(target, size, units)
         for images, numbers in zip(noise.split(batch_size), chosen.split(batch_size), strict=True):
             images = images.to(like.device, memory_format=torch.channels_last)
-            parts.append(_ascent(target, images, numbers.to(like.device), length, scale, shifts, bar.update))
+            numbers = numbers.to(like.device)
+            with autocast(precision, like.device):
+                best, *reached = _ascent(target, images, numbers, length, scale, shifts, bar.update)
+            if precision != "float32":
+                reached = [_activations(target, shown, numbers) for shown in (best, images)]
+            parts.append((best, *reached))
     images, reached, began = (torch.cat(part).unflatten(0, (-1, starts)) for part in zip(*parts, strict=True))
     rows, best = torch.arange(len(units), device=like.device), reached.argmax(1)
     return Maximised(images[rows, best].contiguous(), reached[rows, best], began[rows, best], reached)
@@ -158,6 +166,17 @@ class _Truncated(nn.Module):
         raise RequestError(f"layer {self.layer!r} does not run in the model's forward pass; choose another")
 
 
+def _of_units(output: Tensor, units: Tensor) -> Tensor:
+    """The map of unit `units[i]` of image i, flat: `(N, pixels)`."""
+    return output[torch.arange(len(units), device=units.device), units].reshape(len(units), -1)
+
+
+@torch.no_grad()
+def _activations(model: nn.Module, images: Tensor, units: Tensor) -> Tensor:
+    """The mean `(N,)` of the map of unit `units[i]` of image i."""
+    return _of_units(model(images), units).mean(1)
+
+
 def _ascent(
     model: nn.Module, images: Tensor, units: Tensor, step: float, scale: Tensor | None,
     shifts: Sequence[Sequence[int]], advance: Callable[[int], object],
@@ -167,16 +186,11 @@ def _ascent(
     Returns the best images, their activations `(N,)`, and those of the first images. An image is kept as the model saw
     it, shifted, so that its activation is what the model gives for it.
     """
-    rows = torch.arange(len(images), device=images.device)
-
-    def maps(output: Tensor) -> Tensor:
-        return output[rows, units].reshape(len(rows), -1)
-
     first: Tensor | None = None
     for down, right in shifts:
         seen = images.roll((down, right), (2, 3))
-        gradient, output = input_gradient(model, seen, lambda output: maps(output).sum())
-        reached = maps(output).mean(1)
+        gradient, output = input_gradient(model, seen, lambda output: _of_units(output, units).sum())
+        reached = _of_units(output, units).to(images.dtype).mean(1)
         if first is None:
             best, highest, first = seen, reached, reached
         better = reached > highest
@@ -252,12 +266,15 @@ def _check_request(
     parameterisation: str,
     jitter: int,
     batch: int,
+    precision: str,
 ) -> None:
     """Raise RequestError for numbers that make no ascent."""
     if not units:
         raise RequestError("units is empty; name at least one")
     if parameterisation not in PARAMETERISATIONS:
         raise RequestError(f"parameterisation {parameterisation!r} is unknown; choose from pixels, fourier")
+    if precision not in PRECISIONS:
+        raise RequestError(f"precision {precision!r} is unknown; choose from {', '.join(PRECISIONS)}")
     for name, value in (("size", size), ("steps", steps), ("starts", starts), ("batch_size", batch)):
         if value < 1:
             raise RequestError(f"{name}={value} must be at least 1")

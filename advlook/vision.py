@@ -248,7 +248,7 @@ def excited(study: Study, model: nn.Module, **options: object) -> dict[str, Maxi
     return {
         layer: maximise(
             fast, layer, drawn_units(study, model, layer), generator=torch.Generator().manual_seed(0),
-            progress=study.progress, **settings,
+            precision="auto", progress=study.progress, **settings,
         )
         for layer in depth_layers(study, model)
     }  # fmt: skip

@@ -149,14 +149,14 @@ def compare_units(model: nn.Module, size: int, steps: int, rounds: int) -> None:
     layer = wide_layer(fast, size)
     units = list(range(min(UNITS, fast.get_submodule(layer).out_channels)))
     plain = copy.deepcopy(model).to(memory_format=torch.contiguous_format)
-    options = {"size": size, "steps": steps}
+    options = {"size": size, "steps": steps, "precision": "auto"}  # as in notebook 03
     first = 0.5 + 0.02 * torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0))
     works: dict[str, Callable[[], object]] = {
         "together": lambda: maximise(fast, layer, units, **options),
         "one call each": lambda: [maximise(fast, layer, [unit], **options) for unit in units],
         "plain loop": lambda: [plain_maximise(plain, layer, unit, first, steps, 0.03) for unit in units],
     }
-    maximise(fast, layer, units, size=size, steps=1)
+    maximise(fast, layer, units, **options | {"steps": 1})
     taken: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(rounds):
         for name, work in works.items():

@@ -16,6 +16,7 @@ VARIANTS = {
     "pixels, jitter": {"jitter": 2},
     "fourier": {"parameterisation": "fourier"},
     "fourier, jitter": {"parameterisation": "fourier", "jitter": 2},
+    "bfloat16": {"precision": "bfloat16"},
 }
 each_variant = pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS.keys())
 
@@ -349,6 +350,7 @@ def test_one_scale_keeps_ratios():
         ({"jitter": -1}, ["jitter=-1"]),
         ({"jitter": 8}, ["jitter=8", "size=8"]),
         ({"parameterisation": "wavelets"}, ["'wavelets'", "pixels, fourier"]),
+        ({"precision": "half"}, ["'half'", "float32, bfloat16"]),
     ],
 )
 def test_request_that_makes_no_sense_is_refused(wrong, names):

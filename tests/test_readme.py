@@ -75,3 +75,21 @@ def test_scale_is_told(name, measure, level):
     told = re.search(rf"^\| {name} \| (.*) \|$", README, re.MULTILINE).group(1).split(" | ")
     measured = [means[arch, setting] for arch in ("alexnet_bn", "resnet10") for setting in ("std", "adv")]
     assert told == [f"{value:.0f}" for value in measured]
+
+
+@pytest.mark.parametrize(
+    ("name", "operation"),
+    [
+        ("Gaussian blur, sigma in pixels", "blur"),
+        ("3x3 median, passes", "median"),
+        ("5x5 median, passes", "median 5x5"),
+    ],
+)
+def test_crossings_are_told(name, operation):
+    """Where the README says that ADV overtakes STD is where 04_crossings.csv says."""
+    table = pd.read_csv(ROOT / "figures" / "imagenette" / "tables" / "04_crossings.csv")
+    table = table[(table["operation"] == operation) & (table["seed"] == "all")].set_index("arch")
+    told = re.search(rf"^\| {name} \| (.*) \|$", README, re.MULTILINE).group(1).split(" | ")
+    numbers = [[f"{value:.2f}".replace("inf", "-") for value in table.loc[arch, ["level", "low", "high"]]]
+               for arch in ("alexnet_bn", "resnet10")]  # fmt: skip
+    assert told == [f"{level} [{low}, {high}]" for level, low, high in numbers]

@@ -170,13 +170,26 @@ class EnsemblesConfig:
     targets: tuple[str, ...]  # sets by name or path; "name@20": degraded to 20 px a side and brought back up
     train_images: int  # of each set, drawn by one seed; all where it has fewer
     test_images: int  # the same of its test split
-    epochs: int
-    learning_rate: float  # of fine-tuning, constant
-    runs: int  # trainings of each fine-tuned combination
-    frozen_learning_rate: float  # of linear classifiers on frozen backbones, constant
+    epochs: int  # of fine-tuning
+    learning_rate: float  # constant
+    runs: int  # of every combination on every set
+    frozen_epochs: int  # of linear classifiers on frozen backbones
+    frozen_learning_rate: float
     frozen_runs: int
     degraded: tuple[str, ...]  # sets that are also measured at lower resolutions, backbones frozen
     sides: tuple[int, ...]  # these resolutions, in pixels a side, ascending
+
+
+@dataclass(frozen=True)
+class StylizationConfig:
+    """The stylized images of notebook 05."""
+
+    engine: str  # "optimised": image by image, nothing trained; "adain": a network, for images of 224 px
+    styles: str  # "generated" textures, or a folder of pictures in data/datasets
+    images: int  # test images at full strength; 0: all
+    partial_images: int  # the first so many of them at the strengths in between
+    cues: int  # images with the form of one class and the texture of another
+    steps: int  # of the optimisation of an image
 
 
 @dataclass(frozen=True)
@@ -196,6 +209,7 @@ class Preset:
     visualize: VisualizeConfig
     corruptions: CorruptionsConfig
     ensembles: EnsemblesConfig
+    stylization: StylizationConfig
 
     @property
     def digest(self) -> str:
@@ -307,6 +321,7 @@ def _check(preset: Preset, where: str) -> None:
         ("training.schedule", training.schedule, ("step", "onecycle")),
         ("training.precision", training.precision, PRECISIONS),
         ("adversary.method", adversary.method, ("fgsm", "pgd")),
+        ("stylization.engine", preset.stylization.engine, ("optimised", "adain")),
     ]
     positive = [
         ("training.step_epochs", training.step_epochs),
@@ -316,6 +331,7 @@ def _check(preset: Preset, where: str) -> None:
         ("adversary.eps", adversary.eps),
         *((f"visualize.{key}", value) for key, value in dataclasses.asdict(preset.visualize).items()),
         ("corruptions.family_images", corruptions.family_images),
+        *((f"stylization.{key}", getattr(preset.stylization, key)) for key in ("partial_images", "cues", "steps")),
         *(
             (f"ensembles.{key}", value)
             for key, value in dataclasses.asdict(ensembles).items()

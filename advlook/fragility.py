@@ -24,6 +24,7 @@ from advlook.evaluation import evaluating, percent
 from advlook.families import FAMILIES
 from advlook.intervals import interval
 from advlook.models import folded
+from advlook.paired import pack, pooled, relative_difference, right_of
 from advlook.progress import tqdm
 from advlook.study import Row, Study
 
@@ -79,11 +80,11 @@ def shown_families(study: Study) -> dict[str, dict[int, Tensor]]:
 
 
 def sweep_rows(study: Study, model: nn.Module) -> Iterator[Row]:
-    """Accuracy at every level of every operation; "right" says of which images, packed (see `right_of`)."""
+    """Accuracy at every level of every operation; "right" says of which images, packed (see `paired.right_of`)."""
     config = study.preset.corruptions
     for (operation, level), hits in _hits(study, model, sample(study), lambda images: sweeps(images, config)).items():
-        right = np.packbits(hits[:, 0].numpy()).tobytes().hex()
-        yield {"operation": operation, "level": level, **_accuracies(hits), "images": len(hits), "right": right}
+        right = {"images": len(hits), "right": pack(hits[:, 0])}
+        yield {"operation": operation, "level": level, **_accuracies(hits), **right}
 
 
 def family_rows(study: Study, model: nn.Module) -> Iterator[Row]:
@@ -132,12 +133,6 @@ def _accuracies(hits: Tensor) -> dict[str, float]:
     return {"top1": percent(hits[:, 0]), "top5": percent(hits.any(1))}
 
 
-def right_of(rows: pd.DataFrame) -> np.ndarray:
-    """Which images were right, one line a row of `sweep_rows`: bool `(rows, images)`."""
-    packed = np.stack([np.frombuffer(bytes.fromhex(text), np.uint8) for text in rows["right"]])
-    return np.unpackbits(packed, axis=1, count=int(rows["images"].iloc[0])).astype(bool)
-
-
 # Tables ------------------------------------------------------------------------------------------------------------
 
 
@@ -170,20 +165,13 @@ def differences(rows: pd.DataFrame) -> pd.DataFrame:
     for key, levels, std, adv in _pairs(rows):
         measured = {
             "accuracy": interval(100 * (adv - std)),
-            "relative": interval(np.concatenate([std, adv], axis=1), _relative_difference),
+            "relative": interval(np.concatenate([std, adv], axis=1), relative_difference),
         }
         for measure, (effect, low, high) in measured.items():
             for place, level in enumerate(levels):
                 found.append((*key, measure, level, effect[place], low[place], high[place], len(std)))
     columns = ["arch", "operation", "seed", "measure", "level", "difference", "low", "high", "images"]
     return pd.DataFrame(found, columns=columns)
-
-
-def _relative_difference(means: np.ndarray) -> np.ndarray:
-    """ADV - STD, each in percent of its own level 0: from means whose columns are levels of STD, then those of ADV."""
-    std, adv = np.split(means, 2, axis=-1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return 100 * (adv / adv[..., :1] - std / std[..., :1])
 
 
 def crossings(rows: pd.DataFrame) -> pd.DataFrame:
@@ -218,12 +206,6 @@ def _pairs(rows: pd.DataFrame) -> Iterator[tuple[tuple[str, str, str], np.ndarra
     levels, and how often STD and ADV are right about each image at each level, both `(images, levels)`.
     """
     for (arch, operation), chosen in rows.groupby(["arch", "operation"], sort=False):
-        levels, seeds = (np.sort(chosen[column].unique()) for column in ("level", "seed"))
-        right = {
-            setting: np.stack([right_of(run.sort_values("level")).T for _, run in models.groupby("seed")])
-            for setting, models in chosen.groupby("setting")
-        }
-        which = {"all": slice(None)} | ({str(seed): [k] for k, seed in enumerate(seeds)} if len(seeds) > 1 else {})
-        for seed, places in which.items():
-            std, adv = (right[setting][places].mean(0) for setting in ("std", "adv"))
-            yield (arch, operation, seed), levels, std, adv
+        levels = np.sort(chosen["level"].unique())
+        for seed, shares in pooled(chosen, lambda run: right_of(run.sort_values("level")).T):
+            yield (arch, operation, seed), levels, shares["std"], shares["adv"]

@@ -139,6 +139,22 @@ def folded(model: nn.Module) -> nn.Module:
     return model.to(memory_format=torch.channels_last)
 
 
+def split_last_layer(model: nn.Module) -> tuple[Normalized, nn.Linear]:
+    """A copy of a model that returns the features its last layer sees, `(N, last.in_features)`, and that layer.
+
+    They are the means of a ResNet's last maps, and the last hidden layer of an AlexNet. Raises RequestError for a model
+    that this module does not build: of others nobody knows which layer is the last.
+    """
+    if not isinstance(model, Normalized) or not isinstance(model.network, ScaledResNet | AlexNetBN):
+        raise RequestError(f"a {type(model).__name__} cannot be split; it has to be one of {', '.join(ARCHITECTURES)}")
+    backbone = copy.deepcopy(model)
+    if isinstance(backbone.network, AlexNetBN):
+        last, backbone.network.classifier[-1] = backbone.network.classifier[-1], nn.Identity()
+    else:
+        last, backbone.network.fc = backbone.network.fc, nn.Identity()
+    return backbone, last
+
+
 def build_model(
     arch: str,
     classes: int,

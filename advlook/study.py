@@ -2,12 +2,9 @@
 
 import hashlib
 import json
-import multiprocessing
 import os
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, wait
 from functools import cache, cached_property
 from pathlib import Path
 
@@ -26,6 +23,7 @@ from advlook.files import write_atomically
 from advlook.models import preset_model
 from advlook.progress import tqdm
 from advlook.training import epoch_images, train
+from advlook.workers import run_all, worker_count
 
 Row = Mapping[str, object]
 Measurement = Callable[["Study", nn.Module], Iterable[Row]]
@@ -178,33 +176,18 @@ class Study:
         self.require_external()
         models = [key for key in self.each_model() if key[0] not in self.preset.external]
         missing = [key for key in models if self.find_checkpoint(*key) is None]
-        workers = min(len(models), os.cpu_count() or 1) if self.device.type == "cpu" else 1
+        workers = worker_count(len(models), self.device)
         if not missing or workers == 1:
             for key in missing:
                 self.checkpoint(*key)
             return
-        epoch = epoch_images(self.preset, self.training_images)
         epochs = sum(getattr(self.preset.models[arch], f"epochs_{setting}") for arch, setting, _ in missing)
         len(self.test)  # decoded here, once, and not by every process
-        context = multiprocessing.get_context("spawn")
-        steps = context.SimpleQueue()
-        start = (steps, (os.cpu_count() or 1) // workers)
-        title = f"training {len(missing)} models"
-        with (
-            ProcessPoolExecutor(workers, context, _start_worker, start, max_tasks_per_child=1) as pool,
-            tqdm(total=epochs * epoch, desc=title, unit=" images", smoothing=0.05, disable=not self.progress) as bar,
-        ):
-            running = {pool.submit(_train_alone, self.preset, self.data, key) for key in missing}
-            try:
-                while running:
-                    done, running = wait(running, timeout=0.5)
-                    while not steps.empty():
-                        bar.update(steps.get())
-                    for training in done:
-                        training.result()
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+        run_all(
+            _train_alone, [(self.preset, self.data, key) for key in missing], workers,
+            title=f"training {len(missing)} models", total=epochs * epoch_images(self.preset, self.training_images),
+            progress=self.progress, jobs_per_process=1,
+        )  # fmt: skip
 
     @property
     def _trained_folder(self) -> Path:
@@ -316,25 +299,8 @@ class Study:
         write_atomically(path.with_suffix(".json"), lambda partial: partial.write_text(text))
 
 
-_steps: "multiprocessing.SimpleQueue[int] | None" = None  # in a process of train_all: where it tells its progress
-
-
-def _start_worker(steps: "multiprocessing.SimpleQueue[int]", threads: int) -> None:
-    """Prepare a process of `Study.train_all`, and let it end when its parent does: nobody else would stop it then."""
-    global _steps
-    _steps = steps
-    torch.set_num_threads(threads)
-    parent = multiprocessing.parent_process()
-
-    def end_with_parent() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
-
-
-def _train_alone(preset: Preset, data: Path, key: tuple[str, str, int]) -> None:
-    Study(preset, data=data, progress=False).checkpoint(*key, progressed=_steps.put)
+def _train_alone(preset: Preset, data: Path, key: tuple[str, str, int], progressed: Callable[[int], object]) -> None:
+    Study(preset, data=data, progress=False).checkpoint(*key, progressed=progressed)
 
 
 package_digest()  # now: the files may change while this process runs on

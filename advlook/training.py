@@ -99,17 +99,22 @@ def epoch_images(preset: Preset, images: TrainingImages) -> int:
 
 
 class Trainer:
-    """One model in training: its weights, momentum, averaged weights and history, and what one epoch does to them."""
+    """One model in training: its weights, momentum, averaged weights and history, and what one epoch does to them.
 
-    def __init__(self, preset: Preset, arch: str, setting: str, seed: int, device: torch.device) -> None:
+    model: trained where it is given, in place of the preset's untrained one.
+    """
+
+    def __init__(
+        self, preset: Preset, arch: str, setting: str, seed: int, device: torch.device, model: nn.Module | None = None
+    ) -> None:
         config = preset.training
         self.preset, self.config, self.device, self.seed = preset, config, device, seed
-        model = preset.models[arch]
-        self.epochs = model.epochs_std if setting == "std" else model.epochs_adv
+        described = preset.models[arch]
+        self.epochs = described.epochs_std if setting == "std" else described.epochs_adv
         self.adversary = preset.adversary if setting == "adv" else None
-        self.base_rate = model.learning_rate
+        self.base_rate = described.learning_rate
         self.key = preset.training_key(arch, setting, seed)
-        self.model = preset_model(preset, arch, seed)
+        self.model = preset_model(preset, arch, seed) if model is None else model
         self.model.to(device)
         self.average = copy.deepcopy(self.model) if config.average else None
         # Gains and biases are not decayed: it buys nothing, and pulls BatchNorm's scale to 0.

@@ -135,6 +135,7 @@ def small_preset(**changes: dict[str, object]) -> Preset:
         },
         "evaluation": {"top_k": 5},
         "corruptions": {},
+        "stylization": {},
     }  # fmt: skip
     sections = {
         name: dataclasses.replace(getattr(preset, name), **values | changes.get(name, {}))

@@ -13,6 +13,7 @@ from advlook import figures_corruptions as draw
 from advlook.corruptions import gaussian_blur, median_filter, reverse_colors
 from advlook.datasets import to_float
 from advlook.evaluation import top_k
+from advlook.paired import right_of
 from advlook.study import Study
 
 SIDE, IMAGES = 16, 30
@@ -89,7 +90,7 @@ def test_rows_are_accuracies_of_the_chosen_images(study, rows):
         logits = model(changed).detach()
         assert mine.loc[key, "top1"] == pytest.approx(top_k(logits, chosen.labels))
         assert mine.loc[key, "top5"] == pytest.approx(top_k(logits, chosen.labels, 2))
-        right = fragility.right_of(mine.loc[[key]])
+        right = right_of(mine.loc[[key]])
         np.testing.assert_array_equal(right[0], (logits.argmax(1) == chosen.labels).numpy())
     assert rows["top1"].nunique() > 3
 

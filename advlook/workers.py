@@ -1,0 +1,69 @@
+"""Independent jobs side by side: small batches do not keep several cores busy, several trainings do."""
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, wait
+
+import torch
+
+from advlook.progress import tqdm
+
+_steps: "multiprocessing.SimpleQueue[int] | None" = None  # in a process of `run_all`: where it tells its progress
+
+
+def worker_count(jobs: int, device: torch.device) -> int:
+    """How many of so many jobs run at once: on the CPU as many as there are cores, on any other device one."""
+    return min(jobs, os.cpu_count() or 1) if device.type == "cpu" else 1
+
+
+def run_all(
+    work: Callable[..., object], jobs: Sequence[tuple], workers: int, *, title: str, total: int, progress: bool = True,
+    jobs_per_process: int | None = None,
+) -> None:  # fmt: skip
+    """Call `work(*job, progressed)` for every job, so many at once; all but a single one in processes of their own.
+
+    work: a function of a module, which keeps its results itself and tells `progressed` the images it has done; they
+    move a bar that ends at `total`. Each process has its share of the cores, by the number of workers alone, so that
+    sums of floats come out the same however many jobs are left. A job that fails ends the others: those that have
+    begun are finished, and what it raised is raised here.
+    """
+    with tqdm(total=total, desc=title, unit=" images", smoothing=0.05, disable=not progress) as bar:
+        if workers == 1:
+            for job in jobs:
+                work(*job, bar.update)
+            return
+        context = multiprocessing.get_context("spawn")
+        steps = context.SimpleQueue()
+        start = (steps, max(1, (os.cpu_count() or 1) // workers))
+        with ProcessPoolExecutor(workers, context, _start, start, max_tasks_per_child=jobs_per_process) as pool:
+            running = {pool.submit(_call, work, job) for job in jobs}
+            try:
+                while running:
+                    done, running = wait(running, timeout=0.5)
+                    while not steps.empty():
+                        bar.update(steps.get())
+                    for job in done:
+                        job.result()
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+
+
+def _start(steps: "multiprocessing.SimpleQueue[int]", threads: int) -> None:
+    """Prepare a process of `run_all`, and let it end when its parent does: nobody else would stop it then."""
+    global _steps
+    _steps = steps
+    torch.set_num_threads(threads)
+    parent = multiprocessing.parent_process()
+
+    def end_with_parent() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+
+
+def _call(work: Callable[..., object], job: tuple) -> None:
+    work(*job, _steps.put)

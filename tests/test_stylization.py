@@ -1,0 +1,356 @@
+"""Stylization: what it moves and what it keeps, image by image and bit by bit; its sets, styles and measurements."""
+
+import dataclasses
+
+import pytest
+import torch
+import torch.nn.functional as F
+from helpers import image_set, random_images, small_preset, write_folder
+
+from advlook import patches, stylization
+from advlook.errors import RequestError
+from advlook.study import Study
+from advlook.styles import assign, generate_textures, load_styles
+from advlook.stylization import (
+    STRENGTHS,
+    conflicting_pairs,
+    cue_conflict_set,
+    gram_distance,
+    stylize,
+    stylized_set,
+)
+
+SIDE = 24
+
+
+def smooth(count=4, seed=0):
+    """Images of soft blobs: forms without texture."""
+    return F.interpolate(random_images(count, 4, seed=seed), (SIDE, SIDE), mode="bicubic").clamp(0, 1)
+
+
+def textures(count=4, seed=0):
+    return generate_textures(count, 2 * SIDE, seed).float().div(255)
+
+
+@pytest.fixture
+def study(tmp_path):
+    """Forty noisy images in the styles of a folder of five, in chunks of eight."""
+    config = {"engine": "optimised", "styles": "pictures", "images": 40, "partial_images": 12, "cues": 10, "steps": 2}
+    write_folder(tmp_path / "datasets" / "pictures", ("a",), 5, side=50)
+    study = Study(small_preset(stylization=config, data={"size": SIDE}), output=tmp_path, data=tmp_path, progress=False)
+    study.__dict__["test"] = image_set(60, SIDE)
+    study.__dict__["training_images"] = image_set(60, SIDE, seed=1)
+    return study
+
+
+@pytest.fixture(autouse=True)
+def _in_this_process(monkeypatch):
+    monkeypatch.setattr(stylization, "worker_count", lambda jobs, device: 1)
+    monkeypatch.setattr(stylization, "_CHUNK", 8)
+
+
+# The engine --------------------------------------------------------------------------------------------------------
+
+
+def test_strength_0_returns_the_content():
+    images = smooth()
+    assert stylize(images, textures(), strength=0.0) is images
+
+
+@pytest.mark.parametrize("strength", STRENGTHS[1:])
+def test_every_image_comes_nearer_to_its_style(strength):
+    images, styles = smooth(8), textures(8)
+    made = stylize(images, styles, strength=strength)
+    assert made.shape == images.shape
+    assert made.dtype == torch.float32
+    assert made.min() >= 0
+    assert made.max() <= 1
+    assert (gram_distance(made, styles) < gram_distance(images, styles)).all()
+
+
+def test_stronger_is_nearer_to_the_style():
+    images, styles = smooth(8), textures(8)
+    distances = [gram_distance(stylize(images, styles, strength=s), styles).mean() for s in STRENGTHS]
+    assert distances == sorted(distances, reverse=True)
+    assert distances[-1] < 0.2 * distances[0]
+
+
+def test_optimisation_improves_on_its_start():
+    """The start has the style's colours and detail already; the steps have to do more."""
+    images, styles = smooth(8), textures(8)
+    first = stylization._start(images, styles, [0] * 8)
+    assert (gram_distance(stylize(images, styles), styles) < 0.5 * gram_distance(first, styles)).all()
+
+
+def test_gram_distance_of_the_same_is_0():
+    images = smooth()
+    assert gram_distance(images, images).abs().max() < 1e-9
+
+
+def test_colours_become_the_styles_and_the_layout_stays():
+    images, styles = smooth(8), textures(8)
+    made = stylize(images, styles)
+    before, after = ((some.mean((2, 3)) - styles.mean((2, 3))).norm(dim=1) for some in (images, made))
+    assert (after < 0.5 * before).all()
+    layouts = [stylization._layout(some).flatten(1) for some in (images, made, F.interpolate(styles, SIDE))]
+    kept, taken = ((layouts[0] * other).mean(1) for other in layouts[1:])
+    assert (kept > taken + 0.1).all()  # at 24 pixels a strong texture covers much of the layout
+    assert kept.mean() > 0.6
+    assert taken.abs().mean() < 0.2
+
+
+def test_images_do_not_depend_on_their_batch():
+    images, styles, seeds = smooth(5), textures(5), [3, 1, 4, 1, 5]
+    together = stylize(images, styles, seeds=seeds)
+    alone = [stylize(images[i : i + 1], styles[i : i + 1], seeds=seeds[i : i + 1]) for i in range(5)]
+    # Sums of floats may differ in their last bits with the size of the batch.
+    torch.testing.assert_close(together, torch.cat(alone), atol=1e-3, rtol=0)
+
+
+def test_seeds_fix_the_result():
+    images, styles = smooth(2), textures(2)
+    first, again, other = (stylize(images, styles, seeds=seeds) for seeds in ([1, 2], [1, 2], [3, 4]))
+    assert torch.equal(first, again)
+    assert (first - other).abs().amax((1, 2, 3)).min() > 0.01
+
+
+@pytest.mark.parametrize("shape", [(20, 20), (33, 21), (24, 40)])
+def test_any_size_of_image_and_style(shape):
+    images = random_images(2, 40)[..., : shape[0], : shape[1]]
+    assert stylize(images, random_images(2, 50)[..., :23], steps=2).shape == images.shape
+
+
+def test_works_within_no_grad_and_leaves_the_arguments():
+    images, styles = smooth(2), textures(2)
+    copies = images.clone(), styles.clone()
+    with torch.no_grad():
+        made = stylize(images, styles, steps=3)
+    assert not made.requires_grad
+    assert torch.equal(images, copies[0])
+    assert torch.equal(styles, copies[1])
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"strength": 1.5}, "strength=1.5"),
+        ({"strength": -0.1}, "strength=-0.1"),
+        ({"strength": float("nan")}, "strength=nan"),
+        ({"styles": textures(3)}, "3 styles do not match 4 images"),
+        ({"styles": textures(4)[:, :1]}, "styles are torch.float32"),
+        ({"images": (255 * smooth()).to(torch.uint8)}, "images are torch.uint8"),
+        ({"images": smooth()[..., :9]}, "too small"),
+        ({"seeds": [1]}, "1 seeds"),
+        ({"steps": 0}, "steps=0"),
+    ],
+)
+def test_refuses_what_makes_no_sense(change, says):
+    arguments = {"images": smooth(), "styles": textures()} | change
+    with pytest.raises(RequestError, match=says) as refused:
+        stylize(arguments.pop("images"), arguments.pop("styles"), **arguments)
+    assert "\n" not in str(refused.value)
+
+
+# Sets ----------------------------------------------------------------------------------------------------------------
+
+
+def test_set_records_one_style_an_image(study):
+    made = stylized_set(study)
+    table = made.table()
+    assert list(table.columns) == ["image", "label", "style", "strength"]
+    assert len(table) == len(made.images) == 40
+    assert set(table["style"]) <= set(load_styles("pictures", 2 * SIDE, study.data / "datasets").names)
+    assert table["style"].nunique() > 1
+    pictures = stylization.study_styles(study)
+    for name, style in zip(made.names, made.styles, strict=True):
+        assert torch.equal(style, pictures.images[pictures.names.index(name)])
+    assert torch.equal(made.images.labels, made.contents.labels)
+
+
+def test_set_is_what_the_engine_makes(study):
+    made = stylized_set(study)
+    images, styles = (some[:8].float().div(255).contiguous() for some in (made.contents.images, made.styles))
+    direct = stylize(images, styles, steps=2, seeds=range(8)).mul(255).round().to(torch.uint8)
+    assert torch.equal(made.images.images[:8], direct)
+
+
+def test_strengths_share_images_and_styles(study):
+    full, half, none = (stylized_set(study, strength) for strength in (1.0, 0.5, 0.0))
+    assert len(half.images) == 12
+    assert full.names[:12] == half.names
+    assert torch.equal(full.contents.images[:12], half.contents.images)
+    assert torch.equal(none.images.images, full.contents.images)
+
+
+def test_smaller_set_is_the_beginning_of_a_larger_one(study):
+    assert torch.equal(stylized_set(study, count=10).images.images, stylized_set(study).images.images[:10])
+
+
+def test_interrupted_set_goes_on_to_the_same_bits(study, tmp_path, monkeypatch):
+    expected = stylized_set(study).images.images.clone()
+    for path in (study.data / "cache" / "stylized").rglob("*.npy"):
+        path.unlink()
+    engine, calls = stylization.stylize, []
+
+    def failing(*arguments, **options):
+        calls.append(len(arguments[0]))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return engine(*arguments, **options)
+
+    monkeypatch.setattr(stylization, "stylize", failing)
+    with pytest.raises(KeyboardInterrupt):
+        stylized_set(study)
+    assert len(list((study.data / "cache" / "stylized").rglob("*"))) == 3  # the preset's folder and two chunks
+    assert torch.equal(stylized_set(study).images.images, expected)
+    assert calls == [8] * 6  # three before, the third of them in vain; then the third to the fifth
+    stylized_set(study)
+    assert len(calls) == 6
+
+
+@pytest.mark.parametrize("change", [{"steps": 3}, {"styles": "generated"}])
+def test_what_makes_a_set_makes_another(study, change):
+    first = stylized_set(study, count=8).images.images
+    changed = dataclasses.replace(study.preset.stylization, **change)
+    study.preset = dataclasses.replace(study.preset, stylization=changed)
+    assert not torch.equal(stylized_set(study, count=8).images.images, first)
+
+
+@pytest.mark.slow
+def test_processes_make_the_same_set(study, monkeypatch):
+    alone = stylized_set(study, count=16).images.images.clone()
+    for path in (study.data / "cache" / "stylized").rglob("*.npy"):
+        path.unlink()
+    monkeypatch.setattr(stylization, "worker_count", lambda jobs, device: 2)
+    monkeypatch.setattr(stylization, "_ALONE", 0)
+    assert torch.equal(stylized_set(study, count=16).images.images, alone)
+
+
+def test_cue_conflicts_are_of_different_classes(study):
+    made = cue_conflict_set(study)
+    assert len(made.images) == 10
+    assert (made.images.labels != made.textures).all()
+    assert torch.equal(made.contents.labels, made.images.labels)
+    assert torch.equal(made.sources.labels, made.textures)
+    assert not torch.equal(made.images.images, made.contents.images)
+
+
+def test_conflicting_pairs_are_drawn_by_seed():
+    labels = torch.arange(50) % 4
+    forms, sources = conflicting_pairs(labels, 30, seed=1)
+    assert (labels[forms] != labels[sources]).all()
+    assert len(set(forms.tolist())) == 30
+    again, other = conflicting_pairs(labels, 30, seed=1), conflicting_pairs(labels, 30, seed=2)
+    assert torch.equal(sources, again[1])
+    assert not torch.equal(sources, other[1])
+    with pytest.raises(RequestError, match="two classes"):
+        conflicting_pairs(torch.zeros(5), 3)
+
+
+def test_embedded_set_brings_its_own_conflicts(tmp_path):
+    made = cue_conflict_set(Study("smoke", output=tmp_path, data=tmp_path, progress=False))
+    assert (made.images.labels != made.textures).all()
+    assert made.contents is None
+
+
+# Styles --------------------------------------------------------------------------------------------------------------
+
+
+def test_styles_of_a_folder(tmp_path):
+    write_folder(tmp_path / "pictures", ("a", "b"), 2, side=40)
+    found = load_styles("pictures", 32, tmp_path)
+    assert found.names == ("a/0.png", "a/1.png", "b/0.png", "b/1.png")
+    assert found.images.shape == (4, 3, 32, 32)
+    assert found.images.dtype == torch.uint8
+
+
+def test_folders_without_styles_end_in_one_line(tmp_path):
+    (tmp_path / "empty").mkdir()
+    for name, says in (("nowhere", "does not exist"), ("empty", "holds no pictures")):
+        with pytest.raises(RequestError, match=says) as refused:
+            load_styles(name, 32, tmp_path)
+        assert "\n" not in str(refused.value)
+
+
+def test_generated_textures_differ_and_are_fixed_by_their_seed(tmp_path):
+    found = load_styles("generated", 32, tmp_path)
+    assert torch.equal(found.images, load_styles("generated", 32, tmp_path).images)
+    assert len({image.numpy().tobytes() for image in found.images}) == len(found)
+    assert (found.images.float().std((2, 3)).amax(1) > 5).all()
+
+
+def test_assignment_does_not_change_with_the_count():
+    assert torch.equal(assign(100, 7)[:20], assign(20, 7))
+    assert set(assign(200, 7).tolist()) == set(range(7))
+
+
+# Measurements --------------------------------------------------------------------------------------------------------
+
+
+def test_patch_distance_of_known_cases():
+    """Of a grey by d: every projection moves by d times the direction's sum. Of a shift in space: nothing."""
+    grey = torch.full((2, 3, 16, 16), 0.4)
+    directions = torch.randn(64, 75, generator=torch.Generator().manual_seed(0))
+    sums = F.normalize(directions, dim=1).sum(1)
+    found = patches.patch_distance(grey, grey + 0.2)
+    torch.testing.assert_close(found, torch.full((2,), 0.2 * sums.square().mean().sqrt().item()), rtol=1e-4, atol=0)
+    noise = random_images(1, 64)
+    another = patches.patch_distance(noise, random_images(1, 64, seed=1))
+    assert patches.patch_distance(noise, noise).item() == 0
+    assert another.item() < 0.02  # two draws of one texture
+    assert patches.patch_distance(noise, noise.mean((2, 3), keepdim=True).expand_as(noise)).item() > 0.2
+
+
+def test_patch_distance_sees_more_than_second_moments():
+    """Noise with the mean and variance of dots on a ground is further from them than other such dots are."""
+    generator = torch.Generator().manual_seed(0)
+    share = 0.01
+    dots, others = (torch.rand(2, 8, 3, 64, 64, generator=generator) < share).float()
+    noise = share + (share * (1 - share)) ** 0.5 * torch.randn(8, 3, 64, 64, generator=generator)
+    assert (patches.patch_distance(dots, noise) > 1.5 * patches.patch_distance(dots, others)).all()
+
+
+def test_edge_agreement_of_known_cases():
+    images = smooth(6)
+    same, paler, other = (patches.edge_agreement(images, some) for some in (images, 0.5 * images, smooth(6, seed=9)))
+    torch.testing.assert_close(same, torch.ones(6, dtype=torch.float64))
+    assert (paler > 0.99).all()
+    assert (other < 0.7).all()
+    with pytest.raises(RequestError, match="same shape"):
+        patches.edge_agreement(images, images[..., 1:])
+
+
+def test_patch_classifier_sees_what_it_says():
+    """A place changes with each of its 9x9 pixels and with no other."""
+    model = patches.PatchClassifier(3, width=8).eval()
+    image = random_images(1, 33).requires_grad_(True)
+    place = model.evidence(image)[0, :, 3, 2].sum()
+    (gradient,) = torch.autograd.grad(place, image)
+    seen = gradient[0].abs().sum(0) > 0
+    expected = torch.zeros_like(seen)
+    expected[12 : 12 + patches.RECEPTIVE_FIELD, 8 : 8 + patches.RECEPTIVE_FIELD] = True
+    assert torch.equal(seen, expected)
+
+
+def test_patch_classifier_learns_and_is_kept(study, monkeypatch):
+    monkeypatch.setattr(patches, "_STEPS", 30)
+    model = patches.patch_classifier(study)
+    images = study.test.images.float().div(255)
+    assert (model(images).argmax(1) == study.test.labels).float().mean() > 0.8  # brightness tells the class
+    monkeypatch.setattr(patches, "_fit", None)
+    again = patches.patch_classifier(study)
+    torch.testing.assert_close(model(images), again(images))
+
+
+def test_checks_tell_stylized_from_content(study, monkeypatch):
+    monkeypatch.setattr(patches, "_STEPS", 5)
+    table = patches.checks(study, stylized_set(study, 0.0, 6))
+    assert len(table) == 6
+    assert (table["patches_to_content"] == 0).all()
+    assert table["patches_to_style"].tolist() == table["patches_before"].tolist()
+    assert table["gram_after"].tolist() == table["gram_before"].tolist()
+    assert (table["edges_content"] > 0.999).all()
+    assert (table["patch_right"] == table["patch_right_before"]).all()
+    made = patches.checks(study, stylized_set(study, 1.0, 6))
+    assert (made["gram_after"] < made["gram_before"]).all()
+    assert (made["patches_to_content"] > 0).all()

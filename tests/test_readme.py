@@ -10,6 +10,7 @@ from advlook.figures import ARCH_NAMES
 from advlook.study import ROOT
 
 README = (ROOT / "README.md").read_text()
+MODELS = [(arch, setting) for arch in ("alexnet_bn", "resnet10") for setting in ("std", "adv")]
 ROW = re.compile(r"^\| (\S.*) (STD|ADV) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$", re.MULTILINE)
 
 
@@ -72,9 +73,7 @@ def test_scale_is_told(name, measure, level):
     table = pd.read_csv(ROOT / "figures" / "imagenette" / "tables" / "03_scale.csv")
     table = table[(table["measure"] == measure) & ((table["at"] - level).abs() < 1e-9)]
     means = table.groupby(["arch", "setting"])["value"].mean()
-    told = re.search(rf"^\| {name} \| (.*) \|$", README, re.MULTILINE).group(1).split(" | ")
-    measured = [means[arch, setting] for arch in ("alexnet_bn", "resnet10") for setting in ("std", "adv")]
-    assert told == [f"{value:.0f}" for value in measured]
+    assert numbers_told(name) == [f"{means[model]:.0f}" for model in MODELS]
 
 
 @pytest.mark.parametrize(
@@ -89,7 +88,30 @@ def test_crossings_are_told(name, operation):
     """Where the README says that ADV overtakes STD is where 04_crossings.csv says."""
     table = pd.read_csv(ROOT / "figures" / "imagenette" / "tables" / "04_crossings.csv")
     table = table[(table["operation"] == operation) & (table["seed"] == "all")].set_index("arch")
-    told = re.search(rf"^\| {name} \| (.*) \|$", README, re.MULTILINE).group(1).split(" | ")
     numbers = [[f"{value:.2f}".replace("inf", "-") for value in table.loc[arch, ["level", "low", "high"]]]
                for arch in ("alexnet_bn", "resnet10")]  # fmt: skip
-    assert told == [f"{level} [{low}, {high}]" for level, low, high in numbers]
+    assert numbers_told(name) == [f"{level} [{low}, {high}]" for level, low, high in numbers]
+
+
+@pytest.mark.parametrize(
+    ("name", "variant"),
+    [("photographs as they are", "standard"), ("colours reversed", "reversed"), ("stylized", "stylized")],
+)
+def test_table_2_is_told(name, variant):
+    """What the README says is left on reversed and stylized images is what 05_stylization.csv says."""
+    table = pd.read_csv(ROOT / "figures" / "imagenette" / "tables" / "05_stylization.csv")
+    table = table[(table["variant"] == variant) & ((variant != "stylized") | (table["strength"] == 1))]
+    means = table.groupby(["arch", "setting"])["top1"].mean()
+    assert numbers_told(name) == [f"{means[model]:.1f}" for model in MODELS]
+
+
+def test_shape_bias_is_told():
+    """The shape bias in the README is that of 05_shape_bias.csv, over all classes and seeds."""
+    table = pd.read_csv(ROOT / "figures" / "imagenette" / "tables" / "05_shape_bias.csv")
+    table = table[(table["seed"] == "all") & (table["class"] == "all")].set_index(["arch", "setting"])
+    assert numbers_told("shape bias") == [f"{table.loc[model, 'shape_bias']:.1f}" for model in MODELS]
+
+
+def numbers_told(name):
+    """The cells of the README's row of that name."""
+    return re.search(rf"^\| {name} \| (.*) \|$", README, re.MULTILINE).group(1).split(" | ")

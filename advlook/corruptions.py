@@ -7,7 +7,6 @@ for the blur about the edge pixels (as in OpenCV and torchvision), for the media
 """
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 from numbers import Integral
 
 import cv2
@@ -17,7 +16,6 @@ from torch import Tensor
 
 from advlook.errors import RequestError
 
-_SHARE = 2**20  # bytes of images below which another thread costs more than it saves
 _WINDOWED = 2**22  # values in the windows that torch's median holds at once
 
 
@@ -42,7 +40,7 @@ def median_filter(images: Tensor, times: int, kernel_size: int = 3) -> Tensor:
     """Every pixel replaced, in each channel, by the median of the odd `kernel_size` square around it, `times` times.
 
     Bytes, as an `ImageSet` holds them, are taken as well. The result carries no gradient. 3x3 and 5x5 of float32 and of
-    bytes on the CPU are OpenCV's, in as many threads as torch has, and some hundred times as fast as the larger ones.
+    bytes on the CPU are OpenCV's, and some hundred times as fast as the larger ones.
     Raises RequestError for images of another shape or type, a number of times that is not whole or below 0, and a
     kernel_size that is not odd.
     """
@@ -102,22 +100,13 @@ def _median(images: Tensor, kernel_size: int) -> Tensor:
 def _opencv_median(images: Tensor, kernel_size: int) -> Tensor:
     """Medians by OpenCV, with repeated edges: an image or, where its channels lie apart, a channel at a time.
 
-    OpenCV has no threads for medians; here the images are dealt to some.
+    OpenCV has no threads for medians, and to deal the images to some was measured to be slower.
     """
     last = _layout(images) is torch.channels_last
     pictures = (images.permute(0, 2, 3, 1) if last else images.contiguous().flatten(0, 1)).numpy(force=True)
     filtered = np.empty_like(pictures, order="C")
-
-    def work(pictures: np.ndarray, filtered: np.ndarray) -> None:
-        for picture, target in zip(pictures, filtered, strict=True):
-            cv2.medianBlur(picture, kernel_size, target)
-
-    threads = min(torch.get_num_threads(), len(images), images.nbytes // _SHARE)
-    if threads < 2:
-        work(pictures, filtered)
-    else:
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(work, np.array_split(pictures, threads), np.array_split(filtered, threads)))
+    for picture, target in zip(pictures, filtered, strict=True):
+        cv2.medianBlur(picture, kernel_size, target)
     made = torch.from_numpy(filtered)
     return made.permute(0, 3, 1, 2) if last else made.view(images.shape)
 

@@ -8,8 +8,8 @@ scipy is there after `make test`; kornia comes with
 
 Every library gets the same float32 batch as it likes it best, and makes a new one: OpenCV, called as a user would, an
 image at a time, has the channels last in memory, as `ImageSet.batches` gives them to advlook; scipy and kornia have
-them first. OpenCV and scipy have no threads for a median, however many they are allowed; advlook deals images to
-threads. kornia takes what lies outside an image as 0, so results are compared without the outermost pixels.
+them first. OpenCV, and so advlook, and scipy have no threads for a median, however many they are allowed. kornia takes
+what lies outside an image as 0, so results are compared without the outermost pixels.
 
 A sweep is measured against the same network on the same images, which then are there before the clock starts. Weights
 do not matter for speed, so the network is an untrained one.

@@ -71,27 +71,6 @@ def test_median_is_scipys(shape, size, times, layout, dtype):
     assert torch.equal(images, before)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
-@pytest.mark.parametrize(("size", "times", "most"), [(3, 3, 5), (5, 1, 7)])
-def test_medians_in_threads_are_the_same(size, times, most, layout, monkeypatch):
-    """Whatever their number: as many as torch has, as there are images, and as find 2,000 bytes to work on.
-
-    Those are 10,080 bytes, and more where they are padded.
-    """
-    images = images_of((7, 3, 12, 10), layout)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
-    expected, pools = median_filter(images, times, size), []
-    monkeypatch.setattr(corruptions, "_SHARE", 2000)
-    pool = corruptions.ThreadPoolExecutor
-    monkeypatch.setattr(corruptions, "ThreadPoolExecutor", lambda threads: pools.append(threads) or pool(threads))
-    for threads in (1, 2, 3, 100):
-        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
-        filtered = median_filter(images, times, size)
-        assert torch.equal(filtered, expected)
-        assert filtered.is_contiguous(memory_format=layout)
-    assert pools == [threads for threads in (2, 3, most) for _ in range(times)]
-
-
 @pytest.mark.parametrize("size", [3, 7])
 def test_medians_in_parts_are_the_same(size, monkeypatch):
     """However few windows torch may hold at once."""

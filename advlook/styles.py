@@ -55,8 +55,8 @@ def generate_textures(count: int, side: int, seed: int = 0) -> Tensor:
     """Coloured textures, uint8 `(count, 3, side, side)`: a dark and a light colour, mixed by noise.
 
     The noise has random phases and a spectrum that is a Gaussian around one frequency, of 0.06 to 0.25 cycles per
-    pixel; how far it spreads along and across decides between waves, flakes and spots. Straight stripes do not come
-    out: they are what the embedded set's own textures are made of.
+    pixel; how far it spreads along and across decides between waves, flakes and spots. Most come out as wavy
+    stripes; straight ones, of which the embedded set's own textures are made, do not.
     """
     generator = torch.Generator().manual_seed(seed)
     uniform = torch.rand(count, 5, generator=generator)

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from torch import Tensor
 
+_INK = "#222222"  # of titles above pictures
 COLORS = {"std": "#D55E00", "adv": "#0072B2", "random": "#7F7F7F"}
 NAMES = {"random": "random", "std": "STD", "adv": "ADV"}
 ARCH_STYLES = {"alexnet_bn": ("--", "s"), "resnet10": ("-", "o"), "resnet18": ("-.", "^"),
@@ -260,11 +261,9 @@ def adversarial_examples(found: Mapping[str, Mapping[str, Tensor]], classes: Seq
     count = len(first["labels"])
     rows = 1 + 2 * len(found)
     figure, axes = new_figure(rows, count, 1.75 * count + 0.6, 2.05 * rows)
-    for axis in axes:
-        axis.set(xticks=[], yticks=[])
-        axis.grid(visible=False)
+    bare(axes)
     for column in range(count):
-        _show(axes[column], first["images"][column], classes[first["labels"][column]])
+        picture(axes[column], first["images"][column], classes[first["labels"][column]], size=9, color=_INK)
     axes[0].set_ylabel("original")
     for place, (label, parts) in enumerate(found.items()):
         noise_row, image_row = axes[(1 + 2 * place) * count :], axes[(2 + 2 * place) * count :]
@@ -272,10 +271,12 @@ def adversarial_examples(found: Mapping[str, Mapping[str, Tensor]], classes: Seq
         image_row[0].set_ylabel(f"what {label} sees")
         for column in range(count):
             noise = (parts["attacked"][column] - parts["images"][column]) / (2 * eps) + 0.5
-            _show(noise_row[column], noise, "")
+            picture(noise_row[column], noise)
             fooled = parts["after"][column] != parts["labels"][column]
             text = f"{classes[parts['after'][column]]} {100 * parts['after_probability'][column]:.0f}%"
-            _show(image_row[column], parts["attacked"][column], text, "#B00020" if fooled else "#1B7F3B")
+            picture(
+                image_row[column], parts["attacked"][column], text, color="#B00020" if fooled else "#1B7F3B", size=9
+            )
     return figure
 
 
@@ -303,6 +304,19 @@ def cue_choice(table: pd.DataFrame) -> Figure:
     return figure
 
 
+def bare(axes: Sequence[Axes], *, frame: bool = True) -> None:
+    """Take ticks and grid from axes that show pictures, and the frame where it is not wanted."""
+    for axis in axes:
+        axis.set(xticks=[], yticks=[], frame_on=frame)
+        axis.grid(visible=False)
+
+
+def picture(axis: Axes, image: Tensor, title: str = "", *, size: float = 9.5, **style: object) -> None:
+    """An image `(3, H, W)` in [0, 1], pixel by pixel, below a title of so many points and of a style, as `color`."""
+    axis.imshow(image.clamp(0, 1).permute(1, 2, 0).numpy(), interpolation="nearest")
+    axis.set_title(title, fontsize=size, fontweight="normal", **style)
+
+
 def image_grid(images: Tensor, titles: Sequence[str], columns: int = 10) -> Figure:
     """Images `(N, 3, H, W)` in [0, 1], row by row, with a title each."""
     rows = ceil(len(images) / columns)
@@ -310,7 +324,7 @@ def image_grid(images: Tensor, titles: Sequence[str], columns: int = 10) -> Figu
     for axis in axes:
         axis.set_axis_off()
     for axis, image, title in zip(axes, images, titles, strict=False):
-        _show(axis, image, title)
+        picture(axis, image, title, size=9, color=_INK)
     return figure
 
 
@@ -329,8 +343,3 @@ def _band(axis: Axes, rows: pd.DataFrame, over: str, color: str, **line: object)
     spread = rows.groupby(over)["top1"].agg(["mean", "min", "max"])
     axis.plot(spread.index, spread["mean"], color=color, ms=5, **line)
     axis.fill_between(spread.index, spread["min"], spread["max"], color=color, alpha=0.15, lw=0)
-
-
-def _show(axis: Axes, image: Tensor, title: str, color: str = "#222222") -> None:
-    axis.imshow(image.clamp(0, 1).permute(1, 2, 0).numpy(), interpolation="nearest")
-    axis.set_title(title, fontsize=9, color=color, fontweight="normal")

@@ -13,11 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from torch import Tensor
 
+from advlook.config import SETTINGS
 from advlook.families import FAMILIES
-from advlook.figures import ARCH_NAMES, COLORS, NAMES, new_figure
+from advlook.figures import ARCH_NAMES, COLORS, NAMES, bare, new_figure, picture
 from advlook.fragility import REVERSAL
 
-SETTINGS = ("std", "adv")
 _GREEN = "#1B7F3B"
 _MOST = 7  # levels of an operation that are shown as images
 
@@ -37,16 +37,14 @@ def example_grid(found: Mapping[str, Mapping[float, Tensor]]) -> Figure:
         len(heights), columns, 1.4 * columns + 0.6, 1.65 * sum(heights), gridspec_kw={"height_ratios": heights}
     )
     grid = np.array(axes).reshape(count, len(names) + 1, columns)
-    for axis in axes:
-        axis.set(xticks=[], yticks=[], frame_on=False)
-        axis.grid(visible=False)
+    bare(axes, frame=False)
     for place, block in enumerate(grid):
         for name, line in zip(names, block, strict=False):
             line[0].set_ylabel(f"{name}\n[{FAMILIES[name].unit}]" if name in FAMILIES else name)
             for level, axis in zip(lines[name], line, strict=False):
-                _show(axis, found[name][level][place], level_name(name, level) if level else "original")
+                picture(axis, found[name][level][place], level_name(name, level) if level else "original")
         if REVERSAL in found:
-            _show(block[len(names) - 1, -1], found[REVERSAL][1.0][place], "colours reversed")
+            picture(block[len(names) - 1, -1], found[REVERSAL][1.0][place], "colours reversed")
     return figure
 
 
@@ -232,8 +230,3 @@ def _legend(figure: Figure, seeds: bool, crossed: bool) -> None:
             Line2D([], [], color=_GREEN, marker="D", ms=7, mec="white", lw=6, alpha=0.7, label="ADV overtakes STD")
         )
     figure.legend(handles=handles, loc="outside lower center", ncols=4)
-
-
-def _show(axis: Axes, image: Tensor, title: str) -> None:
-    axis.imshow(image.clamp(0, 1).permute(1, 2, 0).numpy(), interpolation="nearest")
-    axis.set_title(title, fontsize=9.5, fontweight="normal")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from advlook.config import SETTINGS
 from advlook.datasets import ImageSet, to_float
-from advlook.figures import ARCH_NAMES, ARCH_STYLES, COLORS, new_figure
+from advlook.figures import ARCH_NAMES, ARCH_STYLES, COLORS, bare, new_figure
 from advlook.sanity import MEASURES, Maps, effects, labelled, means, pictures, similarity
 from advlook.sensitivity import TITLES
 
@@ -63,7 +63,7 @@ def maps_by_kind(shown: ImageSet, maps: Mapping[str, Maps]) -> Figure:
     figure, axes = new_figure(
         len(heights), 1 + len(methods), 10.5, 1.68 * sum(heights) + 0.4, gridspec_kw={"height_ratios": heights}
     )
-    _plain(axes)
+    bare(axes)
     grid = np.array(axes).reshape(len(shown), rows + 1, 1 + len(methods))
     for axis in grid[:, rows].flat:
         axis.set_axis_off()
@@ -181,7 +181,7 @@ def cascade_pictures(shown: ImageSet, maps: Mapping[str, Mapping[str, Maps]]) ->
     rows = [(image, method, setting) for image in range(len(shown)) for method in methods for setting in maps]
     width = 1 + len(names)
     figure, axes = new_figure(len(rows), width, 1.28 * width + 0.5, 1.55 * len(rows) + 0.4)
-    _plain(axes)
+    bare(axes)
     for row, (image, method, setting) in enumerate(rows):
         line = axes[row * width : (row + 1) * width]
         line[0].imshow(to_float(shown.images)[image].permute(1, 2, 0).numpy(), interpolation="nearest")
@@ -196,12 +196,6 @@ def cascade_pictures(shown: ImageSet, maps: Mapping[str, Mapping[str, Maps]]) ->
     for axis, name in zip(axes[1:width], names, strict=True):
         axis.set_title(name if name == "as trained" else f"{name} up", fontsize=11)
     return figure
-
-
-def _plain(axes: Sequence[Axes]) -> None:
-    for axis in axes:
-        axis.set(xticks=[], yticks=[])
-        axis.grid(visible=False)
 
 
 def _grey(axis: Axes, one: Tensor) -> None:

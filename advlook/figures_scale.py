@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from torch import Tensor
 
-from advlook.figures import ARCH_NAMES, COLORS, NAMES, new_figure
+from advlook.figures import ARCH_NAMES, COLORS, NAMES, bare, new_figure, picture
 from advlook.layers import Maximised, on_one_scale
 from advlook.sensitivity import TITLES
 
@@ -292,10 +292,9 @@ def _limit(values: Tensor) -> Tensor:
 
 def _picture(axis: Axes, image: Tensor | None, title: str, color: str = "#222222") -> None:
     """An image `(3, H, W)` without ticks; an empty place where there is none."""
-    axis.set(xticks=[], yticks=[])
-    axis.grid(visible=False)
+    bare([axis])
     for spine in axis.spines.values():
         spine.set_visible(False)
     if image is not None:
-        axis.imshow(image.clamp(0, 1).permute(1, 2, 0).numpy(), interpolation="nearest")
+        picture(axis, image)
     axis.set_title(title, fontsize=9.5, color=color, fontweight="bold" if title else "normal")

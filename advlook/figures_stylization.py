@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from advlook.config import SETTINGS
 from advlook.cues import REVERSED, STANDARD, STYLIZED, Shown
-from advlook.figures import ARCH_NAMES, COLORS, NAMES, new_figure, summary
+from advlook.figures import ARCH_NAMES, COLORS, NAMES, bare, new_figure, picture, summary
 
-SETTINGS = ("std", "adv")
 _TO_STYLE, _TO_CONTENT, _BEFORE = "#009E73", "#8C6BB1", "#999999"
 _SHIFT = {"std": 0.17, "adv": -0.17}
 
@@ -26,13 +26,11 @@ def picture_grid(shown: Shown) -> Figure:
     count = len(shown.names)
     figure, axes = new_figure(len(shown.pictures), count, 1.3 * count + 0.5, 1.32 * len(shown.pictures) + 0.5)
     grid = np.array(axes).reshape(len(shown.pictures), count)
-    for axis in axes:
-        axis.set(xticks=[], yticks=[], frame_on=False)
-        axis.grid(visible=False)
+    bare(axes, frame=False)
     for (title, pictures), line in zip(shown.pictures.items(), grid, strict=True):
         line[0].set_ylabel(title)
-        for picture, axis in zip(pictures, line, strict=True):
-            axis.imshow(picture.clamp(0, 1).permute(1, 2, 0).numpy(), interpolation="nearest")
+        for image, axis in zip(pictures, line, strict=True):
+            picture(axis, image)
     for name, axis in zip(shown.names, grid[0], strict=True):
         axis.set_title(name, fontsize=9.5, fontweight="normal")
     return figure

@@ -56,7 +56,7 @@ class DataConfig:
     classes: int
     train_images: int  # images an epoch; 0: all there are
     test_images: int  # the first so many of a fixed shuffle; 0: all there are
-    store: int  # pixels a side at which training images are kept, at least `size`
+    store: int  # pixels a side at which training images are kept, at least `size`; 0: they are read from their files
     test_store: int  # pixels of a test image's short side, of which the central `size` are shown
     crop_scale: float  # random resized crop: least share of the area kept; 1 switches it off
     shift: int  # random shift in pixels, edges reflected
@@ -88,7 +88,8 @@ class ExternalConfig:
 class TrainingConfig:
     """Stochastic gradient descent with momentum, shared by both settings."""
 
-    batch_size: int
+    batch_size: int  # however many processes share it
+    accumulate: int  # parts in which a batch is worked off where memory is short; each is normalised by itself
     momentum: float
     weight_decay: float
     label_smoothing: float
@@ -98,8 +99,20 @@ class TrainingConfig:
     warmup: float  # share of the epochs in which a one-cycle rate rises
     average: float  # decay of an exponential moving average of the weights, taken at the end; 0: none
     precision: str  # "float32", "bfloat16", or "auto": bfloat16 where the hardware multiplies it natively
+    rate_for_batch: int  # images of a batch that learning rates are stated for, to be scaled linearly; 0: they are not
+    compile: bool  # by torch.compile
     check_every: int  # epochs between measurements of FGSM and PGD accuracy
     check_images: int
+
+    def key(self) -> dict[str, object]:
+        """What of it determines weights; a later option is in it only where it is used, so that older names hold."""
+        values = dataclasses.asdict(self)
+        for unused in ("check_every", "check_images"):
+            del values[unused]
+        for later, neutral in {"accumulate": 1, "rate_for_batch": 0, "compile": False}.items():
+            if values[later] == neutral:
+                del values[later]
+        return values
 
 
 @dataclass(frozen=True)
@@ -221,12 +234,10 @@ class Preset:
         data = dataclasses.asdict(self.data)
         for unused in ("test_images", "test_store"):
             data.pop(unused)
-        training = dataclasses.asdict(self.training)
+        training = self.training.key()
         model = dataclasses.asdict(self.models[arch])
         epochs = {setting: model.pop(f"epochs_{setting}") for setting in SETTINGS}
         training["epochs"] = epochs[setting]
-        for unused in ("check_every", "check_images"):
-            training.pop(unused)
         key = {
             "arch": arch,
             "setting": setting,
@@ -327,6 +338,7 @@ def _check(preset: Preset, where: str) -> None:
         ("training.step_epochs", training.step_epochs),
         ("evaluation.suite_steps", preset.evaluation.suite_steps),
         ("training.check_every", training.check_every),
+        ("training.accumulate", training.accumulate),
         ("adversary.steps", adversary.steps),
         ("adversary.eps", adversary.eps),
         *((f"visualize.{key}", value) for key, value in dataclasses.asdict(preset.visualize).items()),
@@ -366,7 +378,11 @@ def _check(preset: Preset, where: str) -> None:
             for kernel in (corruptions.blur_kernel, *corruptions.median_kernels)
         ),
         (data.test_store < data.size, f"data.test_store = {data.test_store} is below data.size = {data.size}"),
-        (data.store < data.size, f"data.store = {data.store} is below data.size = {data.size}"),
+        (0 != data.store < data.size, f"data.store = {data.store} is below data.size = {data.size}"),
+        (
+            data.store == 0 and data.crop_scale == 1,
+            "data.store = 0 needs data.crop_scale < 1: images that are read from their files are cropped at random",
+        ),
         (not 0 < data.crop_scale <= 1, f"data.crop_scale = {data.crop_scale} is not in (0, 1]"),
         (not training.sizes or min(training.sizes) < 1, f"training.sizes = {list(training.sizes)} names no size"),
         (
@@ -387,7 +403,17 @@ def _check(preset: Preset, where: str) -> None:
             bool(preset.external) and preset.seeds != (0,),
             f"seeds = {list(preset.seeds)} must be [0] where [external] names checkpoints: each is one model",
         ),
-        (training.batch_size < 2, f"training.batch_size = {training.batch_size} is too small for batch normalisation"),
+        (
+            training.batch_size < 2 * max(1, training.accumulate),
+            f"training.batch_size = {training.batch_size} in {training.accumulate} parts is too small for batch "
+            "normalisation",
+        ),
+        (
+            training.batch_size % max(1, training.accumulate) != 0,
+            f"training.batch_size = {training.batch_size} is not divisible by training.accumulate = "
+            f"{training.accumulate}",
+        ),
+        (training.rate_for_batch < 0, f"training.rate_for_batch = {training.rate_for_batch} is negative"),
     ]
     for arch in (*preset.archs, *preset.models):
         rules.append((arch not in ARCHITECTURES, f"arch {arch!r} is unknown; choose from {', '.join(ARCHITECTURES)}"))

@@ -74,7 +74,7 @@ def tuning_preset(preset: Preset, arch: str) -> Preset:
     """
     config = preset.ensembles
     model = replace(preset.models[arch], learning_rate=config.learning_rate, epochs_std=config.epochs)
-    training = replace(preset.training, schedule="step", step_epochs=config.epochs, average=0.0)
+    training = replace(preset.training, schedule="step", step_epochs=config.epochs, average=0.0, rate_for_batch=0)
     data = replace(preset.data, train_images=0)
     return replace(preset, data=data, models=preset.models | {arch: model}, training=training)
 
@@ -104,7 +104,6 @@ def fit_classifier(features: Tensor, labels: Tensor, classes: int, preset: Prese
     config, training = preset.ensembles, preset.training
     mean, spread = features.mean(0), features.std(0)
     spread = torch.where(spread > 0, spread, 1.0)
-    scaled = (features - mean) / spread
     layer = nn.Linear(features.shape[1], classes)
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
@@ -113,7 +112,8 @@ def fit_classifier(features: Tensor, labels: Tensor, classes: int, preset: Prese
     generator = torch.Generator().manual_seed(seed)
     for _ in range(config.frozen_epochs):
         for chosen in torch.randperm(len(labels), generator=generator).split(training.batch_size):
-            loss = F.cross_entropy(layer(scaled[chosen]), labels[chosen], label_smoothing=training.label_smoothing)
+            scaled = (features[chosen] - mean) / spread  # batch by batch: of all images they are gigabytes
+            loss = F.cross_entropy(layer(scaled), labels[chosen], label_smoothing=training.label_smoothing)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

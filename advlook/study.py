@@ -13,10 +13,11 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
-from advlook import datasets, provenance, synthetic
+from advlook import datasets, provenance, streaming, synthetic
 from advlook._allocator import keep_freed_memory
 from advlook.checkpoints import file_hash, load_checkpoint, read_metadata
 from advlook.config import SETTINGS, Preset, digest, load_preset
+from advlook.distributed import ALONE, Group
 from advlook.errors import RequestError
 from advlook.external import external_model, stored_metadata
 from advlook.files import write_atomically
@@ -55,18 +56,20 @@ class Study:
     """One preset opened: `study.model("resnet10", "adv", 0)` finds, or trains, what the preset describes.
 
     preset: a name ("quick"), the path of a .toml file, or a `Preset`. Results go to `<output>/<preset name>/`.
+    group: the processes that train as one, where torchrun started several.
     """
 
     def __init__(
         self, preset: str | Path | Preset = "quick", *, output: Path | None = None, data: Path | None = None,
-        progress: bool = True,
+        progress: bool = True, group: Group = ALONE,
     ) -> None:  # fmt: skip
         keep_freed_memory()
         self.preset = preset if isinstance(preset, Preset) else load_preset(preset)
         self.data = Path(data) if data else data_folder()
         self.output = (Path(output) if output else output_folder()) / self.preset.name
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.progress = progress
+        self.progress = progress and group.leads
+        self.group = group
         self._models: dict[tuple[str, str, int], nn.Module] = {}
         self._started = time.perf_counter()
 
@@ -80,11 +83,13 @@ class Study:
     # Images ----------------------------------------------------------------------------------------------------
 
     @cached_property
-    def training_images(self) -> datasets.ImageSet | synthetic.FreshImages:
-        """What models are trained on: stored photographs, or fresh images in every epoch."""
+    def training_images(self) -> datasets.ImageSet | streaming.StreamedImages | synthetic.FreshImages:
+        """What models are trained on: photographs, stored or streamed, or fresh images in every epoch."""
         config = self.preset.data
         if config.name == "synthetic":
             return synthetic.FreshImages(config.train_images, config.size)
+        if config.store == 0:
+            return streaming.training_images(config, self.data)
         return datasets.load(config, "train", self.data, self.progress)
 
     @cached_property
@@ -94,7 +99,7 @@ class Study:
         if config.name == "synthetic":
             generated = synthetic.generate(config.test_images, config.size, seed=0, split="test")
             return datasets.ImageSet(generated.images, generated.labels, synthetic.CLASSES)
-        return datasets.load(config, "test", self.data, self.progress).subset(config.test_images)
+        return datasets.load(config, "test", self.data, self.progress)
 
     @property
     def data_digest(self) -> str | None:
@@ -155,9 +160,11 @@ class Study:
                 f"{self.preset.name}) does not exist; put it there, or change its path in the preset"
             )
         target = self._trained_folder / f"{arch}-{setting}-seed{seed}.safetensors"
+        with self.group.leader_first():
+            images = self.training_images, self.test
         return train(
-            self.preset, arch, setting, seed, self.training_images, self.test, target,
-            device=self.device, progress=self.progress, progressed=progressed,
+            self.preset, arch, setting, seed, *images, target,
+            device=self.device, progress=self.progress, progressed=progressed, group=self.group,
         )  # fmt: skip
 
     def require_external(self) -> None:

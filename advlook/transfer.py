@@ -49,8 +49,8 @@ class FineTuning:
 
     def settings(self, preset: Preset) -> list[object]:
         """What else its result depends on."""
-        config, training = preset.ensembles, asdict(preset.training)
-        for unused in ("schedule", "step_epochs", "warmup", "average", "check_every", "check_images"):
+        config, training = preset.ensembles, preset.training.key()
+        for unused in ("schedule", "step_epochs", "warmup", "average"):
             del training[unused]
         return [self.combination, self.run, training, config.learning_rate, config.epochs]
 

@@ -146,7 +146,8 @@ def small_preset(**changes: dict[str, object]) -> Preset:
         | changes.get("model", {})
     )
     archs = ("alexnet_bn", "resnet10")
-    return dataclasses.replace(preset, name="small", archs=archs, models=dict.fromkeys(archs, model), **sections)
+    models = dict.fromkeys(archs, model)
+    return dataclasses.replace(preset, name="small", archs=archs, seeds=(0, 1), models=models, **sections)
 
 
 def snapshot(model: nn.Module) -> list[object]:

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 import advlook
 from advlook import attacks, training
 from advlook.checkpoints import half_precision, load_checkpoint, load_state, read_metadata
-from advlook.config import load_preset
+from advlook.config import digest, load_preset
 from advlook.datasets import ImageSet
 from advlook.errors import RequestError
 from advlook.evaluation import robust_accuracy, topk_accuracy
@@ -393,3 +393,32 @@ def test_adversarial_training_makes_robust(tmp_path):
     assert result["std"]["clean"] > 95
     assert result["std"]["pgd"] < 30
     assert result["adv"]["pgd"] > 70
+
+
+def test_rates_grow_with_the_batch_where_a_preset_says_so():
+    """A rate stated for batches of 4 is doubled for those of 8; without a statement it is as it stands."""
+    rates = [
+        Trainer(small_preset(training={"rate_for_batch": stated}), "resnet10", "std", 0, CPU).base_rate
+        for stated in (0, 8, 4)
+    ]
+    assert rates == [0.05, 0.05, 0.1]
+
+
+def test_compiled_networks_are_used(monkeypatch):
+    """With `compile` both the attack and the step go through what torch.compile returns, to the same end."""
+    compiled = []
+
+    def compile_(model):
+        compiled.append(Recorder(model))
+        return compiled[-1]
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    plain, other = (
+        Trainer(small_preset(training={"compile": chosen}), "resnet10", "adv", 0, CPU) for chosen in (False, True)
+    )
+    for trainer in (plain, other):
+        trainer.train_epoch(IMAGES, lambda images: None)
+    assert [recorder.sizes for recorder in compiled] == [[8] * 4] * 2
+    weights = plain.model.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in other.model.state_dict().items())
+    assert digest(plain.key) != digest(other.key)

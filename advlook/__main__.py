@@ -5,8 +5,10 @@ Exit codes: 0 done; 1 the study ran and something failed; 2 the request cannot b
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import NoReturn
 
@@ -29,6 +31,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="examples:\n"
         "  advlook reproduce                          every figure and table on the embedded data, without a GPU\n"
         "  advlook reproduce --preset imagenette --notebooks 02\n"
+        "  advlook claims --preset imagenette         what the paper says, and whether it holds here\n"
         "  advlook train --preset imagenette --arch resnet10 --setting adv --seed 0\n"
         "  advlook evaluate --checkpoint adv.safetensors --arch resnet10 --data photos/ --attack pgd --eps 4/255",
     )
@@ -52,17 +55,27 @@ def _parser() -> argparse.ArgumentParser:
 
     train = command(
         "train", "train one model of a preset; goes on where an earlier run stopped",
-        "advlook train --preset quick --arch resnet10 --setting adv --seed 0",
+        "advlook train --preset quick --arch resnet10 --setting adv --seed 0\n"
+        "         advlook train --preset imagenet --arch resnet50 --setting adv --profile\n"
+        "         torchrun --nproc-per-node=8 --max-restarts=3 -m advlook train --preset imagenet --arch resnet50 "
+        "--setting adv",
     )  # fmt: skip
     train.add_argument("--preset", default="quick", help=f"{presets}, or the path of a .toml (default: quick)")
     train.add_argument("--arch", required=True, help=", ".join(ARCHITECTURES))
     train.add_argument("--setting", required=True, help=", ".join(SETTINGS))
     train.add_argument("--seed", type=int, default=0, help="(default: 0)")
+    train.add_argument(
+        "--profile", action="store_true", help="train a few steps, print where the time goes, and keep nothing"
+    )
+    train.add_argument("--steps", type=int, default=30, help="steps of such a profile (default: 30)")
 
     evaluate = command(
         "evaluate", "accuracy of a checkpoint on a folder of class folders",
         "advlook evaluate --checkpoint adv.safetensors --arch resnet10 --data photos/ --attack pgd --eps 4/255\n"
-        "         advlook evaluate --checkpoint robust.pt --arch resnet50 --data imagenet/val --attack pgd --steps 10\n"
+        "         advlook evaluate --checkpoint robust.pt --arch resnet50 --data imagenet/val --attack pgd "
+        "--limit 5000\n"
+        "         torchrun --nproc-per-node=8 -m advlook evaluate --checkpoint robust.pt --arch resnet50 "
+        "--data imagenet/val\n"
         "         advlook evaluate --checkpoint cifar.pt --arch resnet18 --data cifar10/test --stem tiny --size 32 "
         "--resize 32 \\\n             --mean 0.4914,0.4822,0.4465 --std 0.2470,0.2435,0.2616",
     )  # fmt: skip
@@ -85,7 +98,14 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--std", help=f"standard deviation {channels}")
     evaluate.add_argument("--size", type=int, help="pixels shown (default: as trained, else 224 for stem imagenet)")
     evaluate.add_argument("--resize", type=int, help="short side before the crop (default: as trained, or size/0.875)")
+    evaluate.add_argument("--limit", type=int, help="so many images, drawn by a fixed seed (default: all)")
     evaluate.add_argument("--stem", help=f"{', '.join(STEMS)}; needed where a checkpoint does not tell")
+
+    claims = command(
+        "claims", "verdicts on what the paper says, from the tables that are there",
+        "advlook claims --preset imagenette",
+    )  # fmt: skip
+    claims.add_argument("--preset", default="quick", help=f"{presets}, or the path of a .toml (default: quick)")
 
     data = command(
         "data", "which image sets are there, and how to get the others",
@@ -99,15 +119,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     options = _parser().parse_args(arguments)
     try:
-        return {"reproduce": _reproduce, "train": _train, "evaluate": _evaluate, "data": _data}[options.command](
-            options
-        )
+        return {
+            "reproduce": _reproduce, "train": _train, "evaluate": _evaluate, "claims": _claims, "data": _data,
+        }[options.command](options)  # fmt: skip
     except RequestError as error:
-        print(f"advlook: {error}", file=sys.stderr)
+        if _first_to_fail():
+            behind_a_bar = int(os.environ.get("RANK", 0)) > 0  # which the leading process has left open
+            print("\n" * behind_a_bar + f"advlook: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("advlook: interrupted; the same command goes on where this one stopped", file=sys.stderr)
         return 130
+
+
+def _first_to_fail() -> bool:
+    """Whether none of the other processes that torchrun started has failed before: one says what all of them met.
+
+    That is not always the leading one: any of them may meet a corrupt image, and torchrun ends the others for it.
+    """
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        return True
+    from torch.distributed import DistNetworkError, TCPStore  # the store in which torchrun's processes find each other
+
+    try:
+        store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), timeout=timedelta(seconds=5))
+    except DistNetworkError:
+        return True  # nobody to ask: rather twice than never
+    return store.add(f"advlook failed {os.environ.get('TORCHELASTIC_RESTART_COUNT')}", 1) == 1
 
 
 def _reproduce(options: argparse.Namespace) -> int:
@@ -118,40 +156,59 @@ def _reproduce(options: argparse.Namespace) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
+    from advlook.distributed import joined
+    from advlook.profiling import profile
     from advlook.study import Study
     from advlook.training import NonFiniteLossError
 
-    study = Study(load_preset(options.preset))
-    if options.arch in study.preset.external:
+    preset = load_preset(options.preset)
+    if options.arch in preset.external:
         raise RequestError(
-            f"arch {options.arch!r} of preset {study.preset.name} is external and not trained; "
+            f"arch {options.arch!r} of preset {preset.name} is external and not trained; "
             f"take [external.{options.arch}] out of the preset to train it"
         )
-    try:
-        path = study.checkpoint(options.arch, options.setting, options.seed)
-    except NonFiniteLossError as error:
-        print(f"advlook: {error}", file=sys.stderr)
-        return 1
-    accuracy = study.metadata(options.arch, options.setting, options.seed)["accuracy"]
-    print(f"{path}: " + ", ".join(f"{name} {value:.1f}%" for name, value in accuracy.items()))
+    if options.steps < 1:
+        raise RequestError(f"steps={options.steps} must be at least 1")
+    with joined() as group:
+        study = Study(preset, group=group)
+        study.check_model(options.arch, options.setting)
+        try:
+            if options.profile:
+                said = profile(
+                    preset, options.arch, options.setting, study.training_images, study.device, steps=options.steps,
+                    group=group,
+                )  # fmt: skip
+            else:
+                path = study.checkpoint(options.arch, options.setting, options.seed)
+                accuracy = study.metadata(options.arch, options.setting, options.seed)["accuracy"]
+                said = f"{path}: " + ", ".join(f"{name} {value:.1f}%" for name, value in accuracy.items())
+        except NonFiniteLossError as error:
+            print(f"advlook: {error}", file=sys.stderr)
+            return 1
+        if group.leads:
+            print(said)
     return 0
 
 
 def _evaluate(options: argparse.Namespace) -> int:
+    from advlook.distributed import joined
     from advlook.evaluation import evaluate_checkpoint
     from advlook.external import parse_channels
 
-    for name in ("steps", "size", "resize"):
+    for name in ("steps", "size", "resize", "limit"):
         value = getattr(options, name)
         if value is not None and value < 1:
             raise RequestError(f"{name}={value} must be at least 1")
     channels = {name: getattr(options, name) for name in ("mean", "std")}
-    table = evaluate_checkpoint(
-        options.checkpoint, options.arch, options.data,
-        attack=options.attack, eps=parse_eps(options.eps), steps=options.steps,
-        stem=options.stem, size=options.size, resize=options.resize,
-        **{name: parse_channels(text, name) for name, text in channels.items() if text is not None},
-    )  # fmt: skip
+    with joined() as group:
+        table = evaluate_checkpoint(
+            options.checkpoint, options.arch, options.data,
+            attack=options.attack, eps=parse_eps(options.eps), steps=options.steps,
+            stem=options.stem, size=options.size, resize=options.resize, limit=options.limit or 0, group=group,
+            **{name: parse_channels(text, name) for name, text in channels.items() if text is not None},
+        )  # fmt: skip
+    if not group.leads:
+        return 0
     if "assumed" in table["normalisation"].values:
         print(
             f"advlook: {options.checkpoint} does not say its normalisation, so ImageNet's is assumed; "
@@ -159,6 +216,15 @@ def _evaluate(options: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     print(table.to_string(index=False, float_format=lambda value: f"{value:.2f}"))
+    return 0
+
+
+def _claims(options: argparse.Namespace) -> int:
+    from advlook.claims import evaluate, load_tables
+    from advlook.study import Study
+    from advlook.verdicts import report
+
+    print(report(evaluate(load_tables(Study(options.preset)))))
     return 0
 
 

@@ -8,6 +8,7 @@ that a preset names, `load_set` any other.
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -22,6 +23,7 @@ from advlook import synthetic
 from advlook.catalogue import CATALOGUE as CATALOGUE  # the sets that `load_set` knows by name
 from advlook.catalogue import find, set_folder
 from advlook.config import DataConfig, digest
+from advlook.distributed import ALONE, Group
 from advlook.errors import RequestError
 from advlook.files import write_atomically
 from advlook.layouts import Listing, list_images, shuffled
@@ -50,21 +52,31 @@ class ImageSet:
             return self
         return self[torch.tensor(shuffled(len(self), seed)[:count])]
 
-    def batches(self, batch_size: int, device: torch.device | str = "cpu") -> Iterator[tuple[Tensor, Tensor]]:
-        """Every image once, in order, as float32 in [0, 1] with its labels."""
-        for images, labels in zip(self.images.split(batch_size), self.labels.split(batch_size), strict=True):
+    def batches(
+        self, batch_size: int, device: torch.device | str = "cpu", chosen: Tensor | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Every image once, in order, as float32 in [0, 1] with its labels; or those `chosen` by their numbers."""
+        if chosen is None:
+            parts = zip(self.images.split(batch_size), self.labels.split(batch_size), strict=True)
+        else:
+            parts = ((_take(self.images, part), self.labels[part]) for part in chosen.split(batch_size))
+        for images, labels in parts:
             yield to_float(images.to(device)), labels.to(device)
 
     def training_batches(
-        self, config: DataConfig, batch_size: int, generator: torch.Generator, device: torch.device | str = "cpu"
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """One epoch: shuffled, augmented, full batches only (a last batch of one would break batch normalisation)."""
-        order = torch.randperm(len(self), generator=generator)
-        count = config.train_images or len(self)
-        for chosen in order[: min(count, len(self))].split(batch_size):
-            if len(chosen) == min(batch_size, len(self)):
-                images = augment(_take(self.images, chosen), config, generator)
-                yield to_float(images.to(device)), self.labels[chosen].to(device)
+        self, config: DataConfig, batch_size: int, generator: torch.Generator, device: torch.device | str = "cpu",
+        group: Group = ALONE,
+    ) -> Iterator[tuple[Tensor, Tensor]]:  # fmt: skip
+        """One epoch: shuffled, augmented, full batches only (a last batch of one would break batch normalisation).
+
+        Each process of a group is given its share of every batch, the same images whatever their number: all draw the
+        crops of the whole batch, and cut out their own.
+        """
+        for chosen in shuffled_batches(len(self), config.train_images, batch_size, generator):
+            crops = draw_crops(len(chosen), self.images.shape[-1], config, generator)
+            share = group.share(len(chosen))
+            images = cut_out(_take(self.images, chosen[share]), crops[share], config)
+            yield to_float(images.to(device)), self.labels[chosen[share]].to(device)
 
 
 def _take(images: Tensor, chosen: Tensor) -> Tensor:
@@ -81,51 +93,87 @@ def to_float(images: Tensor) -> Tensor:
     return images.contiguous(memory_format=torch.channels_last).float().div_(255)
 
 
+def shuffled_batches(count: int, wanted: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """The numbers below `count`, shuffled, in full batches; only the first `wanted` of them where that is not 0."""
+    order = torch.randperm(count, generator=generator)[: wanted or count]
+    return (chosen for chosen in order.split(batch_size) if len(chosen) == min(batch_size, count))
+
+
 def augment(images: Tensor, config: DataConfig, generator: torch.Generator) -> Tensor:
     """Random resized crop or shift, and flip, of a batch, each image by its own draw.
 
-    images: uint8 `(N, 3, store, store)`; returns uint8 `(N, 3, size, size)`. Where crop_scale < 1 the crop keeps a
-    share of the area uniform in [crop_scale, 1], of aspect 3/4 to 4/3, and is resized with antialiasing (bytes stay
-    bytes: that is several times faster than sampling floats). Otherwise the image is moved by whole pixels, edges
-    reflected.
+    images: uint8 `(N, 3, store, store)`; returns uint8 `(N, 3, size, size)`.
+    """
+    return cut_out(images, draw_crops(len(images), images.shape[-1], config, generator), config)
+
+
+def draw_crops(count: int, side: int, config: DataConfig, generator: torch.Generator) -> Tensor:
+    """What is shown of `count` square images: int64 `(count, 5)`, top, left, height, width, and 1 where mirrored.
+
+    Where crop_scale < 1 the crop keeps a share of the area uniform in [crop_scale, 1], of aspect 3/4 to 4/3. Otherwise
+    it has the size that models see, up to `shift` pixels of it beyond the edges.
+    """
+    crops = torch.full((count, 5), config.size)
+    if config.crop_scale < 1:
+        area = torch.rand(count, generator=generator) * (1 - config.crop_scale) + config.crop_scale
+        aspect = torch.exp((torch.rand(count, generator=generator) * 2 - 1) * np.log(4 / 3))
+        lengths = torch.stack([(area / aspect).sqrt(), (area * aspect).sqrt()], 1).clamp(max=1)
+        lengths = (lengths * side).round().long()
+        crops[:, :2] = (torch.rand(count, 2, generator=generator) * (side + 1 - lengths)).long()
+        crops[:, 2:4] = lengths
+    else:
+        first, last = -config.shift, side - config.size + config.shift
+        crops[:, :2] = torch.randint(first, last + 1, (count, 2, 1), generator=generator)[..., 0] if last > first else 0
+    crops[:, 4] = torch.rand(count, generator=generator) < 0.5 if config.flip else 0
+    return crops
+
+
+def cut_out(images: Tensor, crops: Tensor, config: DataConfig) -> Tensor:
+    """The crops that `draw_crops` has drawn of images uint8 `(N, 3, side, side)`, as uint8 `(N, 3, size, size)`.
+
+    Where crop_scale < 1 they are resized with antialiasing (bytes stay bytes: that is several times faster than
+    sampling floats). Otherwise the image is moved by whole pixels, edges reflected.
     """
     n, side, size = len(images), images.shape[-1], config.size
     if config.crop_scale < 1:
-        area = torch.rand(n, generator=generator) * (1 - config.crop_scale) + config.crop_scale
-        aspect = torch.exp((torch.rand(n, generator=generator) * 2 - 1) * np.log(4 / 3))
-        lengths = torch.stack([(area / aspect).sqrt(), (area * aspect).sqrt()], 1).clamp(max=1)
-        lengths = (lengths * side).round().long()
-        starts = (torch.rand(n, 2, generator=generator) * (side + 1 - lengths)).long()
-        crops = [
+        windows = [
             images[i : i + 1, :, top : top + height, left : left + width]
-            for i, ((top, left), (height, width)) in enumerate(zip(starts.tolist(), lengths.tolist(), strict=True))
+            for i, (top, left, height, width, _) in enumerate(crops.tolist())
         ]
-        images = torch.cat([F.interpolate(crop, (size, size), mode="bilinear", antialias=True) for crop in crops])
+        images = torch.cat([F.interpolate(w, (size, size), mode="bilinear", antialias=True) for w in windows])
     elif config.shift or side > size:
-        starts = torch.randint(-config.shift, side - size + config.shift + 1, (n, 2, 1), generator=generator)
-        places = (starts + torch.arange(size)).abs()  # reflects at the near edge, the next line at the far one
+        places = (crops[:, :2, None] + torch.arange(size)).abs()  # reflects at the near edge, next line: at the far one
         places = (side - 1) - ((side - 1) - places).abs()
         rows, columns = places[:, 0, :, None], places[:, 1, None, :]
         images = images.permute(0, 2, 3, 1)[torch.arange(n)[:, None, None], rows, columns].permute(0, 3, 1, 2)
     if config.flip:
-        flipped = torch.rand(n, generator=generator) < 0.5
-        images = torch.where(flipped.view(-1, 1, 1, 1), images.flip(3), images)
+        images = torch.where(crops[:, 4].bool().view(-1, 1, 1, 1), images.flip(3), images)
     return images
 
 
 def load(config: DataConfig, split: str, folder: Path, progress: bool = True) -> ImageSet:
     """The "train" or "test" split of the preset's image set, from `folder` (usually `data/`).
 
-    Training images are kept at `config.store` pixels, test images at `config.size`. Raises RequestError where the set
-    is absent and cannot be downloaded, a file is corrupt, a class is empty, or the classes are not as many as stated.
+    Training images are kept at `config.store` pixels, test images at `config.size`; of the latter only those that the
+    preset asks for are decoded. Raises RequestError where the set is absent and cannot be downloaded, a file is
+    corrupt, a class is empty, or the classes are not as many as stated.
+    """
+    listing = listed(config, split, folder)
+    side, short = (config.store, config.store) if split == "train" else (config.size, config.test_store)
+    return load_listing(listing, side, short, cache=folder / "cache" / "images", progress=progress)
+
+
+def listed(config: DataConfig, split: str, folder: Path) -> Listing:
+    """The files of a split: all for training, and of the test images those that the preset asks for.
+
+    Raises RequestError as `load` does, but for what is found out only by decoding.
     """
     listing = find(config.name, split, folder)
     if len(listing.classes) != config.classes:
         raise RequestError(
             f"{listing.root} holds {len(listing.classes)} classes, but the preset states {config.classes}"
         )
-    side, short = (config.store, config.store) if split == "train" else (config.size, config.test_store)
-    return load_listing(listing, side, short, cache=folder / "cache" / "images", progress=progress)
+    return listing.subset(config.test_images) if split == "test" else listing
 
 
 def load_set(
@@ -195,16 +243,28 @@ def fingerprint(config: DataConfig, folder: Path) -> str | None:
     return digest([(str(path.relative_to(listing.root)), stat.st_size) for path, stat in _stats(listing.files)])
 
 
-def read_image(path: Path | BinaryIO, side: int, short: int) -> np.ndarray:
-    """One image file as uint8 `(side, side, 3)`: the short side resized to `short`, the central `side` cut out."""
+@contextmanager
+def unreadable(path: Path | BinaryIO) -> Iterator[None]:
+    """What Pillow or the system raises within the block, as a RequestError that names the image."""
     try:
-        with Image.open(path) as image:
-            image.draft("RGB", (2 * short, 2 * short))  # JPEG: decode no finer than needed
-            if image.mode.startswith("I;16"):  # 16-bit grey, which Pillow would cut off at 255
-                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            image = image.convert("RGB")
+        yield
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise RequestError(f"image {path} cannot be read ({error}); replace or remove it") from None
+
+
+def read_rgb(path: Path | BinaryIO, least: int | None = None) -> Image.Image:
+    """One image file in RGB; a JPEG perhaps at a fraction of its size, but no side of it below `least` pixels."""
+    with unreadable(path), Image.open(path) as image:
+        if least:
+            image.draft("RGB", (least, least))
+        if image.mode.startswith("I;16"):  # 16-bit grey, which Pillow would cut off at 255
+            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        return image.convert("RGB")
+
+
+def read_image(path: Path | BinaryIO, side: int, short: int) -> np.ndarray:
+    """One image file as uint8 `(side, side, 3)`: the short side resized to `short`, the central `side` cut out."""
+    image = read_rgb(path, 2 * short)  # decoded no finer than needed
     factor = short / min(image.size)
     width, height = (max(short, round(length * factor)) for length in image.size)
     image = image.resize((width, height), Image.Resampling.BICUBIC)

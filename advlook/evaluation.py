@@ -2,19 +2,41 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
+from typing import Protocol
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from advlook import attacks
-from advlook.datasets import ImageSet, list_images, load_folder
+from advlook.config import digest
+from advlook.distributed import ALONE, Group
 from advlook.errors import RequestError
 from advlook.external import Loaded, load_model
+from advlook.layouts import Listing, list_images
 from advlook.models import folded
+from advlook.progress import tqdm
+from advlook.streaming import StreamedImages
 
-Attack = Callable[[nn.Module, Tensor, Tensor], Tensor]
+# (model, images, labels, the generator of all that it draws) -> adversarial images
+Attack = Callable[[nn.Module, Tensor, Tensor, torch.Generator], Tensor]
+
+
+class Images(Protocol):
+    """Whatever shows its images in batches: an `ImageSet`, or a `StreamedImages`."""
+
+    labels: Tensor
+
+    def __len__(self) -> int: ...
+
+    def batches(
+        self, batch_size: int, device: torch.device | str = "cpu", chosen: Tensor | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Every image once, in order, or those of the numbers `chosen`: float32 in [0, 1], with labels."""
+        ...
+
 
 # The attacks by the names that the command line knows: (model, images, labels, eps, steps, generator) -> images.
 NAMED_ATTACKS: dict[str, Callable[..., Tensor]] = {
@@ -41,7 +63,7 @@ def evaluating(model: nn.Module) -> Iterator[nn.Module]:
 
 
 @torch.no_grad()
-def predict(model: nn.Module, images: ImageSet, *, batch_size: int = 250, device: torch.device | str = "cpu") -> Tensor:
+def predict(model: nn.Module, images: Images, *, batch_size: int = 250, device: torch.device | str = "cpu") -> Tensor:
     """Logits `(N, classes)` of every image, on the CPU, in eval mode."""
     with evaluating(folded(model)) as fast:
         return torch.cat([fast(batch).float().cpu() for batch, _ in images.batches(batch_size, device)])
@@ -52,92 +74,144 @@ def percent(chosen: Tensor) -> float:
     return 100 * chosen.double().mean().item()
 
 
+def _among_best(logits: Tensor, labels: Tensor, k: int) -> Tensor:
+    k = min(k, logits.shape[1])
+    return (logits.topk(k, dim=1).indices == labels[:, None]).any(1)
+
+
 def top_k(logits: Tensor, labels: Tensor, k: int = 1) -> float:
     """Share, in percent, of images whose label is among the `k` largest logits."""
-    k = min(k, logits.shape[1])
-    return percent((logits.topk(k, dim=1).indices == labels[:, None]).any(1))
+    return percent(_among_best(logits, labels, k))
+
+
+@torch.no_grad()
+def found_among(
+    model: nn.Module, images: Images, ks: Sequence[int], *, batch_size: int = 250, device: torch.device | str = "cpu",
+    group: Group = ALONE, title: str | None = None,
+) -> Tensor:  # fmt: skip
+    """Which images have their label among the k largest logits, for each of `ks`: bool `(N, len(ks))`.
+
+    Other arguments as of `survivors`.
+    """
+    found = torch.zeros(len(images), len(ks), dtype=torch.bool)
+    with evaluating(folded(model)) as fast:
+        for _, chosen, batch, labels in _dealt(images, None, batch_size, device, group, title):
+            logits = fast(batch).float()
+            found[chosen] = torch.stack([_among_best(logits, labels, k) for k in ks], 1).cpu()
+    return _joined(found, device, group)
 
 
 def topk_accuracy(
-    model: nn.Module, images: ImageSet, k: int = 5, *, batch_size: int = 250, device: torch.device | str = "cpu"
-) -> dict[str, float]:
-    """`{"top1": ..., "top5": ...}` in percent; "top5" counts the `k` best classes."""
-    logits = predict(model, images, batch_size=batch_size, device=device)
-    return {"top1": top_k(logits, images.labels), "top5": top_k(logits, images.labels, k)}
+    model: nn.Module, images: Images, k: int = 5, *, batch_size: int = 250, device: torch.device | str = "cpu",
+    group: Group = ALONE,
+) -> dict[str, float]:  # fmt: skip
+    """`{"top1": ..., "top5": ...}` in percent, on any number of processes; "top5" counts the `k` best classes."""
+    first, best = found_among(model, images, (1, k), batch_size=batch_size, device=device, group=group).unbind(1)
+    return {"top1": percent(first), "top5": percent(best)}
 
 
 def survivors(
-    model: nn.Module, images: ImageSet, attack: Attack, *, right: Tensor | None = None, batch_size: int = 250,
-    device: torch.device | str = "cpu",
+    model: nn.Module, images: Images, attack: Attack, *, seed: int = 0, right: Tensor | None = None,
+    batch_size: int = 250, device: torch.device | str = "cpu", group: Group = ALONE, title: str | None = None,
 ) -> Tensor:  # fmt: skip
-    """Which images `(N,) bool` are right before and after `attack(model, images, labels)`.
+    """Which images `(N,) bool` are right before and after `attack(model, images, labels, generator)`.
 
-    Images that are wrong without an attack are lost, whatever an attack would make of them, and are not attacked.
-    right: bool `(N,)`, which those are not, where that is known already.
+    Images that are wrong without an attack are lost, whatever an attack would make of them, and are not attacked. The
+    others are attacked in batches; the generator of a batch depends on `seed` and the batch's number alone, so that it
+    does not matter which process of a group takes it. All processes are told the whole result.
+    right: bool `(N,)`, which images are right without an attack, where that is known already. title: of the progress
+    bar, where one is wanted.
     """
     with evaluating(folded(model)) as fast:
         if right is None:
-            right = correct(fast, images, batch_size=batch_size, device=device)
-        alive, left = right.clone(), right.nonzero()[:, 0]
-        for chosen, (batch, labels) in zip(
-            left.split(batch_size), images[left].batches(batch_size, device), strict=True
-        ):
-            attacked = attack(fast, batch, labels)
+            right = correct(fast, images, batch_size=batch_size, device=device, group=group)
+        alive, left = torch.zeros_like(right), right.nonzero()[:, 0]
+        for number, chosen, batch, labels in _dealt(images, left, batch_size, device, group, title):
+            generator = torch.Generator(device).manual_seed(int(digest([seed, number]), 16) % 2**63)
+            attacked = attack(fast, batch, labels, generator)
             with torch.no_grad():
                 alive[chosen] = (fast(attacked).argmax(1) == labels).cpu()
-    return alive
+    return _joined(alive, device, group)
 
 
-def correct(model: nn.Module, images: ImageSet, *, batch_size: int = 250, device: torch.device | str = "cpu") -> Tensor:
-    """Which images `(N,) bool` the model is right about, without an attack."""
-    return predict(model, images, batch_size=batch_size, device=device).argmax(1) == images.labels
+@torch.no_grad()
+def correct(
+    model: nn.Module, images: Images, *, batch_size: int = 250, device: torch.device | str = "cpu",
+    group: Group = ALONE,
+) -> Tensor:  # fmt: skip
+    """Which images `(N,) bool` the model is right about, without an attack; arguments as of `survivors`."""
+    right = torch.zeros(len(images), dtype=torch.bool)
+    with evaluating(folded(model)) as fast:
+        for _, chosen, batch, labels in _dealt(images, None, batch_size, device, group):
+            right[chosen] = (fast(batch).argmax(1) == labels).cpu()
+    return _joined(right, device, group)
 
 
-def accuracy_under(
-    model: nn.Module, images: ImageSet, attack: Attack, *, right: Tensor | None = None, batch_size: int = 250,
-    device: torch.device | str = "cpu",
-) -> float:  # fmt: skip
+def _dealt(
+    images: Images, numbers: Tensor | None, batch_size: int, device: torch.device | str, group: Group,
+    title: str | None = None,
+) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:  # fmt: skip
+    """This process's batches of the images of these numbers (None: all): the number of the batch, those of its images,
+    its images and its labels."""
+    numbers = torch.arange(len(images)) if numbers is None else numbers
+    mine = numbers[group.dealt(len(numbers), batch_size)]
+    if not len(mine):
+        return
+    places = count(group.rank, group.size)
+    batches = zip(places, mine.split(batch_size), images.batches(batch_size, device, mine), strict=False)
+    hidden = title is None or not group.leads
+    with tqdm(total=len(numbers), desc=title, unit=" images", leave=False, disable=hidden) as bar:
+        for number, chosen, (batch, labels) in batches:
+            yield number, chosen, batch, labels
+            bar.update(min(batch_size * group.size, len(numbers) - bar.n))  # the others are about as far
+
+
+def _joined(found: Tensor, device: torch.device | str, group: Group) -> Tensor:
+    """What all processes of a group have found, bool; each has False where it is not its turn."""
+    return group.total(found.to(device, torch.uint8)).cpu().bool()
+
+
+def accuracy_under(model: nn.Module, images: Images, attack: Attack, **options: object) -> float:
     """Accuracy in percent under an attack; arguments as of `survivors`."""
-    return percent(survivors(model, images, attack, right=right, batch_size=batch_size, device=device))
+    return percent(survivors(model, images, attack, **options))
 
 
 def suite_accuracy(
-    model: nn.Module, images: ImageSet, eps: float, *, norm: str = "linf", steps: int = 100, seed: int = 0,
-    right: Tensor | None = None, batch_size: int = 250, device: torch.device | str = "cpu",
+    model: nn.Module, images: Images, eps: float, *, norm: str = "linf", steps: int = 100, seed: int = 0,
+    right: Tensor | None = None, batch_size: int = 250, device: torch.device | str = "cpu", group: Group = ALONE,
 ) -> dict[str, float]:  # fmt: skip
     """Accuracy in percent after each attack of `attacks.attack_suite` in turn: `{"pgd", "apgd-ce", "apgd-dlr"}`."""
-    generator = torch.Generator(device).manual_seed(seed)
-    survived: dict[str, list[Tensor]] = {name: [] for name in attacks.SUITE}
+    left = torch.zeros(len(attacks.SUITE), dtype=torch.int64, device=device)
 
-    def suite(m: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    def suite(m: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
         result = attacks.attack_suite(m, x, y, eps, norm=norm, steps=steps, generator=generator)
-        for name, left in survived.items():
-            left.append(result.survived[name].cpu())
+        left.add_(torch.stack([result.survived[name].sum() for name in attacks.SUITE]))
         return result.attacked
 
-    survivors(model, images, suite, right=right, batch_size=batch_size, device=device)
-    return {name: 100 * sum(int(part.sum()) for part in left) / len(images) for name, left in survived.items()}
+    survivors(model, images, suite, seed=seed, right=right, batch_size=batch_size, device=device, group=group)
+    shares = (100 * group.total(left).double() / len(images)).tolist()
+    return dict(zip(attacks.SUITE, shares, strict=True))
 
 
 def robust_accuracy(
-    model: nn.Module, images: ImageSet, eps: float, *, steps: int = 10, restarts: int = 1, seed: int = 0,
-    batch_size: int = 250, device: torch.device | str = "cpu",
+    model: nn.Module, images: Images, eps: float, *, steps: int = 10, restarts: int = 1, seed: int = 0,
+    batch_size: int = 250, device: torch.device | str = "cpu", group: Group = ALONE,
 ) -> dict[str, float]:  # fmt: skip
     """Accuracies in percent, clean and within the L-infinity ball: `{"clean", "fgsm", "pgd"}`.
 
-    FGSM without random start, PGD with one; their random draws come from `seed`.
+    FGSM without random start, PGD with one; random draws come from `seed`, on any number of processes the same.
     """
-    generator = torch.Generator(device).manual_seed(seed)
-    right = correct(model, images, batch_size=batch_size, device=device)
+    where = {"batch_size": batch_size, "device": device, "group": group}
+    right = correct(model, images, **where)
 
-    def fgsm(m: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    def fgsm(m: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
         return attacks.fgsm(m, x, y, eps)
 
-    def pgd(m: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    def pgd(m: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
         return attacks.pgd(m, x, y, eps, steps=steps, restarts=restarts, generator=generator, precision="auto")
 
     under = {
-        name: accuracy_under(model, images, attack, right=right, batch_size=batch_size, device=device)
+        name: accuracy_under(model, images, attack, seed=seed, right=right, **where)
         for name, attack in {"fgsm": fgsm, "pgd": pgd}.items()
     }
     return {"clean": percent(right), **under}
@@ -146,41 +220,45 @@ def robust_accuracy(
 def evaluate_checkpoint(
     checkpoint: Path, arch: str, data: Path, *, attack: str = "none", eps: float = 4 / 255, steps: int = 20,
     stem: str | None = None, mean: Sequence[float] | None = None, std: Sequence[float] | None = None,
-    size: int | None = None, resize: int | None = None,
+    size: int | None = None, resize: int | None = None, limit: int = 0, group: Group = ALONE, progress: bool = True,
 ) -> pd.DataFrame:  # fmt: skip
     """One row: accuracy in percent of any checkpoint on a folder of class folders, clean and under an attack.
+
+    Images are read as they are shown, so that memory is bounded by the batch; each batch is worked on by one process of
+    the group, and all of them return the same row. limit: so many images, drawn by a fixed seed; 0: all.
 
     stem, mean and std are needed where the checkpoint does not say them (see `external.load_model`); "normalisation" in
     the row tells where mean and std came from: "given", "file", or "assumed" to be ImageNet's. Images are resized to
     `resize` pixels on the short side (as in training, else size / 0.875), and the central `size` pixels are shown (as
     in training, else 224 for the published stem).
     Raises RequestError where the checkpoint is unreadable or of another architecture, the size is not known or does not
-    suit, or the folder's classes do not match.
+    suit, the folder's classes do not match, or an image is unreadable.
     """
     if attack not in ("none", *NAMED_ATTACKS):
         raise RequestError(f"attack {attack!r} is unknown; choose from none, {', '.join(NAMED_ATTACKS)}")
     loaded = load_model(checkpoint, arch, stem=stem, mean=mean, std=std)
     side, short = _image_size(loaded, checkpoint, size, resize)
-    classes = list_images(data)[2]
-    if len(classes) != loaded.classes:
-        raise RequestError(f"{data} holds {len(classes)} classes, but the checkpoint knows {loaded.classes}")
+    listing = Listing(data, *list_images(data))
+    if len(listing.classes) != loaded.classes:
+        raise RequestError(f"{data} holds {len(listing.classes)} classes, but the checkpoint knows {loaded.classes}")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = loaded.model.to(device, memory_format=torch.channels_last)
-    images = load_folder(data, side, short)
+    images = StreamedImages(listing.subset(limit), side, short)
     batch_size = max(1, min(250, 250 * 64**2 // side**2))  # what an attack keeps in memory grows with the pixels
     row = {
         "checkpoint": checkpoint.name, "images": len(images), "pixels": f"{side} of {short}",
         "normalisation": loaded.normalisation,
     }  # fmt: skip
-    row |= topk_accuracy(model, images, batch_size=batch_size, device=device)
+    where = {"batch_size": batch_size, "device": device, "group": group}
+    first, best = found_among(model, images, (1, 5), **where, title="clean" if progress else None).unbind(1)
+    row |= {"top1": percent(first), "top5": percent(best)}
     if attack != "none":
-        generator = torch.Generator(device).manual_seed(0)
 
-        def chosen(m: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        def chosen(m: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
             return NAMED_ATTACKS[attack](m, x, y, eps, steps, generator)
 
         name = f"{attack}, eps {eps * 255:g}/255" + ("" if attack in ("noise", "fgsm") else f", {steps} steps")
-        row[name] = accuracy_under(model, images, chosen, batch_size=batch_size, device=device)
+        row[name] = accuracy_under(model, images, chosen, right=first, **where, title=attack if progress else None)
     return pd.DataFrame([row])
 
 

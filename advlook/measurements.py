@@ -20,30 +20,41 @@ from advlook.evaluation import (
     evaluating,
     percent,
     predict,
-    robust_accuracy,
     suite_accuracy,
     survivors,
     topk_accuracy,
 )
 from advlook.models import folded
+from advlook.paired import pack
 from advlook.study import Row, Study
 from advlook.training import overfits_catastrophically
 
 
 def tradeoff(study: Study, model: nn.Module) -> Iterator[Row]:
-    """Table 1, one row a model: clean top-1 and top-k, and accuracy under FGSM and PGD, on every test image."""
-    config = study.preset.evaluation
-    sizes = {"batch_size": config.batch_size, "device": study.device}
-    accuracy = topk_accuracy(model, study.test, config.top_k, **sizes)
-    robust = robust_accuracy(
-        model, study.test, config.eps, steps=config.pgd_steps, restarts=config.pgd_restarts, **sizes
-    )
+    """Table 1, one row a model: clean top-1 and top-k, and accuracy under FGSM and PGD, on every test image.
+
+    Which images are right clean, and which still under PGD, is packed into "right" and "right_pgd" (`paired`).
+    """
+    config, images = study.preset.evaluation, study.test
+    where = {"batch_size": config.batch_size, "device": study.device}
+    right = correct(model, images, **where)
+
+    def fgsm(m: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+        return attacks.fgsm(m, x, y, config.eps)
+
+    def pgd(m: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+        options = {"steps": config.pgd_steps, "restarts": config.pgd_restarts, "precision": "auto"}
+        return attacks.pgd(m, x, y, config.eps, generator=generator, **options)
+
+    under_fgsm, under_pgd = (survivors(model, images, attack, right=right, **where) for attack in (fgsm, pgd))
     yield {
-        **accuracy,
-        "robust_fgsm": robust["fgsm"],
-        "robust_pgd": robust["pgd"],
+        **topk_accuracy(model, images, config.top_k, **where),
+        "robust_fgsm": percent(under_fgsm),
+        "robust_pgd": percent(under_pgd),
         "eps": float(config.eps),
-        "images": len(study.test),
+        "images": len(images),
+        "right": pack(right),
+        "right_pgd": pack(under_pgd),
     }
 
 
@@ -51,48 +62,47 @@ def attack_rows(study: Study, model: nn.Module) -> Iterator[Row]:
     """Accuracy under noise, FGSM and PGD over the radius; then, at the study's radius, PGD by its steps and restarts,
     other attacks, and the suite after each of its attacks.
 
-    All on the same `curve_images` test images; random draws come from one fixed seed.
+    All on the same `curve_images` test images; the random draws of every row come from one fixed seed.
     """
     config = study.preset.evaluation
     images = study.test.subset(config.curve_images)
     where = {"batch_size": config.batch_size, "device": study.device}
     right = correct(model, images, **where)
-    generator = torch.Generator(study.device).manual_seed(0)
 
     def row(
         name: str, attack: Callable[..., Tensor], *, norm: str = "linf", eps: float = config.eps, steps: int = 1,
         restarts: int = 1,
     ) -> Row:  # fmt: skip
-        top1 = accuracy_under(model, images, lambda m, x, y: attack(m, x, y, eps), right=right, **where)
+        top1 = accuracy_under(model, images, lambda m, x, y, g: attack(m, x, y, eps, generator=g), right=right, **where)
         return {"attack": name, "norm": norm, "eps": float(eps), "steps": steps, "restarts": restarts,
                 "top1": top1, "images": len(images)}  # fmt: skip
 
-    def drawn(attack: Callable[..., Tensor], **options: object) -> Callable[..., Tensor]:
-        return partial(attack, generator=generator, **options)
-
     def pgd(eps: float, steps: int, restarts: int) -> Row:
-        attack = drawn(attacks.pgd, steps=steps, restarts=restarts, precision="auto")
+        attack = partial(attacks.pgd, steps=steps, restarts=restarts, precision="auto")
         return row("pgd", attack, eps=eps, steps=steps, restarts=restarts)
 
-    def to_random_target(m: nn.Module, x: Tensor, y: Tensor, eps: float) -> Tensor:
+    def to_random_target(m: nn.Module, x: Tensor, y: Tensor, eps: float, generator: torch.Generator) -> Tensor:
         targets = random_targets(y, study.preset.data.classes, generator)
         return attacks.pgd(m, x, y, eps, steps=config.pgd_steps, targets=targets, generator=generator)
 
-    yield row("none", lambda m, x, y, eps: x, eps=0.0, steps=0, restarts=0)
+    def mi_fgsm(m: nn.Module, x: Tensor, y: Tensor, eps: float, generator: torch.Generator) -> Tensor:
+        return attacks.mi_fgsm(m, x, y, eps, steps=config.pgd_steps)  # draws nothing
+
+    yield row("none", lambda m, x, y, eps, generator: x, eps=0.0, steps=0, restarts=0)
     for eps in filter(None, config.curve):
-        yield row("noise", drawn(attacks.random_noise), eps=eps, steps=0)
+        yield row("noise", attacks.random_noise, eps=eps, steps=0)
         yield row("fgsm", attacks.fgsm, eps=eps)
     over_radius = [(eps, config.pgd_steps, 1) for eps in config.curve if eps]
     over_steps = [(config.eps, steps, 1) for steps in config.steps]
     over_restarts = [(config.eps, config.pgd_steps, restarts) for restarts in config.restarts]
     for place in dict.fromkeys([*over_radius, *over_steps, *over_restarts]):
         yield pgd(*place)
-    yield row("fgsm, random start", drawn(attacks.fgsm, random_start=True))
+    yield row("fgsm, random start", partial(attacks.fgsm, random_start=True))
     yield row("pgd, random target", to_random_target, steps=config.pgd_steps)
-    yield row("mi-fgsm", partial(attacks.mi_fgsm, steps=config.pgd_steps), steps=config.pgd_steps)
+    yield row("mi-fgsm", mi_fgsm, steps=config.pgd_steps)
     in_l2 = {"norm": "l2", "eps": config.l2_eps}
-    yield row("noise, L2", drawn(attacks.random_noise, norm="l2"), **in_l2, steps=0)
-    yield row("pgd, L2", drawn(attacks.pgd, norm="l2", steps=config.pgd_steps), **in_l2, steps=config.pgd_steps)
+    yield row("noise, L2", partial(attacks.random_noise, norm="l2"), **in_l2, steps=0)
+    yield row("pgd, L2", partial(attacks.pgd, norm="l2", steps=config.pgd_steps), **in_l2, steps=config.pgd_steps)
     suite = suite_accuracy(model, images, config.eps, steps=config.suite_steps, right=right, **where)
     for number, (name, top1) in enumerate(suite.items()):
         steps = attacks.SUITE_PGD_STEPS if name == "pgd" else config.suite_steps
@@ -131,16 +141,20 @@ def smallest_radii(study: Study, model: nn.Module) -> Iterator[Row]:
     config = study.preset.evaluation
     images = study.test.subset(config.curve_images)
     where = {"batch_size": config.batch_size, "device": study.device}
-    generator = torch.Generator(study.device).manual_seed(0)
     alive = correct(model, images, **where)
     lost = [(0.0, 100 - percent(alive))]
     for eps in (config.l2_eps * 2 ** (exponent / 2) for exponent in range(-6, 7)):
         before = percent(alive)
-        attack = partial(attacks.pgd, eps=eps, norm="l2", steps=config.pgd_steps, generator=generator)
-        alive = survivors(model, images, attack, right=alive, **where)
+        alive = survivors(model, images, partial(_l2, eps=eps, steps=config.pgd_steps), right=alive, **where)
         lost.append((eps, before - percent(alive)))
     for eps, share in [*lost, (float("inf"), percent(alive))]:
         yield {"norm": "l2", "eps": eps, "lost": share, "images": len(images)}
+
+
+def _l2(
+    model: nn.Module, images: Tensor, labels: Tensor, generator: torch.Generator, *, eps: float, steps: int
+) -> Tensor:
+    return attacks.pgd(model, images, labels, eps, norm="l2", steps=steps, generator=generator)
 
 
 def trust(study: Study, model: nn.Module) -> Iterator[Row]:

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from advlook.distributed import ALONE, Group
 from advlook.errors import RequestError
 
 if TYPE_CHECKING:
@@ -101,16 +102,18 @@ class FreshImages:
         batch_size: int,
         generator: torch.Generator,
         device: torch.device | str = "cpu",
+        group: Group = ALONE,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """One epoch of full batches: images float32 in [0, 1], channels last, and labels int64.
 
         All that is random comes from `generator`. `config` is there for the protocol: nothing is cropped, and a flip
-        would turn one texture into another.
+        would turn one texture into another. Each process of a group draws whole batches and is given its share.
         """
+        share = group.share(batch_size)
         for _ in range(self.count // batch_size):
             images, labels, *_ = _draw(batch_size, self.size, "train", generator)
-            scaled = images.to(device).float().div_(255).contiguous(memory_format=torch.channels_last)
-            yield scaled, labels.to(device)
+            scaled = images[share].to(device).float().div_(255).contiguous(memory_format=torch.channels_last)
+            yield scaled, labels[share].to(device)
 
 
 def _draw(count: int, size: int, split: str, generator: torch.Generator) -> tuple[Tensor, ...]:

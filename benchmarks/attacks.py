@@ -62,12 +62,11 @@ TASKS = (
 QUICK = tuple(Task(t.name + " (cut short)", t.kind, 5, min(2, t.restarts), 1.0, {}) for t in TASKS)
 
 
-def our_attack(task: Task, eps: float, seed: int, device: torch.device) -> evaluation.Attack:
-    generator = torch.Generator(device).manual_seed(seed)
+def our_attack(task: Task, eps: float) -> evaluation.Attack:
     if task.kind == "apgd":
-        return lambda m, x, y: attacks.apgd(m, x, y, eps, steps=task.steps, generator=generator)
-    return lambda m, x, y: attacks.pgd(
-        m, x, y, eps, steps=task.steps, step_size=step_size(task, eps), restarts=task.restarts, generator=generator,
+        return lambda m, x, y, g: attacks.apgd(m, x, y, eps, steps=task.steps, generator=g)
+    return lambda m, x, y, g: attacks.pgd(
+        m, x, y, eps, steps=task.steps, step_size=step_size(task, eps), restarts=task.restarts, generator=g,
         precision="auto",
     )  # fmt: skip
 
@@ -124,9 +123,9 @@ def contestants(
     libraries: dict[str, ModuleType],
 ) -> dict[str, Callable[[], Tensor]]:  # fmt: skip
     """For advlook and each library that has such an attack: what runs it, and returns the images that survive it."""
-    ours = our_attack(task, eps, seed, device)
+    ours = our_attack(task, eps)
     works: dict[str, Callable[[], Tensor]] = {
-        "advlook": lambda: evaluation.survivors(model, images, ours, batch_size=batch_size, device=device)
+        "advlook": lambda: evaluation.survivors(model, images, ours, seed=seed, batch_size=batch_size, device=device)
     }
     plain = copy.deepcopy(model).eval().to(memory_format=torch.contiguous_format)
     for name, library in libraries.items():

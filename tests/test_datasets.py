@@ -297,6 +297,10 @@ def test_batches_cover_everything_in_order():
     floats = torch.cat([batch for batch, _ in batches])
     assert floats.dtype == torch.float32
     assert torch.equal((floats * 255).round().to(torch.uint8), images.images)
+    chosen = torch.tensor([7, 0, 3])
+    (batch, labels), (last, _) = images.batches(2, chosen=chosen)
+    assert torch.equal(torch.cat([batch, last]), floats[chosen])
+    assert torch.equal(labels, images.labels[chosen[:2]])
 
 
 def test_subset_is_deterministic():
@@ -331,6 +335,26 @@ def test_a_limit_decodes_no_more_than_it_asks_for(tmp_path, monkeypatch):
     assert torch.equal(few.labels, whole.subset(7, seed=3).labels)
     assert few.classes == whole.classes == ("ant", "bee", "cat")
     assert len(load_set(name, "train", 16, tmp_path, limit=100, progress=False)) == 30
+
+
+def test_of_the_test_images_only_those_asked_for_are_decoded(tmp_path, monkeypatch):
+    """A preset's test images are the subset of all of them by the same seed; its training images are all there are."""
+    for split in ("train", "test"):
+        write_folder(tmp_path / "mine" / split, count=10)
+    here = config(name=str(tmp_path / "mine"), test_images=7)
+    whole = load(config(name=str(tmp_path / "mine"), test_images=0), "test", tmp_path, progress=False)
+    decoded = []
+
+    def record(path, *sizes):
+        decoded.append(path)
+        return read_image(path, *sizes)
+
+    monkeypatch.setattr(datasets, "read_image", record)
+    few = load(here, "test", tmp_path, progress=False)
+    assert len(decoded) == 7
+    assert torch.equal(few.images, whole.subset(7).images)
+    assert torch.equal(few.labels, whole.subset(7).labels)
+    assert len(load(here, "train", tmp_path, progress=False)) == 30
 
 
 def test_the_embedded_set_comes_by_name_too(tmp_path):

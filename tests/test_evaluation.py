@@ -1,14 +1,24 @@
 """Accuracies: counted right, wrong images lost for good, modes restored."""
 
+import os
+import re
+import subprocess
+import sys
+
 import pytest
 import torch
-from helpers import Recorder, convolutional, image_set, random_images
+from helpers import Recorder, convolutional, image_set, random_images, small_preset, write_folder
 from torch import nn
 
-from advlook import attacks
-from advlook.datasets import ImageSet, to_float
+from advlook import attacks, streaming
+from advlook.__main__ import main
+from advlook.checkpoints import save_checkpoint
+from advlook.datasets import ImageSet, read_image, to_float
+from advlook.distributed import ALONE, Group
 from advlook.evaluation import (
     accuracy_under,
+    correct,
+    evaluate_checkpoint,
     evaluating,
     predict,
     robust_accuracy,
@@ -17,7 +27,9 @@ from advlook.evaluation import (
     top_k,
     topk_accuracy,
 )
-from advlook.models import build_model
+from advlook.layouts import Listing, list_images
+from advlook.models import build_model, preset_model
+from advlook.study import ROOT
 
 IMAGES = image_set(30, 8)
 
@@ -59,9 +71,9 @@ def test_attack_that_does_nothing_leaves_clean_accuracy():
     """The survivors of no attack are the images that were right."""
     model = convolutional()
     images = labelled_by(model, wrong=9)
-    alive = survivors(model, images, lambda m, x, y: x, batch_size=7)
+    alive = survivors(model, images, lambda m, x, y, g: x, batch_size=7)
     assert alive.tolist() == [False] * 9 + [True] * 21
-    assert accuracy_under(model, images, lambda m, x, y: x) == pytest.approx(70)
+    assert accuracy_under(model, images, lambda m, x, y, g: x) == pytest.approx(70)
 
 
 def test_wrong_images_never_survive():
@@ -71,7 +83,7 @@ def test_wrong_images_never_survive():
     predicted = predict(model, images).argmax(1)
     examples = torch.stack([to_float(images.images[predicted == k])[0] for k in range(3)])
 
-    def helpful(m, x, y):
+    def helpful(m, x, y, g):
         assert (m(examples[y]).argmax(1) == y).all()
         return examples[y]
 
@@ -85,7 +97,7 @@ def test_survivors_are_those_that_stay_right():
     pixels, answers = to_float(images.images), images.labels
     expected = (model(pixels).argmax(1) == answers) & (model(1 - pixels).argmax(1) == answers)
     assert 0 < expected.sum() < 26
-    found = survivors(model, images, lambda m, x, y: 1 - x, batch_size=8)
+    found = survivors(model, images, lambda m, x, y, g: 1 - x, batch_size=8)
     assert torch.equal(found, expected)
 
 
@@ -120,7 +132,7 @@ def test_modes_are_restored():
     with evaluating(model):
         assert not any(module.training for module in model.modules())
     with pytest.raises(ZeroDivisionError):
-        accuracy_under(model, IMAGES, lambda m, x, y: 1 / 0)
+        accuracy_under(model, IMAGES, lambda m, x, y, g: 1 / 0)
     assert [module.training for module in model.modules()] == modes
     assert model[4].num_batches_tracked == 0
 
@@ -129,7 +141,7 @@ def test_attacks_run_in_eval_mode():
     """The attack meets the model that is measured: running statistics, no dropout."""
     modes = []
 
-    def attack(m, x, y):
+    def attack(m, x, y, g):
         modes.append(m.training)
         assert torch.is_grad_enabled()
         return attacks.fgsm(m, x, y, 0.01)
@@ -154,7 +166,7 @@ def test_only_what_is_right_is_attacked():
     images = labelled_by(model, wrong=9)
     shown = []
 
-    def counted(m, x, y):
+    def counted(m, x, y, g):
         shown.append(len(x))
         return x
 
@@ -171,7 +183,7 @@ def test_attacks_meet_the_folded_model():
     model = build_model("resnet10", 3, stem="tiny", width=8, seed=0).train()
     met = []
 
-    def attack(m, x, y):
+    def attack(m, x, y, g):
         met.append(m)
         return x
 
@@ -181,12 +193,122 @@ def test_attacks_meet_the_folded_model():
     assert model.training
 
 
+class Part(Group):
+    """A process of a group that is told nothing by the others."""
+
+    def total(self, values):
+        """Its own part of the sum."""
+        return values
+
+
+@pytest.mark.parametrize("size", [2, 3, 9])
+def test_processes_find_together_what_one_finds_alone(size):
+    """Every image is attacked by one process, with the draws that it would have in a process alone."""
+    model = convolutional()
+    images = labelled_by(model, wrong=3)
+
+    def noise(m, x, y, g):
+        return attacks.random_noise(m, x, y, 0.1, generator=g)
+
+    right = predict(model, images).argmax(1) == images.labels
+    for measure in (
+        lambda group: survivors(model, images, noise, right=right, batch_size=4, group=group),
+        lambda group: correct(model, images, batch_size=4, group=group),
+    ):
+        alone, parts = measure(ALONE), [measure(Part(rank, size)) for rank in range(size)]
+        assert 0 < alone.sum() < 30
+        assert torch.equal(torch.stack(parts).sum(0), alone.long())
+    tops = [topk_accuracy(model, images, 2, batch_size=4, group=Part(rank, size)) for rank in range(size)]
+    for name, value in topk_accuracy(model, images, 2, batch_size=4).items():
+        assert sum(top[name] for top in tops) == pytest.approx(value)
+
+
+def test_draws_depend_on_the_seed_and_the_batch_alone():
+    """Every batch has a generator of its own, the same at every attack; another seed gives others."""
+    model = convolutional()
+    right = torch.ones(30, dtype=torch.bool)
+
+    def draws(seed, group=ALONE):
+        seen = []
+
+        def attack(m, x, y, g):
+            seen.append(g.initial_seed())
+            torch.rand(5, generator=g)
+            return x
+
+        survivors(model, IMAGES, attack, seed=seed, right=right, batch_size=8, group=group)
+        return seen
+
+    assert draws(0) == draws(0)
+    assert len({*draws(0), *draws(1)}) == 8
+    assert draws(0, Part(0, 2)) == draws(0)[::2]
+    assert draws(0, Part(1, 2)) == draws(0)[1::2]
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """A network of three classes at 16 px, untrained."""
+    preset = small_preset()
+    path = tmp_path / "model.safetensors"
+    save_checkpoint(path, preset_model(preset, "resnet10", 0), {"training": preset.training_key("resnet10", "std", 0)})
+    return path
+
+
+def test_a_limit_is_a_random_subset_that_the_table_tells(tmp_path, checkpoint, monkeypatch):
+    """So many images are decoded, once without an attack, and drawn from all classes; the table says how many."""
+    folder = write_folder(tmp_path / "photos", count=8)
+    decoded = []
+
+    def record(file, *sizes):
+        decoded.append(file)
+        return read_image(file, *sizes)
+
+    monkeypatch.setenv("ADVLOOK_WORKERS", "0")
+    monkeypatch.setattr(streaming, "read_image", record)
+    table = evaluate_checkpoint(checkpoint, "resnet10", folder, limit=9, attack="fgsm", progress=False)
+    assert table["images"].item() == 9
+    assert decoded[:9] == list(Listing(folder, *list_images(folder)).subset(9).files)
+    assert {file.parent.name for file in decoded} == {"ant", "bee", "cat"}
+    assert 0 < len(decoded[9:]) == round(0.09 * table["top1"].item()) < 9  # what is right is attacked
+    assert evaluate_checkpoint(checkpoint, "resnet10", folder, limit=100, progress=False)["images"].item() == 24
+
+
+def torchrun(processes, *arguments):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    return subprocess.run(
+        [*command, "-m", "advlook", *map(str, arguments)], capture_output=True, text=True, cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "ADVLOOK_WORKERS": "1"},
+    )  # fmt: skip
+
+
+def test_several_processes_print_the_table_of_one(tmp_path, checkpoint, capsys):
+    """Started by torchrun, `advlook evaluate` prints one table, the same to the last digit; or one line that says why
+    not, where one process alone has met a corrupt image."""
+    folder = write_folder(tmp_path / "photos", count=200)  # three batches
+    options = ["evaluate", "--checkpoint", checkpoint, "--arch", "resnet10", "--data", folder]
+    options += ["--attack", "pgd", "--eps", "1/255", "--steps", "2"]
+    assert main(list(map(str, options))) == 0
+    alone = capsys.readouterr().out
+    together = torchrun(3, *options)
+    assert together.returncode == 0
+    assert together.stdout == alone
+    assert together.stdout.count("top1") == 1
+    (folder / "bee" / "190.png").write_bytes(b"no image")
+    failed = torchrun(2, *options)
+    assert failed.returncode != 0
+    assert not failed.stdout
+    (line,) = [line for line in re.split("[\r\n]", failed.stderr) if line.startswith("advlook: ")]
+    assert "bee/190.png cannot be read" in line
+
+
 def test_suite_accuracy_adds_up_over_batches():
     """The accuracy after each attack is that of the suite on all images, however they are batched."""
     model = convolutional()
     images = labelled_by(model, wrong=4)
+    generators = []
+    survivors(model, images, lambda m, x, y, g: generators.append(g) or x)  # as the one batch of a suite gets it
     whole = attacks.attack_suite(
-        model, to_float(images.images)[4:], images.labels[4:], 0.01, steps=6, generator=torch.Generator().manual_seed(0)
+        model, to_float(images.images)[4:], images.labels[4:], 0.01, steps=6, generator=generators[0]
     )
     found = suite_accuracy(model, images, 0.01, steps=6)
     assert list(found) == list(attacks.SUITE)

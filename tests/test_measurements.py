@@ -6,7 +6,8 @@ from helpers import convolutional, image_set, small_preset
 
 from advlook import attacks, checks, measurements
 from advlook.datasets import ImageSet, to_float
-from advlook.evaluation import accuracy_under, percent, predict
+from advlook.evaluation import accuracy_under, percent, predict, robust_accuracy
+from advlook.paired import unpack
 from advlook.study import Study
 
 IMAGES = 40
@@ -22,6 +23,7 @@ def study(tmp_path):
         }
     )  # fmt: skip
     object.__setattr__(preset, "archs", ("resnet10",))
+    object.__setattr__(preset, "seeds", (0, 1))
     study = Study(preset, output=tmp_path, data=tmp_path, progress=False)
     study._models = {
         ("resnet10", setting, seed): convolutional(seed=10 * seed + len(setting + arch)).eval()
@@ -40,6 +42,20 @@ def model(study):
     return study.model("resnet10", "std", 0)
 
 
+def test_tradeoff_remembers_which_images(study, model):
+    """Accuracies are those of the attacks; the packed images are right as often, and under PGD only where before."""
+    (row,) = measurements.tradeoff(study, model)
+    config = study.preset.evaluation
+    told = robust_accuracy(model, study.test, config.eps, steps=config.pgd_steps, batch_size=config.batch_size)
+    right, under_pgd = unpack([row["right"], row["right_pgd"]], IMAGES)
+    assert row["top1"] == pytest.approx(told["clean"]) == pytest.approx(100 * right.mean()) == pytest.approx(90)
+    assert row["robust_fgsm"] == pytest.approx(told["fgsm"])
+    assert row["robust_pgd"] == pytest.approx(told["pgd"]) == pytest.approx(100 * under_pgd.mean())
+    assert 0 < under_pgd.sum() < right.sum()
+    assert not (under_pgd & ~right).any()
+    assert list(row)[:6] == ["top1", "top5", "robust_fgsm", "robust_pgd", "eps", "images"]
+
+
 def test_attack_rows(study, model):
     """Each attack has one row, none is above the clean accuracy, and what needs no chance is as the attack gives it."""
     rows = list(measurements.attack_rows(study, model))
@@ -52,7 +68,7 @@ def test_attack_rows(study, model):
     assert top1["none", "linf", 0.0, 0, 0] == pytest.approx(90)
     assert max(top1.values()) == pytest.approx(90)
     for eps in (0.01, 0.02):
-        expected = accuracy_under(model, study.test, lambda m, x, y, eps=eps: attacks.fgsm(m, x, y, eps))
+        expected = accuracy_under(model, study.test, lambda m, x, y, g, eps=eps: attacks.fgsm(m, x, y, eps))
         assert top1["fgsm", "linf", eps, 1, 1] == pytest.approx(expected)
     suite = [row["top1"] for row in rows if row["attack"].startswith("suite")]
     assert suite == sorted(suite, reverse=True)
@@ -89,7 +105,7 @@ def test_smallest_radii(study, model):
     left = 100 - sum(row["lost"] for row in rows[: at_study + 1])
     alone = accuracy_under(
         model, study.test,
-        lambda m, x, y: attacks.pgd(m, x, y, 0.4, norm="l2", steps=3, generator=torch.Generator().manual_seed(0)),
+        lambda m, x, y, g: attacks.pgd(m, x, y, 0.4, norm="l2", steps=3, generator=g),
     )  # fmt: skip
     assert left <= alone + 100 * 2 / IMAGES  # two images either way by the random start
 

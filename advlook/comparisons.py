@@ -38,6 +38,8 @@ RUNS = ["combination", "seed", "top1", "images"]
 def fusion_tables(study: Study) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Make all runs; save and return `06_ensembles`, `06_resolution`, `06_comparisons` and `06_trends`.
 
+    `06_runs` is saved as well: the first of them with which images were right.
+
     The first two have a row a run: on every target of the preset that is there; and, with frozen backbones, on sets
     that are degraded further and further. `06_comparisons` holds `comparisons` of both, told apart by its column
     "table"; `06_trends` those of `trends`. Raises RequestError where no target is there.
@@ -51,6 +53,7 @@ def fusion_tables(study: Study) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFram
     runs = every_run(study, targets), every_run(study, dict.fromkeys(levels), modes=("frozen",))
     measure(study, dict.fromkeys([*runs[0], *runs[1]]))  # all at once, before they are told apart
     fused, resolved = (measure(study, each) for each in runs)
+    study.save_table("06_runs", fused)
     compared = {"06_ensembles": comparisons(fused), "06_resolution": comparisons(resolved)}
     tables = {
         "06_ensembles": fused[[*WHERE, *RUNS, "members", "parameters"]],

@@ -20,7 +20,6 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from advlook.corruptions import reverse_colors
 from advlook.datasets import ImageSet, to_float
 from advlook.evaluation import percent, predict, top_k
 from advlook.intervals import interval
@@ -60,7 +59,7 @@ def variants(study: Study) -> dict[Key, ImageSet]:
     """What every model is asked about: standard, reversed, and stylized at every strength; labels of the contents."""
     made = stylized(study)
     standard = made[0.0].contents
-    negative = (255 * reverse_colors(to_float(standard.images))).round().to(torch.uint8)
+    negative = 255 - standard.images  # of bytes: what `reverse_colors` is of floats
     return {
         (STANDARD, 0.0): standard,
         (REVERSED, 0.0): ImageSet(negative, standard.labels, standard.classes),
@@ -82,7 +81,7 @@ def shown(study: Study, count: int) -> Shown:
     smallest = min(len(one.images) for one in made.values())  # these all strengths have
     chosen = torch.randperm(smallest, generator=torch.Generator().manual_seed(0))[:count]
     full = made[1.0]
-    pictures = {"content": to_float(full.contents.images[chosen]), "style": to_float(full.styles[chosen])}
+    pictures = {"content": to_float(full.contents.images[chosen]), "style": to_float(full.pictures(chosen))}
     pictures |= {f"strength {s:g}": to_float(one.images.images[chosen]) for s, one in made.items() if s}
     return Shown(pictures, tuple(full.contents.classes[label] for label in full.contents.labels[chosen].tolist()))
 
@@ -135,8 +134,12 @@ def conflict_rows(study: Study, model: nn.Module) -> Iterator[Row]:
 
 
 def stylization_tables(study: Study) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Ask every model about everything; save and return `05_stylization`, `05_differences` and `05_shape_bias`."""
-    rows, decided = study.rows("05_variants", variant_rows), study.rows("05_conflicts", conflict_rows)
+    """Ask every model about everything; save and return `05_stylization`, `05_differences` and `05_shape_bias`.
+
+    `05_variants` and `05_conflicts` are saved as well: what was answered image by image.
+    """
+    asked = {"05_variants": variant_rows, "05_conflicts": conflict_rows}
+    rows, decided = (study.save_table(name, study.rows(name, measurement)) for name, measurement in asked.items())
     tables = {
         "05_stylization": rows[COLUMNS],
         "05_differences": pd.concat([differences(rows), bias_differences(decided)], ignore_index=True),
@@ -236,7 +239,8 @@ def verdicts(checked: pd.DataFrame, chance: float) -> pd.DataFrame:
     """One row a check: check, finding, and in percent value, its 95% interval over images (low, high), bound, passed.
 
     The first two ask of how many images it is true, and pass where that is most of them, beyond the interval. The last
-    asks how much of its lead over chance (percent) the patch classifier keeps, and passes below a half.
+    asks how much of its lead over chance (percent) the patch classifier keeps, and passes below a half; where it does
+    not lead beyond the interval, it does not pass.
     """
     nearer = checked["patches_to_style"] < checked["patches_to_content"]
     kept = checked["edges_content"] > checked["edges_style"]
@@ -244,8 +248,8 @@ def verdicts(checked: pd.DataFrame, chance: float) -> pd.DataFrame:
     before, after = right.mean(0)
 
     def lead(means: np.ndarray) -> np.ndarray:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return 100 * (means[..., 1] - chance) / np.maximum(means[..., 0] - chance, 0)
+        led = means - chance
+        return 100 * np.divide(led[..., 1], led[..., 0], out=np.full(led.shape[:-1], np.nan), where=led[..., 0] > 0)
 
     found = []
     for check, holds, text in (
@@ -255,7 +259,8 @@ def verdicts(checked: pd.DataFrame, chance: float) -> pd.DataFrame:
         value, low, high = map(float, interval(100 * holds.to_numpy(dtype=float)))
         found.append((check, text.format(value), value, low, high, 50.0, low > 50))
     value, low, high = map(float, interval(right, lead))
-    text = f"the patch classifier falls from {before:.0f}% to {after:.0f}%, chance is {chance:.0f}%"
+    before, after, least = (f"{share:.{0 if chance >= 1 else 1}f}%" for share in (before, after, chance))
+    text = f"the patch classifier falls from {before} to {after}, chance is {least}"
     found.append(("small patches", text, value, low, high, 50.0, high < 50))
     return pd.DataFrame(found, columns=["check", "finding", "value", "low", "high", "bound", "passed"])
 

@@ -137,8 +137,11 @@ def _accuracies(hits: Tensor) -> dict[str, float]:
 
 
 def corruption_tables(study: Study) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Measure every sweep on every model; save and return `04_corruptions`, `04_differences` and `04_crossings`."""
-    rows = study.rows("04_sweeps", sweep_rows)
+    """Measure every sweep on every model; save and return `04_corruptions`, `04_differences` and `04_crossings`.
+
+    `04_sweeps` is saved as well: the rows of `sweep_rows`, with which images were right.
+    """
+    rows = study.save_table("04_sweeps", study.rows("04_sweeps", sweep_rows))
     tables = {"04_corruptions": rows[COLUMNS], "04_differences": differences(rows), "04_crossings": crossings(rows)}
     corrupted, differing, crossing = (study.save_table(name, table) for name, table in tables.items())
     return corrupted, differing, crossing

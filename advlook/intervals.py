@@ -1,11 +1,14 @@
 """Bootstrap intervals: how far an effect would move if other images of the same kind had been drawn.
 
-Images are resampled, models are not: a training costs too much to be repeated often enough. What several seeds give for
-an image is averaged first (pooled), and each seed is shown by itself beside it. Comparisons are paired: both models
-have answered about the same images, so that what is hard for both widens no interval.
+In the intervals of one notebook images are resampled and models are not: what several seeds give for an image is
+averaged first (pooled), and each seed is shown by itself beside it. Where conclusions are drawn (`claims`) seeds are
+resampled as well (`resampled_seeds`). Comparisons are paired: both models have answered about the same images, so that
+what is hard for both widens no interval.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -48,3 +51,76 @@ def resampled_means(values: np.ndarray, draws: int = DRAWS) -> np.ndarray:
         times = np.bincount(chosen.ravel(), minlength=held * count).reshape(held, count)
         parts.append(times @ values / count)  # many columns for little more than one
     return np.concatenate(parts)
+
+
+def resampled_seeds(seeds: int, draws: int = DRAWS) -> np.ndarray:
+    """Weights `(draws, seeds)` of so many resamples, with replacement, of the seeds; those of a resample sum to 1.
+
+    Resamples of n values have (n - 1) / n of the variance that they should have, which is half of it for two seeds. So
+    weights are stretched away from 1 / n, by sqrt(n / (n - 1)) (Rao and Wu 1988). A single seed has weight 1: what
+    another training would give stays unknown then. Drawn by one seed, as images are.
+    """
+    if seeds == 1:
+        return np.ones((draws, 1))
+    even = 1 / seeds
+    drawn = np.random.default_rng(1).multinomial(seeds, np.full(seeds, even), size=draws) / seeds
+    return even + math.sqrt(seeds / (seeds - 1)) * (drawn - even)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one comparison is made of: `values` `(units, seeds, columns)`, and the effect of the columns' means.
+
+    Units are images, filters or whatever else is drawn; all seeds have the same ones. at: the image set or level, where
+    there are several. faint: whether so little is left there that the comparison cannot speak against a claim.
+    """
+
+    values: np.ndarray
+    effect: Effect
+    seeds: Sequence[int]
+    at: str = ""
+    faint: bool = False
+
+
+def resampled_effects(samples: Sequence[Sample], draws: int = DRAWS) -> list[np.ndarray]:
+    """The effect of each sample in so many resamples of its units and its seeds at once: `(draws,)` each.
+
+    Those of as many units share the draws, which take most of the time.
+    """
+    found: dict[int, np.ndarray] = {}
+    for units in {len(sample.values) for sample in samples}:
+        chosen = [place for place, sample in enumerate(samples) if len(sample.values) == units]
+        columns = [samples[place].values.reshape(units, -1).astype(np.float64) for place in chosen]
+        means = resampled_means(np.concatenate(columns, axis=1), draws)
+        parts = np.split(means, np.cumsum([column.shape[1] for column in columns])[:-1], axis=1)
+        for place, part in zip(chosen, parts, strict=True):
+            shape = samples[place].values.shape[1:]
+            pooled = np.einsum("ds,dsc->dc", resampled_seeds(shape[0], draws), part.reshape(-1, *shape))
+            found[place] = samples[place].effect(pooled)
+    return [found[place] for place in range(len(samples))]
+
+
+def p_value(effects: np.ndarray, bound: float, units: int) -> float:
+    """Two-sided bootstrap p of "the effect is `bound`", from resampled effects `(draws,)`; 1 where one is nan.
+
+    It is at most 5% where the 95% interval of the same draws leaves out the bound, and never below 2 / 2^units, the
+    chance that so many images (or other units) all fall on the same side: a handful that agree have no spread to be
+    resampled, and prove little.
+    """
+    if np.isnan(effects).any():
+        return 1.0
+    beyond = min((effects <= bound).sum(), (effects >= bound).sum())
+    return float(min(1.0, max(2 * (1 + beyond) / (1 + len(effects)), 2.0 ** (1 - units))))
+
+
+def holm(values: np.ndarray) -> np.ndarray:
+    """p values `(n,)` as they have to be judged when n questions are asked at once (Holm 1979).
+
+    The smallest is multiplied by n, the next by n - 1, and so on; none becomes smaller than one before it, or above 1.
+    The chance to see any effect where there is none is then at most the level at which they are judged.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    order = np.argsort(values, kind="stable")
+    adjusted = np.empty_like(values)
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1)))
+    return adjusted

@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
+PACKED = ("right", "right_control", "right_pgd", "by_shape", "by_texture")  # columns of tables that hold packed images
+
 
 def pack(chosen: Tensor) -> str:
     """bool `(images,)` as a hexadecimal text, which fits into a cell of a table."""
@@ -38,6 +40,55 @@ def pooled(
     seeds = list(next(iter(each.values())))
     for seed in seeds if len(seeds) > 1 else ():
         yield seed, {setting: runs[seed].astype(float) for setting, runs in each.items()}
+
+
+def by_seed(rows: pd.DataFrame, values: Callable[[pd.DataFrame], np.ndarray]) -> tuple[list[int], np.ndarray]:
+    """The seeds of which there are both a STD and an ADV model, and `(images, seeds, 2 columns)`, STD's columns first.
+
+    rows, values: as of `pooled`; an image for which any model gives nan is left out.
+    """
+    each = {key: values(run) for key, run in rows.groupby(["setting", "seed"])}
+    seeds = sorted(seed for setting, seed in each if setting == "std" and ("adv", seed) in each)
+    if not seeds:
+        return [], np.empty((0, 0, 0))
+    found = np.stack([np.concatenate([each["std", seed], each["adv", seed]], axis=1) for seed in seeds], axis=1)
+    return seeds, found[~np.isnan(found).any((1, 2))]
+
+
+def packed(*columns: str) -> Callable[[pd.DataFrame], np.ndarray]:
+    """Of a model with one row: what is packed into these columns of it, bool `(images, columns)`."""
+    return lambda run: unpack(run.iloc[0][list(columns)], int(run.iloc[0]["images"])).T
+
+
+# Effects: of means `(..., columns)`, the columns of STD before those of ADV ----------------------------------------
+
+
+def lead(means: np.ndarray) -> np.ndarray:
+    """ADV - STD in points, `(...)`, in the last of the columns of each."""
+    return 100 * (means[..., -1] - means[..., means.shape[-1] // 2 - 1])
+
+
+def lead_before(means: np.ndarray) -> np.ndarray:
+    """STD - ADV in points, `(...)`, in the first of the columns of each."""
+    return 100 * (means[..., 0] - means[..., means.shape[-1] // 2])
+
+
+def difference(means: np.ndarray) -> np.ndarray:
+    """ADV - STD, `(...)`, in the unit of the one column of each."""
+    return means[..., 1] - means[..., 0]
+
+
+def less(means: np.ndarray) -> np.ndarray:
+    """By how many percent ADV is below STD, `(...)`, in the one column of each."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return 100 * (1 - means[..., 1] / means[..., 0])
+
+
+def bias_difference(means: np.ndarray) -> np.ndarray:
+    """ADV - STD in points, `(...)`, of the first of two columns, in percent of both together; nan where both are 0."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        std, adv = (100 * means[..., k] / (means[..., k] + means[..., k + 1]) for k in (0, 2))
+    return adv - std
 
 
 def relative_difference(means: np.ndarray) -> np.ndarray:

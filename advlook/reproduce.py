@@ -30,6 +30,7 @@ from advlook.gallery import write_gallery
 from advlook.study import ROOT, Study, package_digest
 
 NOTEBOOKS = ROOT / "notebooks"
+CLAIMS = "08_claims"  # the notebook that reads what the others have written, and measures nothing
 CELL_TIMEOUT = 7 * 24 * 3600  # seconds; training on the paper's scale happens inside a cell
 LARGE_PICTURE = 60_000  # base64 characters of a picture in an executed notebook
 PAGE_WIDTH = 800  # pixels of a page in which such a picture is read
@@ -66,7 +67,9 @@ def input_digest(study: Study, preset: str, notebook: Path) -> str:
         "-".join(map(str, key)): file_hash(path) if (path := study.find_checkpoint(*key)) else None
         for key in study.each_model()
     }
-    return digest([cells, package_digest(), study.preset.digest, preset, study.data_digest, weights])
+    read = sorted((study.output / "tables").glob("*.csv")) if notebook.stem == CLAIMS else []
+    tables = {path.name: file_hash(path) for path in read if path.name[:2] != CLAIMS[:2]}
+    return digest([cells, package_digest(), study.preset.digest, preset, study.data_digest, weights, tables])
 
 
 def run_notebook(study: Study, preset: str, notebook: Path, force: bool = False) -> str:

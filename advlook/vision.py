@@ -1,9 +1,10 @@
-"""What notebook 03 measures on every model, the untrained one included: the tables `03_fourier` and `03_scale`.
+"""What notebook 03 measures on every model, the untrained one included: `03_fourier`, `03_scale` and `03_maps`.
 
 A row of `03_scale` is a `measure` and its `value`; `of` is what it was taken of (a kind of map, a layer), `at` the
 level (a frequency or cut-off in cycles per pixel, a block or smoothing in pixels, the number of a unit), `images` how
 many images it is the mean over. Accuracies and shares of answers are in percent. How each is computed is said in
-`scale`; what is expected of it, if robust models look at larger structures, in `EXPECTED`.
+`scale`; what is expected of it, if robust models look at larger structures, in `EXPECTED`. A row of `03_maps` is the
+map of one image, with the measures of `BY_IMAGE`.
 """
 
 from collections.abc import Iterator
@@ -24,6 +25,9 @@ CUTOFFS = (0.03, 0.06, 0.09, 0.125, 0.18, 0.25, 0.35)  # cycles per pixel
 BLOCKS = (2, 4, 8, 16)  # pixels
 SMOOTHINGS = (0.0, 1.0, 2.0, 4.0)  # pixels
 BELOW = 0.25  # cycles per pixel: coarser than the checkerboard that strides and pooling leave in gradients
+BY_IMAGE = {  # what is kept of every image as well: models are compared image by image
+    "median_frequency": ("map_median_frequency", None), "edge_correlation": ("map_edge_correlation", 0.0),
+}  # fmt: skip
 DEPTHS = 5  # layers whose units are excited
 FIGURE_2 = ("vanilla_gradient", "loss_gradient", "guided_backprop")  # the maps that the paper shows there
 
@@ -166,40 +170,59 @@ def maps(study: Study, model: nn.Module) -> Iterator[Row]:
 
     `map_spectrum`: power at a radial frequency, relative to the map's mean over the plane, so that white noise is 1
     everywhere; `map_median_frequency` with its variant below `BELOW`; `map_edge_correlation` at several smoothings;
-    `map_energy_outline`, `_inside` and `_background`, with the areas' own shares as of "area".
+    `map_energy_outline`, `_inside` and `_background`, with the areas' own shares as of "area". Means over the images;
+    rows with an `image` hold those of BY_IMAGE for that one, to 4 digits.
     """
     config = study.preset.visualize
-    generated = study.preset.data.name == "synthetic"
-    if generated:
-        shown = synthetic.generate(config.images, study.preset.data.size, seed=0, split="test")
-        images, labels = shown.images.float().div(255).to(study.device), shown.labels.to(study.device)
-    else:
-        images, labels = next(sample(study).batches(config.images, study.device))
-    radius = scale.frequency_radius(*images.shape[-2:])
-    coarse = (radius <= BELOW).to(torch.float64)
+    shown, masks = sample(study), None
+    if study.preset.data.name == "synthetic":
+        made = synthetic.generate(config.images, study.preset.data.size, seed=0, split="test")
+        shown, masks = ImageSet(made.images, made.labels, synthetic.CLASSES), made.masks
     for method in sensitivity.METHODS:
-        found = sensitivity.by_name(method, model, images, labels, samples=config.samples).cpu()
-        about = {"of": method, "images": len(images)}
-        power = scale.power_spectrum(found).double()
-        relative = power / power.mean((1, 2), keepdim=True)
-        rings, means = scale.radial_mean(relative.nanmean(0), radius, 1 / min(images.shape[-2:]))
-        for at, value in zip(rings.tolist(), means.tolist(), strict=True):
-            yield about | {"measure": "map_spectrum", "at": at, "value": value}
-        for name, kept in (("map_median_frequency", power), ("map_median_frequency_coarse", power * coarse)):
-            yield about | {"measure": name, "value": scale.half_frequency(kept, radius).nanmean().item()}
-        correlations = scale.edge_correlation(found, images.cpu(), SMOOTHINGS).nanmean(0)
-        for at, value in zip(SMOOTHINGS, correlations.tolist(), strict=True):
-            yield about | {"measure": "map_edge_correlation", "at": at, "value": value}
-        if generated:
-            yield from _energy(found, shown.masks, method)
-    if generated:
-        yield from _energy(torch.ones_like(images.cpu()), shown.masks, "area")
+        found = _map_measures(study, model, method, shown, masks)
+        for (measure, at), values in found.items():
+            yield {"measure": measure, "of": method, "at": at, "value": values.nanmean().item(), "images": len(shown)}
+        for image, values in enumerate(zip(*(found[key].tolist() for key in BY_IMAGE.values()), strict=True)):
+            rounded = (round(value, 4) for value in values)
+            yield {"of": method, "image": image, **dict(zip(BY_IMAGE, rounded, strict=True))}
+    if masks is not None:
+        for region, shares in scale.energy_shares(torch.ones(len(masks), 3, *masks.shape[1:]), masks).items():
+            value = 100 * shares.mean().item()
+            yield {"measure": f"map_energy_{region}", "of": "area", "value": value, "images": len(masks)}
 
 
-def _energy(found: Tensor, masks: Tensor, of: str) -> Iterator[Row]:
-    for region, shares in scale.energy_shares(found, masks).items():
-        value = 100 * shares.nanmean().item()
-        yield {"measure": f"map_energy_{region}", "of": of, "value": value, "images": len(found)}
+def _map_measures(
+    study: Study, model: nn.Module, method: str, shown: ImageSet, masks: Tensor | None
+) -> dict[tuple[str, float | None], Tensor]:
+    """Every measure of a model's maps, by name and level, image by image `(N,)`.
+
+    No more maps are held than the images of a batch have.
+    """
+    samples, size = study.preset.visualize.samples, study.preset.evaluation.batch_size
+    noise = torch.Generator(study.device).manual_seed(0)  # goes on from batch to batch: their size changes no draw
+    options = {"smooth_grad": {"samples": samples, "generator": noise}, "integrated_gradients": {"steps": samples}}
+    regions = [None] * -(-len(shown) // size) if masks is None else masks.split(size)
+    parts = []
+    for (images, labels), inside in zip(shown.batches(size, study.device), regions, strict=True):
+        found = sensitivity.METHODS[method](model, images, labels, **options.get(method, {})).cpu()
+        parts.append(_measures(found, images.cpu(), inside))
+    return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+
+
+def _measures(found: Tensor, images: Tensor, masks: Tensor | None) -> dict[tuple[str, float | None], Tensor]:
+    radius = scale.frequency_radius(*images.shape[-2:])
+    power = scale.power_spectrum(found).double()
+    relative = power / power.mean((1, 2), keepdim=True)
+    rings, means = scale.radial_mean(relative, radius, 1 / min(images.shape[-2:]))
+    measures = {("map_spectrum", at): means[:, place] for place, at in enumerate(rings.tolist())}
+    measures["map_median_frequency", None] = scale.half_frequency(power, radius)
+    measures["map_median_frequency_coarse", None] = scale.half_frequency(power * (radius <= BELOW), radius)
+    correlations = scale.edge_correlation(found, images, SMOOTHINGS)
+    measures |= {("map_edge_correlation", at): correlations[:, place] for place, at in enumerate(SMOOTHINGS)}
+    if masks is not None:
+        shares = scale.energy_shares(found, masks)
+        measures |= {(f"map_energy_{region}", None): 100 * share for region, share in shares.items()}
+    return measures
 
 
 def filters(study: Study, model: nn.Module) -> Iterator[Row]:
@@ -255,10 +278,14 @@ def excited(study: Study, model: nn.Module, **options: object) -> dict[str, Maxi
 
 
 def scale_table(study: Study) -> pd.DataFrame:
-    """Measure everything on every model, and save `03_fourier` and `03_scale`; returns the latter."""
+    """Measure everything on every model, and save `03_fourier`, `03_maps` and `03_scale`; returns the last."""
     found = [along_frequency(study.measure("03_fourier", fourier, SETTINGS))]
     for name, measurement in (("answers", answers), ("maps", maps), ("filters", filters), ("units", units)):
         found.append(study.rows(f"03_{name}", measurement, SETTINGS))
+    alone = found[2]["image"].notna()
+    about = ["arch", "setting", "seed", "of", "image"]
+    study.save_table("03_maps", found[2].loc[alone, [*about, *BY_IMAGE]].astype({"image": int}))
+    found[2] = found[2][~alone]
     columns = ["arch", "setting", "seed", "measure", "value", "of", "at", "images"]
     return study.save_table("03_scale", pd.concat(found, ignore_index=True)[columns])
 

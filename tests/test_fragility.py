@@ -256,6 +256,17 @@ def test_figures_are_drawn_from_the_tables(study, rows):
         assert tuple(chosen.groupby("level")["top1"].mean()) in drawn
 
 
+def test_models_that_are_never_right_can_be_drawn():
+    """As after a first epoch on a thousand classes: of no accuracy nothing can be kept, and the panels stay empty."""
+    rows = made_up((0.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 0.0))
+    differing = fragility.differences(rows)
+    kept = differing[differing["measure"] == "relative"]
+    assert kept["difference"].isna().all()
+    figure = draw.fall(fragility.relative(rows[fragility.COLUMNS]), kept)
+    figure.canvas.draw()
+    assert all(np.isfinite(axis.get_ylim()).all() for axis in figure.axes)
+
+
 def test_what_is_read_is_what_was_measured(rows):
     """The table of crossings names levels, intervals and what never happens; that of colours the accuracies."""
     rows = pd.concat([rows, made_up((0.9, 0.8, 0.7, 0.6), (0.6, 0.5, 0.4, 0.3)).assign(arch="alexnet_bn")])

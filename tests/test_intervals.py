@@ -67,3 +67,67 @@ def test_resamples_are_the_same_however_many_are_held_at_once(monkeypatch):
     np.testing.assert_allclose(intervals.resampled_means(values, 100), whole)
     first = values[np.random.default_rng(0).integers(30, size=30)]
     np.testing.assert_allclose(whole[0], first.mean(0))
+
+
+def test_seeds_vary_as_much_as_their_number_allows():
+    """Weights sum to 1, and the mean of n values has the variance of a sample, over n; two are not too few for that."""
+    for count in (2, 3, 8):
+        values = noise(count, seed=count)
+        weights = intervals.resampled_seeds(count, 20_000)
+        np.testing.assert_allclose(weights.sum(1), 1)
+        means = weights @ values
+        assert means.mean() == pytest.approx(values.mean(), abs=0.03)
+        assert means.var() == pytest.approx(values.var(ddof=1) / count, rel=0.05)
+    np.testing.assert_array_equal(intervals.resampled_seeds(1, 5), np.ones((5, 1)))
+
+
+def test_effects_of_samples_do_not_depend_on_each_other():
+    """Samples that share the draws of their units have the effects that each has alone, in the order given."""
+    samples = [intervals.Sample(noise(n, s, c, seed=n + c), lambda m: m.sum(-1), range(s))
+               for n, s, c in ((40, 2, 1), (30, 3, 2), (40, 3, 4))]  # fmt: skip
+    together = intervals.resampled_effects(samples, 200)
+    for sample, found in zip(samples, together, strict=True):
+        (alone,) = intervals.resampled_effects([sample], 200)
+        np.testing.assert_allclose(found, alone)
+        assert found.shape == (200,)
+
+
+@pytest.mark.parametrize(("images", "seeds", "spread"), [(80, 3, 0.05), (200, 1, 0.0), (200, 8, 0.2)])
+def test_two_levels_cover(images, seeds, spread):
+    """Of 200 studies with new images and new seeds about 95% have an interval that holds the true effect.
+
+    Where the seeds differ by much more than their images let them, three are too few for that, as for any method.
+    """
+    held = 0
+    for number in range(200):
+        rng = np.random.default_rng(number)
+        values = rng.normal(size=(images, 1, 1)) + spread * rng.normal(size=(1, seeds, 1))
+        values = values + 0.5 * rng.normal(size=(images, seeds, 1))
+        sample = intervals.Sample(values, lambda means: means[..., 0], range(seeds))
+        low, high = np.percentile(intervals.resampled_effects([sample], 400)[0], [2.5, 97.5])
+        held += low <= 0 <= high
+    assert 0.88 <= held / 200 <= 0.99
+
+
+def test_p_agrees_with_the_interval():
+    """It is below 5% exactly where the interval leaves the bound out, and grows as the bound comes nearer."""
+    draws = np.sort(noise(4000)) + 1
+    low = np.percentile(draws, 2.5, method="inverted_cdf")
+    assert intervals.p_value(draws, low - 0.01, 100) < 0.05 < intervals.p_value(draws, low + 0.01, 100)
+    assert intervals.p_value(draws, -9, 100) == pytest.approx(2 / 4001)
+    assert intervals.p_value(draws, 9, 100) == pytest.approx(2 / 4001)
+    assert intervals.p_value(draws, np.median(draws), 100) == 1
+    assert intervals.p_value(np.append(draws, np.nan), -9, 100) == 1
+
+
+def test_a_handful_proves_little():
+    """Four images that agree could do so by chance in one of eight cases, however narrow their bootstrap is."""
+    assert intervals.p_value(np.full(1000, 5.0), 0, 4) == 1 / 8
+    assert intervals.p_value(np.full(1000, 5.0), 0, 40) == pytest.approx(2 / 1001)
+
+
+def test_holm_by_hand():
+    """Sorted 0.005, 0.01, 0.03, 0.04 become 0.02, 0.03, 0.06, 0.04, and the last is not below the one before it."""
+    np.testing.assert_allclose(intervals.holm(np.array([0.01, 0.04, 0.03, 0.005])), [0.03, 0.06, 0.06, 0.02])
+    np.testing.assert_allclose(intervals.holm(np.array([0.9, 0.6])), [1, 1])
+    assert len(intervals.holm(np.array([]))) == 0

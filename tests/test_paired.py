@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from advlook.paired import pack, pooled, relative_difference, unpack
+from advlook.paired import by_seed, pack, packed, pooled, relative_difference, unpack
 
 
 @pytest.mark.parametrize("count", [1, 7, 8, 9, 100])
@@ -49,3 +49,25 @@ def test_relative_difference():
     found = relative_difference(means)
     np.testing.assert_allclose(found[0], [0, 25])
     assert np.isnan(found[1]).all()
+
+
+def test_by_seed_keeps_pairs_alone():
+    """Seeds without a pair and images without a value are left out; the columns of STD come first."""
+    rows = made_up([0, 1, 2])
+    rows = rows[~((rows["setting"] == "adv") & (rows["seed"] == 1))]
+    seeds, found = by_seed(rows, right)
+    assert seeds == [0, 2]
+    assert found.shape == (12, 2, 2)
+    np.testing.assert_array_equal(found[:, 1, 0], np.arange(12) % 4 == 0)
+    assert found[:, :, 1].all()
+    _, found = by_seed(rows, lambda run: np.where(np.arange(12) == 3, np.nan, right(run)[:, 0])[:, None])
+    assert found.shape == (11, 2, 2)
+    assert by_seed(rows[rows["setting"] == "std"], right)[0] == []
+
+
+def test_packed_takes_several_columns_of_a_row():
+    """One line an image, one column each."""
+    row = pd.DataFrame(
+        [{"a": pack(torch.tensor([True, False, True])), "b": pack(torch.tensor([False] * 3)), "images": 3}]
+    )
+    np.testing.assert_array_equal(packed("b", "a")(row), [[False, True], [False, False], [False, True]])

@@ -79,6 +79,7 @@ def test_answers_of_a_model_that_sees_brightness_alone(study):
 def test_every_map_has_its_measures(study):
     """Five maps, each with spectrum, median frequency, edges and energy; spectra have mean 1, shares sum to 100."""
     found = pd.DataFrame(list(vision.maps(study, study.model())))
+    found = found[found["image"].isna()]
     for method in sensitivity.METHODS:
         rows = found[found["of"] == method]
         assert set(rows["measure"]) == {
@@ -95,6 +96,28 @@ def test_every_map_has_its_measures(study):
     spectrum = found[(found["of"] == "loss_gradient") & (found["measure"] == "map_spectrum")]["value"]
     assert len(spectrum) == len(rings) == len(share)
     assert (torch.tensor(spectrum.to_numpy()) * counts).sum().item() / side**2 == pytest.approx(1, rel=1e-4)
+
+
+def test_maps_in_batches_are_those_of_all_images(study):
+    """A batch of two changes no number: neither SmoothGrad's noise nor which silhouette belongs to which image."""
+    whole = pd.DataFrame(list(vision.maps(study, study.model())))
+    evaluation = dataclasses.replace(study.preset.evaluation, batch_size=4)
+    study.preset = dataclasses.replace(study.preset, evaluation=evaluation)
+    parts = pd.DataFrame(list(vision.maps(study, study.model())))
+    pd.testing.assert_frame_equal(parts, whole, rtol=1e-4, atol=1e-6)
+
+
+def test_single_images_have_the_mean_of_the_table(study):
+    """What is kept of every image averages to the row of its map and measure."""
+    found = pd.DataFrame(list(vision.maps(study, study.model())))
+    alone, rows = found[found["image"].notna()], found[found["image"].isna()]
+    assert alone.groupby("of").size().to_dict() == dict.fromkeys(sensitivity.METHODS, 6)
+    for column, (measure, at) in vision.BY_IMAGE.items():
+        chosen = rows[(rows["measure"] == measure) & (True if at is None else rows["at"] == at)].set_index("of")[
+            "value"
+        ]
+        means = alone.groupby("of")[column].mean()
+        assert (means - chosen[means.index]).abs().max() < 1e-4
 
 
 def test_models_are_left_alone(study):

@@ -11,7 +11,8 @@ reproduce: .venv/.ready
 test: lint
 	ADVLOOK_PEERS=1 $(BIN)/python -m pytest
 	$(BIN)/python -m advlook reproduce --preset smoke --force
-	ADVLOOK_LIVE=0 ADVLOOK_PRESET=smoke $(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=600 notebooks
+	ADVLOOK_LIVE=0 ADVLOOK_PRESET=smoke $(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=600 notebooks \
+		tests/test_gallery.py::test_smoke_has_everything_of_the_paper
 
 lint: .venv/.ready
 	$(BIN)/ruff check .

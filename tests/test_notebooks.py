@@ -1,0 +1,23 @@
+"""The notebooks as lessons: what one will learn stands at the beginning, two exercises at the end."""
+
+import nbformat
+import pytest
+
+from advlook.study import ROOT
+
+
+@pytest.mark.parametrize("notebook", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_notebooks_are_lessons(notebook):
+    """Goals before the first line of code; behind everything else two exercises with a cell each, which save nothing.
+
+    That the cells run is seen by nbval and papermill, which run all of every notebook.
+    """
+    cells = nbformat.read(notebook, as_version=4).cells
+    kinds = [cell.cell_type for cell in cells]
+    opening = "\n".join(cell.source for cell in cells[: kinds.index("code")])
+    assert 2 <= opening.partition("What you will learn")[2].count("\n- ") <= 4
+    starts = [place for place, cell in enumerate(cells) if cell.source.startswith("## Exercises")]
+    assert len(starts) == 1
+    exercises = cells[starts[0] :]
+    assert [cell.cell_type for cell in exercises] == ["markdown", "code"] * 2
+    assert not [cell.source for cell in exercises if "save_" in cell.source or "study.measure(" in cell.source]

@@ -1,4 +1,4 @@
-"""What the README says is what the files say."""
+"""What the README and the pages under docs/ say is what the files say."""
 
 import re
 
@@ -10,25 +10,33 @@ from advlook.figures import ARCH_NAMES
 from advlook.study import ROOT
 
 README = (ROOT / "README.md").read_text()
+FINDINGS, TRUST = ((ROOT / "docs" / f"{name}.md").read_text() for name in ("findings", "trust"))
+PAGES = [ROOT / "README.md", ROOT / "data" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 MODELS = [(arch, setting) for arch in ("alexnet_bn", "resnet10") for setting in ("std", "adv")]
 ROW = re.compile(r"^\| (\S.*) (STD|ADV) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$", re.MULTILINE)
 
 
 def test_table_1_is_the_table_of_the_run():
-    """The percentages in the README are the means over seeds in 01_tradeoff.csv."""
+    """The percentages in the findings are the means over seeds in 01_tradeoff.csv."""
     table = pd.read_csv(ROOT / "figures" / "imagenette" / "tables" / "01_tradeoff.csv")
     means = table.groupby(["arch", "setting"])[["top1", "robust_fgsm", "robust_pgd"]].mean()
-    told = {(arch, setting.lower()): numbers for arch, setting, *numbers in ROW.findall(README)}
+    told = {(arch, setting.lower()): numbers for arch, setting, *numbers in ROW.findall(FINDINGS)}
     measured = {
         (ARCH_NAMES[arch], setting): [f"{value:.1f}" for value in row] for (arch, setting), row in means.T.items()
     }
     assert told == measured
 
 
-@pytest.mark.parametrize("target", re.findall(r"\]\(([^)#]+)\)", README))
-def test_links_lead_somewhere(target):
-    """Every file and figure that the README names exists."""
-    assert (ROOT / target).exists()
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_lead_somewhere(page):
+    """Every file and figure that a page names exists, and so does every heading."""
+    for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+        path, _, heading = target.partition("#")
+        if "://" not in target:
+            named = page.parent / path if path else page
+            assert named.exists(), target
+            headings = re.findall(r"^#+ (.*)$", named.read_text(), re.MULTILINE) if heading else []
+            assert not heading or heading in [re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in headings]
 
 
 def test_every_preset_and_module_is_told():
@@ -40,18 +48,18 @@ def test_every_preset_and_module_is_told():
 
 
 def test_every_remedy_is_told():
-    """The README says for each check what to do where it fails, in the words of the package."""
+    """The page on trust says for each check what to do where it fails, in the words of the package."""
     for name, remedy in checks.REMEDIES.items():
-        assert f"| {name} | {remedy} |" in README
+        assert f"| {name} | {remedy} |" in TRUST
 
 
 def test_suite_is_told():
-    """What the README says the suite and PGD-10 leave of the ADV models is what 02_attacks.csv says."""
+    """What the findings say the suite and PGD-10 leave of the ADV models is what 02_attacks.csv says."""
     table = pd.read_csv(ROOT / "figures" / "imagenette" / "tables" / "02_attacks.csv")
     table = table[table["setting"] == "adv"]
     told = re.search(
         r"leaves ResNet-10 ADV ([\d.]+)% and AlexNet ADV ([\d.]+)%, where\s+PGD-10 leaves ([\d.]+)% and ([\d.]+)%",
-        README,
+        FINDINGS,
     )
     left = [table[table["attack"] == attack].groupby("arch")["top1"].mean()
             for attack in ("suite: + apgd-dlr", "suite: pgd")]  # fmt: skip
@@ -69,7 +77,7 @@ def test_suite_is_told():
     ],
 )
 def test_scale_is_told(name, measure, level):
-    """What the README says is left of the accuracy is what 03_scale.csv says."""
+    """What the findings say is left of the accuracy is what 03_scale.csv says."""
     table = pd.read_csv(ROOT / "figures" / "imagenette" / "tables" / "03_scale.csv")
     table = table[(table["measure"] == measure) & ((table["at"] - level).abs() < 1e-9)]
     means = table.groupby(["arch", "setting"])["value"].mean()
@@ -85,7 +93,7 @@ def test_scale_is_told(name, measure, level):
     ],
 )
 def test_crossings_are_told(name, operation):
-    """Where the README says that ADV overtakes STD is where 04_crossings.csv says."""
+    """Where the findings say that ADV overtakes STD is where 04_crossings.csv says."""
     table = pd.read_csv(ROOT / "figures" / "imagenette" / "tables" / "04_crossings.csv")
     table = table[(table["operation"] == operation) & (table["seed"] == "all")].set_index("arch")
     numbers = [[f"{value:.2f}".replace("inf", "-") for value in table.loc[arch, ["level", "low", "high"]]]
@@ -98,7 +106,7 @@ def test_crossings_are_told(name, operation):
     [("photographs as they are", "standard"), ("colours reversed", "reversed"), ("stylized", "stylized")],
 )
 def test_table_2_is_told(name, variant):
-    """What the README says is left on reversed and stylized images is what 05_stylization.csv says."""
+    """What the findings say is left on reversed and stylized images is what 05_stylization.csv says."""
     table = pd.read_csv(ROOT / "figures" / "imagenette" / "tables" / "05_stylization.csv")
     table = table[(table["variant"] == variant) & ((variant != "stylized") | (table["strength"] == 1))]
     means = table.groupby(["arch", "setting"])["top1"].mean()
@@ -106,12 +114,47 @@ def test_table_2_is_told(name, variant):
 
 
 def test_shape_bias_is_told():
-    """The shape bias in the README is that of 05_shape_bias.csv, over all classes and seeds."""
+    """The shape bias in the findings is that of 05_shape_bias.csv, over all classes and seeds."""
     table = pd.read_csv(ROOT / "figures" / "imagenette" / "tables" / "05_shape_bias.csv")
     table = table[(table["seed"] == "all") & (table["class"] == "all")].set_index(["arch", "setting"])
     assert numbers_told("shape bias") == [f"{table.loc[model, 'shape_bias']:.1f}" for model in MODELS]
 
 
 def numbers_told(name):
-    """The cells of the README's row of that name."""
-    return re.search(rf"^\| {name} \| (.*) \|$", README, re.MULTILINE).group(1).split(" | ")
+    """The cells of the row of that name."""
+    return re.search(rf"^\| {name} \| (.*) \|$", FINDINGS, re.MULTILINE).group(1).split(" | ")
+
+
+def test_answer_is_told():
+    """The numbers in the README's answer are those of the tables."""
+    scale = pd.read_csv(ROOT / "figures" / "imagenette" / "tables" / "03_scale.csv")
+    scale = scale[(scale["measure"] == "kept_low_pass") & ((scale["at"] - 0.09).abs() < 1e-9)]
+    kept = scale.groupby(["arch", "setting"])["value"].mean()["resnet10"]
+    told = re.search(r"ResNet-10 ADV keeps\s+(\d+)% of its accuracy and its STD counterpart (\d+)%", README)
+    assert [float(number) for number in told.groups()] == [round(kept["adv"]), round(kept["std"])]
+    means = pd.read_csv(ROOT / "figures" / "imagenette" / "tables" / "01_tradeoff.csv").groupby(["arch", "setting"])
+    means = means[["top1", "robust_pgd"]].mean()
+    paid, gained = (
+        [
+            abs(means.loc[(arch, "adv"), column] - means.loc[(arch, "std"), column])
+            for arch in ("resnet10", "alexnet_bn")
+        ]
+        for column in ("top1", "robust_pgd")
+    )
+    told = re.search(
+        r"(\d+) points \(ResNet-10\) and (\d+) \(AlexNet\) of plain accuracy, for (\d+) and (\d+) under attack", README
+    )
+    assert [float(number) for number in told.groups()] == [round(value) for value in (*paid, *gained)]
+
+
+def test_errors_are_told_in_their_own_words():
+    """What our own errors say, in the README's table of troubles, stands in the source."""
+    source = "".join(path.read_text() for path in [*(ROOT / "advlook").glob("*.py"), ROOT / "Makefile"])
+    trouble = README.split("## When something goes wrong")[1].split("## ")[0]
+    texts = re.findall(r"`([^`]+)`", "".join(re.findall(r"^\| (`.*?) \|", trouble, re.MULTILINE)))
+    others = ("ensurepip", "operator torchvision", "No space left", "CUDA out of memory")
+    ours = [text for text in texts if not text.startswith(others)]
+    assert len(ours) > 8
+    plain = re.sub(r"\{[^{}]*\}", "", re.sub(r'"\s*\n\s*f?"', "", source))
+    for text in ours:
+        assert all(part.strip() in plain for part in text.replace("nan", "").split("...")), text

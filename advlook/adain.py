@@ -18,6 +18,7 @@ from advlook.config import digest
 from advlook.datasets import ImageSet, to_float
 from advlook.errors import RequestError
 from advlook.progress import tqdm
+from advlook.streaming import StreamedImages
 from advlook.study import Study
 from advlook.styles import Styles
 
@@ -149,15 +150,17 @@ def decoder_loss(encoder: Encoder, decoder: nn.Module, contents: Tensor, styles:
 
 
 def train_decoder(
-    encoder: Encoder, contents: ImageSet, styles: Styles, steps: int, path: Path, *, size: int,
+    encoder: Encoder, contents: ImageSet | StreamedImages, styles: Styles, steps: int, path: Path, *, size: int,
     device: torch.device | str = "cpu", progress: bool = True,
 ) -> nn.Module:  # fmt: skip
     """The decoder that is kept at `path`; trained first, by `steps` steps of Adam, as far as it is not.
 
-    Every step takes `BATCH_SIZE` contents and as many styles, cropped to `size`, from a generator of its own; so
-    training goes on where it was stopped, to the same bits. Raises RequestError for images below `size`.
+    Every step takes `BATCH_SIZE` contents, by an order that is drawn at once, and as many styles, and crops them to
+    `size`; what it draws comes from a generator of its own. So training goes on where it was stopped, to the same bits.
+    Raises RequestError for images below `size`.
     """
-    smallest = min(*contents.images.shape[2:], *styles.images.shape[2:])
+    side = contents.images.shape[-1] if isinstance(contents, ImageSet) else contents.side
+    smallest = min(side, *styles.images.shape[2:])
     if smallest < size or size % 8:
         raise RequestError(f"crops of {size} pixels need images at least as large ({smallest}), and a multiple of 8")
     with torch.random.fork_rng():
@@ -170,9 +173,13 @@ def train_decoder(
         first = state["step"]
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
-    for step in tqdm(range(first, steps), "training the decoder", initial=first, total=steps, disable=not progress):
+    order = torch.randint(len(contents), (steps, BATCH_SIZE), generator=torch.Generator().manual_seed(0))[first:]
+    left = tqdm(range(first, steps), "training the decoder", initial=first, total=steps, disable=not progress)
+    for step, (images, _) in zip(left, contents.batches(BATCH_SIZE, device, order.flatten()), strict=False):
         generator = torch.Generator().manual_seed(step)
-        batch = (_crops(pictures.images, size, generator).to(device) for pictures in (contents, styles))
+        chosen = torch.randint(len(styles), (BATCH_SIZE,), generator=generator)
+        pictures = images, to_float(styles.images[chosen].to(device))
+        batch = (_crops(some, size, generator) for some in pictures)
         for group in optimizer.param_groups:
             group["lr"] = LEARNING_RATE / (1 + RATE_DECAY * step)
         loss = decoder_loss(encoder, network, *batch)
@@ -193,7 +200,7 @@ def trained_adain(study: Study, styles: Styles) -> AdaIN:
     data = study.preset.data
     encoder = Encoder()
     images = study.training_images
-    if not isinstance(images, ImageSet):
+    if data.name == "synthetic":
         raise RequestError(f'engine "adain" needs stored photographs; for {data.name} write engine = "optimised"')
     made_by = [data.name, data.store, data.size, study.preset.stylization.styles, list(styles.names), DECODER_STEPS]
     path = study.data / "cache" / "adain" / f"decoder-{digest(made_by)}.pt"
@@ -205,9 +212,6 @@ def trained_adain(study: Study, styles: Styles) -> AdaIN:
 
 
 def _crops(images: Tensor, size: int, generator: torch.Generator) -> Tensor:
-    chosen = torch.randint(len(images), (BATCH_SIZE,), generator=generator).tolist()
     room = torch.tensor([length - size + 1 for length in images.shape[2:]])
-    places = (torch.rand(BATCH_SIZE, 2, generator=generator) * room).long().tolist()
-    return to_float(
-        torch.stack([images[i, :, y : y + size, x : x + size] for i, (y, x) in zip(chosen, places, strict=True)])
-    )
+    places = (torch.rand(len(images), 2, generator=generator) * room).long().tolist()
+    return torch.stack([image[:, y : y + size, x : x + size] for image, (y, x) in zip(images, places, strict=True)])

@@ -85,7 +85,8 @@ def fall(
             if operation == REVERSAL:
                 difference.set(xticks=[0, 1], xticklabels=["as they\nare", "reversed"], xlim=(-0.6, 1.6))
         above[0].set(ylabel=f"{ARCH_NAMES[arch]}\n{label}", ylim=(-2, max(102, table["top1"].max() + 2)))
-        below[0].set(ylabel="ADV - STD\n[points]", ylim=(min(ends.min().min(), 0) - 3, max(ends.max().max(), 0) + 3))
+        low, high = np.fmin(ends.min().min(), 0), np.fmax(ends.max().max(), 0)  # of a model that is never right: nan
+        below[0].set(ylabel="ADV - STD\n[points]", ylim=(low - 3, high + 3))
     for operation, axis in zip(operations, grid[0, 0], strict=True):
         axis.set_title({REVERSAL: "Colours", "blur": "Gaussian blur"}.get(operation, operation.capitalize()))
     for operation, axis in zip(operations, grid[-1, 1], strict=True):

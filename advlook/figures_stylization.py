@@ -16,6 +16,7 @@ from advlook.figures import ARCH_NAMES, COLORS, NAMES, bare, new_figure, picture
 
 _TO_STYLE, _TO_CONTENT, _BEFORE = "#009E73", "#8C6BB1", "#999999"
 _SHIFT = {"std": 0.17, "adv": -0.17}
+_CLASSES = 24  # at most, in the figure of the shape bias
 
 
 # To be seen --------------------------------------------------------------------------------------------------------
@@ -102,9 +103,12 @@ def variant_differences(differences: pd.DataFrame) -> Figure:
 def shape_bias(table: pd.DataFrame) -> Figure:
     """Shape bias of STD and ADV, over all cue conflicts and by the class of the shape; beside it how many they decide.
 
-    Bars are 95% intervals over images, small marks single seeds. table: `05_shape_bias`.
+    Bars are 95% intervals over images, small marks single seeds. Of many classes those with the most images are shown.
+    table: `05_shape_bias`.
     """
-    archs, classes = (list(dict.fromkeys(table[column])) for column in ("arch", "class"))
+    archs, known = (list(dict.fromkeys(table[column])) for column in ("arch", "class"))
+    largest = set(table.groupby("class", sort=False)["images"].first().nlargest(_CLASSES + 1).index)  # "all" is first
+    classes = [name for name in known if name in largest]
     figure, axes = new_figure(
         1, 2 * len(archs), 5.6 * len(archs) + 1.4, 0.42 * len(classes) + 1.7, sharey=True,
         gridspec_kw={"width_ratios": [2, 1] * len(archs)},
@@ -151,7 +155,7 @@ def check_plots(checked: pd.DataFrame, verdicts: pd.DataFrame, chance: float) ->
     accuracies = 100 * checked[["patch_right_before", "patch_right"]].astype(float).mean()
     small.bar(["content", "stylized"], accuracies, 0.6, color=[_BEFORE, _TO_STYLE])
     for place, accuracy in enumerate(accuracies):
-        small.text(place, accuracy + 1.5, f"{accuracy:.0f}", ha="center", fontsize=10)
+        small.text(place, accuracy + 1.5, f"{accuracy:.{0 if chance >= 1 else 1}f}", ha="center", fontsize=10)
     small.axhline(chance, color="#222222", ls=":", lw=1.5, label="chance")
     small.set(ylim=(0, 108), ylabel="patch classifier, top-1 [%]")
     small.grid(visible=False, axis="x")

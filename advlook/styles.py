@@ -4,13 +4,12 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from advlook.datasets import read_image
+from advlook.datasets import load_listing
 from advlook.errors import RequestError
-from advlook.layouts import IMAGE_SUFFIXES
+from advlook.layouts import IMAGE_SUFFIXES, Listing
 
 GENERATED = "generated"  # in a preset, in place of a folder
 TEXTURES = 24  # generated ones
@@ -27,10 +26,13 @@ class Styles:
         return len(self.names)
 
 
-def load_styles(source: str, side: int, datasets: Path) -> Styles:
+def load_styles(
+    source: str, side: int, datasets: Path, *, cache: Path | None = None, progress: bool = False
+) -> Styles:  # fmt: skip
     """The pictures of a folder, short sides resized to `side` and the middle cut out; or generated textures.
 
-    source: "generated", or a folder, seen from `datasets` unless it is absolute; folders in it are read as well.
+    source: "generated", or a folder, seen from `datasets` unless it is absolute; folders in it are read as well. cache:
+    where they are kept decoded, and read from as they are used: 80,000 paintings of 448 px would take 48 GB of memory.
     Raises RequestError for a folder that is absent or holds no pictures, or a file that is none.
     """
     if source == GENERATED:
@@ -41,8 +43,9 @@ def load_styles(source: str, side: int, datasets: Path) -> Styles:
     files = sorted(path for path in root.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
     if not files:
         raise RequestError(f"folder of styles {root} holds no pictures; put some in it, or write {GENERATED!r}")
-    pixels = torch.from_numpy(np.stack([read_image(path, side, side) for path in files]))
-    return Styles(pixels.permute(0, 3, 1, 2).contiguous(), tuple(str(path.relative_to(root)) for path in files))
+    listing = Listing(root, files, [0] * len(files), (source,))
+    pictures = load_listing(listing, side, side, cache=cache, progress=progress)
+    return Styles(pictures.images, tuple(str(path.relative_to(root)) for path in files))
 
 
 def assign(count: int, styles: int, seed: int = 0) -> Tensor:

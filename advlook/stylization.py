@@ -19,6 +19,7 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -215,15 +216,24 @@ def _check(images: Tensor, styles: Tensor, strength: float, steps: int) -> None:
 class Stylized:
     """Test images before and after, in the same order.
 
-    images, contents: `ImageSet`s with the contents' labels; styles: uint8 `(N, 3, h, w)`, the style of each image;
-    names: its name; strength: as of `stylize`.
+    images, contents: `ImageSet`s with the contents' labels; styles: those that were drawn from; drawn: int64 `(N,)`,
+    the place among them of each image's own; strength: as of `stylize`.
     """
 
     images: ImageSet
     contents: ImageSet
-    styles: Tensor
-    names: tuple[str, ...]
+    styles: Styles
+    drawn: Tensor
     strength: float
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name of each image's style."""
+        return tuple(self.styles.names[place] for place in self.drawn.tolist())
+
+    def pictures(self, chosen: slice | Tensor = slice(None)) -> Tensor:
+        """The styles of the chosen images, uint8 `(n, 3, h, w)`: not kept, for they are larger than all the rest."""
+        return self.styles.images[self.drawn[chosen]]
 
     def table(self) -> pd.DataFrame:
         """Which style each image got: image (its place in the set), label (name of its class), style, strength."""
@@ -258,16 +268,21 @@ def stylized_set(study: Study, strength: float = 1.0, count: int | None = None) 
     config = study.preset.stylization
     if count is None:
         count = config.images if strength in (0, 1) else config.partial_images
-    contents = study.test.subset(config.images, seed=4)
+    contents = _contents(study, config.images)
     count = min(count or len(contents), len(contents))
     styles = study_styles(study)
     drawn = assign(len(contents), len(styles))
     whole = slice(math.ceil(count / _CHUNK) * _CHUNK)  # whole chunks: sets of different lengths share them
-    made = _made(study, contents.images[whole], styles.images[drawn[whole]], strength)
+    made = _made(study, contents.images[whole], styles.images, drawn[whole], strength)
     contents, drawn = contents[:count], drawn[:count]
-    names = tuple(styles.names[number] for number in drawn.tolist())
     images = ImageSet(made[:count], contents.labels, contents.classes)
-    return Stylized(images, contents, styles.images[drawn], names, strength)
+    return Stylized(images, contents, styles, drawn, strength)
+
+
+@lru_cache(maxsize=1)
+def _contents(study: Study, count: int) -> ImageSet:
+    """The test images that are stylized, one copy for all strengths."""
+    return study.test.subset(count, seed=4)
 
 
 def cue_conflict_set(study: Study) -> CueConflict:
@@ -281,13 +296,16 @@ def cue_conflict_set(study: Study) -> CueConflict:
         return CueConflict(ImageSet(drawn.images, drawn.shapes, synthetic.CLASSES), drawn.textures, None, None)
     forms, textures = conflicting_pairs(study.test.labels, count)
     contents, sources = study.test[forms], study.test[textures]
-    made = _made(study, contents.images, sources.images, 1.0)
+    made = _made(study, contents.images, sources.images, torch.arange(len(sources)), 1.0)
     return CueConflict(ImageSet(made, contents.labels, contents.classes), sources.labels, contents, sources)
 
 
 def study_styles(study: Study) -> Styles:
     """The styles that the preset names, twice as large as its images: their texture is finer than the objects."""
-    return load_styles(study.preset.stylization.styles, 2 * study.preset.data.size, study.data / "datasets")
+    return load_styles(
+        study.preset.stylization.styles, 2 * study.preset.data.size, study.data / "datasets",
+        cache=study.data / "cache" / "images", progress=study.progress,
+    )  # fmt: skip
 
 
 def conflicting_pairs(labels: Tensor, count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -303,8 +321,8 @@ def conflicting_pairs(labels: Tensor, count: int, seed: int = 0) -> tuple[Tensor
     return forms, torch.multinomial(others, 1, generator=generator)[:, 0]
 
 
-def _made(study: Study, contents: Tensor, styles: Tensor, strength: float) -> Tensor:
-    """uint8 `(N, 3, H, W)`: `stylize` of uint8 images, in chunks that are kept in a file each."""
+def _made(study: Study, contents: Tensor, styles: Tensor, drawn: Tensor, strength: float) -> Tensor:
+    """uint8 `(N, 3, H, W)`: `stylize` of uint8 images, each in a style of that place, in chunks kept in a file each."""
     if not 0 <= strength <= 1:
         raise RequestError(f"strength={strength:g} is outside [0, 1]; 0 leaves the images, 1 is the whole style")
     if strength == 0:
@@ -312,20 +330,23 @@ def _made(study: Study, contents: Tensor, styles: Tensor, strength: float) -> Te
     config = study.preset.stylization
     network = trained_adain(study, study_styles(study)) if config.engine == "adain" else None
     made_by = [_source(), torch.__version__, str(study.device), strength, config.steps, network and network.digest()]
-    jobs = []
-    for chunk in zip(*(part.split(_CHUNK) for part in (contents, styles, torch.arange(len(contents)))), strict=True):
+
+    def arrays(chosen: Tensor) -> list[np.ndarray]:
         # As arrays: a tensor that goes to another process would drag its whole storage into shared memory.
-        arrays = [np.ascontiguousarray(part.numpy()) for part in chunk]
-        key = digest([*made_by, *(hashlib.sha256(array).hexdigest() for array in arrays)])
-        path = study.data / "cache" / "stylized" / study.preset.name / f"{key}.npy"
-        jobs.append((path, *arrays, strength, config.steps, network, study.device))
-    missing = [job for job in jobs if not job[0].is_file()]
+        return [np.ascontiguousarray(part.numpy()) for part in (contents[chosen], styles[drawn[chosen]], chosen)]
+
+    chunks = {}
+    for chosen in torch.arange(len(contents)).split(_CHUNK):
+        key = digest([*made_by, *(hashlib.sha256(array).hexdigest() for array in arrays(chosen))])
+        chunks[study.data / "cache" / "stylized" / study.preset.name / f"{key}.npy"] = chosen
+    missing = {path: chosen for path, chosen in chunks.items() if not path.is_file()}
     if missing:
-        total = sum(len(job[1]) for job in missing)
+        total = sum(map(len, missing.values()))
         workers = worker_count(len(missing), study.device) if total * config.steps > _ALONE else 1
-        title = f"stylizing at {strength:g}"
-        run_all(_make, missing, workers, title=title, total=total, progress=study.progress)
-    return torch.cat([torch.from_numpy(np.load(job[0])) for job in jobs])
+        # Made one by one, as they are taken: the styles of all would not fit.
+        jobs = ((path, *arrays(k), strength, config.steps, network, study.device) for path, k in missing.items())
+        run_all(_make, jobs, workers, title=f"stylizing at {strength:g}", total=total, progress=study.progress)
+    return torch.cat([torch.from_numpy(np.load(path)) for path in chunks])
 
 
 def _make(

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -15,7 +17,10 @@ from advlook.catalogue import check, find, lookup
 from advlook.config import digest
 from advlook.datasets import ImageSet, load_set
 from advlook.errors import RequestError
+from advlook.files import write_atomically
 from advlook.study import Study
+
+_BATCH = 250  # images degraded at once
 
 
 @dataclass(frozen=True)
@@ -85,18 +90,36 @@ def load_images(study: Study, target: Target, split: str, augmented: bool = Fals
     """The images of a target's "train" or "test" split that are used, the same for all runs.
 
     They have the size and the margin of the preset's test images; with `augmented`, those of its training images, which
-    are cropped later.
+    are cropped later (of a preset that keeps none decoded, the size of what test images are cut out of).
     """
     data = study.preset.data
-    side, short = (data.store, data.store) if augmented else (data.size, data.test_store)
+    kept = data.store or data.test_store
+    side, short = (kept, kept) if augmented else (data.size, data.test_store)
     count = target.train if split == "train" else target.test
     low = round(target.side * side / data.size)
-    return _load(target.name, split, side, study.data, short, count, low, study.progress)
+    return _load(target, split, side, study.data, short, count, low, study.progress)
 
 
 @lru_cache(maxsize=3)  # what the runs on one target need
 def _load(
-    name: str, split: str, side: int, folder: Path, short: int, count: int, low: int, progress: bool
+    target: Target, split: str, side: int, folder: Path, short: int, count: int, low: int, progress: bool
 ) -> ImageSet:  # fmt: skip
-    images = load_set(name, split, side, folder, short=short, limit=count, progress=progress)
-    return replace(images, images=degraded(images.images, low)) if low else images
+    images = load_set(target.name, split, side, folder, short=short, limit=count, progress=progress)
+    if not low:
+        return images
+    if target.name == "synthetic":  # in memory anyway
+        return replace(images, images=degraded(images.images, low))
+    made = digest([target.digest, split, side, short])
+    path = folder / "cache" / "images" / f"{Path(target.name).name}-{split}-degraded-{low}of{side}px-{made}.npy"
+    if not path.is_file():
+        write_atomically(path, lambda partial: _degrade_to_file(partial, images.images, low))
+    return replace(images, images=torch.from_numpy(np.load(path, mmap_mode="c")).permute(0, 3, 1, 2))
+
+
+def _degrade_to_file(path: Path, images: Tensor, side: int) -> None:
+    """Written batch by batch, as decoded images are: 50,000 of ImageNet take 8 GB, and what is made of them again."""
+    header = {"descr": "|u1", "fortran_order": False, "shape": tuple(images.permute(0, 2, 3, 1).shape)}
+    with open(path, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for part in images.split(_BATCH):
+            file.write(degraded(part, side).permute(0, 2, 3, 1).contiguous().numpy().tobytes())

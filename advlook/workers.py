@@ -3,7 +3,7 @@
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, wait
 
 import torch
@@ -19,7 +19,7 @@ def worker_count(jobs: int, device: torch.device) -> int:
 
 
 def run_all(
-    work: Callable[..., object], jobs: Sequence[tuple], workers: int, *, title: str, total: int, progress: bool = True,
+    work: Callable[..., object], jobs: Iterable[tuple], workers: int, *, title: str, total: int, progress: bool = True,
     jobs_per_process: int | None = None,
 ) -> None:  # fmt: skip
     """Call `work(*job, progressed)` for every job, so many at once; all but a single one in processes of their own.

@@ -2,12 +2,14 @@
 
 import pytest
 import torch
-from helpers import image_set, random_images
+from helpers import image_set, random_images, write_folder
 from torch import nn
 
 from advlook import adain as module
 from advlook.adain import AdaIN, Encoder, adain, decoder, decoder_loss, train_decoder
 from advlook.errors import RequestError
+from advlook.layouts import Listing, list_images
+from advlook.streaming import StreamedImages
 from advlook.styles import Styles, generate_textures
 from advlook.stylization import stylize
 
@@ -101,8 +103,8 @@ def test_sides_must_suit(network):
         network(random_images(1, 30), random_images(1, 32))
 
 
-def trained(encoder, path, steps):
-    contents, styles = image_set(12, 16), Styles(generate_textures(4, 24), ("a", "b", "c", "d"))
+def trained(encoder, path, steps, contents=None):
+    contents, styles = contents or image_set(12, 16), Styles(generate_textures(4, 24), ("a", "b", "c", "d"))
     return train_decoder(encoder, contents, styles, steps, path, size=16, progress=False)
 
 
@@ -117,9 +119,13 @@ def test_training_lowers_the_loss(encoder, tmp_path, monkeypatch):
     assert losses[1] < 0.9 * losses[0]
 
 
-def test_training_goes_on_to_the_same_bits(encoder, tmp_path, monkeypatch):
+@pytest.mark.parametrize("streamed", [False, True])
+def test_training_goes_on_to_the_same_bits(encoder, tmp_path, monkeypatch, streamed):
+    monkeypatch.setenv("ADVLOOK_WORKERS", "0")
+    root = write_folder(tmp_path / "files", count=4)
+    contents = StreamedImages(Listing(root, *list_images(root)), 16, 16) if streamed else image_set(12, 16)
     monkeypatch.setattr(module, "KEEP_EVERY", 2)
-    straight = trained(encoder, tmp_path / "straight.pt", 4)
+    straight = trained(encoder, tmp_path / "straight.pt", 4, contents)
     loss, calls = module.decoder_loss, []
 
     def failing(*arguments):
@@ -130,8 +136,8 @@ def test_training_goes_on_to_the_same_bits(encoder, tmp_path, monkeypatch):
 
     monkeypatch.setattr(module, "decoder_loss", failing)
     with pytest.raises(KeyboardInterrupt):
-        trained(encoder, tmp_path / "broken.pt", 4)
-    resumed = trained(encoder, tmp_path / "broken.pt", 4)
+        trained(encoder, tmp_path / "broken.pt", 4, contents)
+    resumed = trained(encoder, tmp_path / "broken.pt", 4, contents)
     assert len(calls) == 6  # the third step was lost, and done again
     for name, value in resumed.state_dict().items():
         assert torch.equal(value, straight.state_dict()[name])

@@ -10,6 +10,7 @@ from helpers import Linear, Recorder, image_set, small_preset
 
 from advlook import cues, patches
 from advlook import figures_stylization as draw
+from advlook.corruptions import reverse_colors
 from advlook.datasets import ImageSet, to_float
 from advlook.evaluation import top_k
 from advlook.paired import pack, unpack
@@ -74,7 +75,8 @@ def test_variants_show_the_same_images(study):
     found = cues.variants(study)
     standard = found["standard", 0.0]
     assert len(standard) == IMAGES
-    assert torch.equal(255 - found["reversed", 0.0].images, standard.images)
+    negative = reverse_colors(to_float(standard.images))
+    torch.testing.assert_close(to_float(found["reversed", 0.0].images), negative, rtol=0, atol=1e-6)
     assert torch.equal(found["stylized", 0.0].images, standard.images)
     for (_, strength), images in found.items():
         assert len(images) == (PARTIAL if 0 < strength < 1 else IMAGES)
@@ -94,7 +96,7 @@ def test_shown_images_are_those_of_the_sets(study):
     for place, name in enumerate(found.names):
         number = next(n for n in range(PARTIAL) if torch.equal(contents[n], found.pictures["content"][place]))
         assert torch.equal(found.pictures["strength 0.5"][place], to_float(made[0.5].images.images)[number])
-        assert torch.equal(found.pictures["style"][place], to_float(made[1.0].styles)[number])
+        assert torch.equal(found.pictures["style"][place], to_float(made[1.0].pictures())[number])
         assert name == study.test.classes[made[1.0].contents.labels[number]]
     assert torch.equal(cues.shown(study, 3).pictures["strength 1"], found.pictures["strength 1"])
 
@@ -290,6 +292,7 @@ def test_checks_of_good_images_pass():
         ("small patches", {"patch_right": np.arange(100) < 33}),  # the interval goes beyond a half
         ("small patches", {"patch_right_before": np.arange(100) < 10}),  # it had never learned anything
         ("small patches", {"patch_right_before": np.arange(100) < 5}),
+        ("small patches", {"patch_right_before": False, "patch_right": False}),  # nor does it know anything now
     ],
 )
 def test_checks_fail_where_they_should(check, changes):
@@ -323,6 +326,20 @@ def test_sentences_are_read_from_intervals(asked, low, high, verdict):
 
 
 # Figures -----------------------------------------------------------------------------------------------------------
+
+
+def test_shape_bias_of_many_classes_shows_the_largest(tables):
+    """Of a thousand classes there is one row for all of them, and one for each of those with the most images."""
+    bias, many = tables["shape_bias"], []
+    for number in range(1000):
+        one = bias[bias["class"] == bias["class"].iloc[-1]]
+        many.append(one.assign(**{"class": f"class {number}", "images": 1 + number % 100}))
+    figure = draw.shape_bias(pd.concat([bias[bias["class"] == "all"].assign(images=2000), *many], ignore_index=True))
+    shown = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert len(shown) == 25
+    assert shown[-1] == "all classes"
+    assert all(int(name.split()[1]) % 100 >= 97 for name in shown[:-1])
+    assert figure.get_figheight() < 15
 
 
 def test_figures_are_drawn_from_the_tables(study, tables):

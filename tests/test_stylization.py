@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
@@ -162,14 +163,14 @@ def test_set_records_one_style_an_image(study):
     assert set(table["style"]) <= set(load_styles("pictures", 2 * SIDE, study.data / "datasets").names)
     assert table["style"].nunique() > 1
     pictures = stylization.study_styles(study)
-    for name, style in zip(made.names, made.styles, strict=True):
+    for name, style in zip(made.names, made.pictures(), strict=True):
         assert torch.equal(style, pictures.images[pictures.names.index(name)])
     assert torch.equal(made.images.labels, made.contents.labels)
 
 
 def test_set_is_what_the_engine_makes(study):
     made = stylized_set(study)
-    images, styles = (some[:8].float().div(255).contiguous() for some in (made.contents.images, made.styles))
+    images, styles = (some[:8].float().div(255).contiguous() for some in (made.contents.images, made.pictures()))
     direct = stylize(images, styles, steps=2, seeds=range(8)).mul(255).round().to(torch.uint8)
     assert torch.equal(made.images.images[:8], direct)
 
@@ -310,6 +311,15 @@ def test_patch_distance_sees_more_than_second_moments():
     assert (patches.patch_distance(dots, noise) > 1.5 * patches.patch_distance(dots, others)).all()
 
 
+def test_patch_distance_of_a_sample_is_near_that_of_all(monkeypatch):
+    """Of large images some patches stand for all: the distance of other pictures hardly changes."""
+    one, other = generate_textures(4, 128).float().div(255), generate_textures(4, 96, seed=1).float().div(255)
+    whole = patches.patch_distance(one, other)
+    monkeypatch.setattr(patches, "_PATCHES", 2**12)
+    torch.testing.assert_close(patches.patch_distance(one, other), whole, rtol=0.05, atol=0)
+    assert not torch.equal(patches.patch_distance(one, other), whole)
+
+
 def test_edge_agreement_of_known_cases():
     images = smooth(6)
     same, paler, other = (patches.edge_agreement(images, some) for some in (images, 0.5 * images, smooth(6, seed=9)))
@@ -332,8 +342,41 @@ def test_patch_classifier_sees_what_it_says():
     assert torch.equal(seen, expected)
 
 
+def test_patch_classifier_answers_by_the_mean_of_its_places():
+    """Logits are the mean of all places' evidence, though these are never all there."""
+    model, images = patches.PatchClassifier(5, width=8).eval(), random_images(3, 40)
+    torch.testing.assert_close(model(images), model.evidence(images).mean((2, 3)))
+
+
+@pytest.mark.parametrize(("train_images", "steps"), [(0, 12), (6, 4)])
+def test_patch_classifier_is_trained_on_windows_for_as_long_as_the_set_allows(study, monkeypatch, train_images, steps):
+    """So many steps a class, of which there are three; or the epochs that a small set has, and be it of one batch."""
+    for name, value in {"_STEPS": 4, "_BATCH": 6, "_EPOCHS": 4, "_WINDOW": 16}.items():
+        monkeypatch.setattr(patches, name, value)
+    data = dataclasses.replace(study.preset.data, train_images=train_images)
+    study.preset = dataclasses.replace(study.preset, data=data)
+    shown, forward = [], patches.PatchClassifier.forward
+
+    def recording(model, images):
+        shown.append(images)
+        return forward(model, images)
+
+    monkeypatch.setattr(patches.PatchClassifier, "forward", recording)
+    patches.patch_classifier(study)
+    assert [images.shape for images in shown] == [(6, 3, 16, 16)] * steps
+
+
+def test_checks_in_batches_are_those_of_all(study, monkeypatch):
+    """How many images are measured at once changes rounding alone."""
+    monkeypatch.setattr(patches, "_STEPS", 1)
+    made = stylized_set(study, 1.0, 7)
+    whole = patches.checks(study, made)
+    monkeypatch.setattr(patches, "_HELD", 3 * made.styles.images[0].numel())
+    pd.testing.assert_frame_equal(patches.checks(study, made), whole, rtol=1e-4)
+
+
 def test_patch_classifier_learns_and_is_kept(study, monkeypatch):
-    monkeypatch.setattr(patches, "_STEPS", 30)
+    monkeypatch.setattr(patches, "_STEPS", 10)  # a class, of three
     model = patches.patch_classifier(study)
     images = study.test.images.float().div(255)
     assert (model(images).argmax(1) == study.test.labels).float().mean() > 0.8  # brightness tells the class

@@ -11,7 +11,7 @@ import pytest
 import torch
 from helpers import small_preset, write_folder
 
-from advlook import comparisons, transfer
+from advlook import comparisons, targets, transfer
 from advlook import figures_ensembles as draw
 from advlook.checkpoints import save_checkpoint
 from advlook.config import PRESET_FOLDER, EnsemblesConfig, digest, load_preset
@@ -102,6 +102,19 @@ def test_degraded_images_keep_only_what_fits():
     assert coarse.sub(images[1]).abs().mean() < 20
     assert (flat == 77).all()
     assert degraded(images, 8).dtype == torch.uint8
+
+
+def test_degraded_sets_are_kept_in_files(study, monkeypatch):
+    """Made in batches they are what they would be at once; and made once, whatever is loaded in between."""
+    monkeypatch.setattr(targets, "_BATCH", 5)
+    whole = find_target(study, "noise")
+    for split, augmented in (("train", True), ("test", False)):
+        expected = degraded(load_images(study, whole, split, augmented).images, 8)
+        assert torch.equal(load_images(study, whole.at(8), split, augmented).images, expected)
+        targets._load.cache_clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(targets, "degraded", None)
+            assert torch.equal(load_images(study, whole.at(8), split, augmented).images, expected)
 
 
 # Runs --------------------------------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 PRESET ?= quick
 PYTHON ?= python3
 BIN := .venv/bin
+# Tests on every core; those of one file on the same, for they share what is costly to make.
+BESIDE := --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
 .PHONY: reproduce test lint clean
 
@@ -9,9 +11,9 @@ reproduce: .venv/.ready
 	$(BIN)/python -m advlook reproduce --preset $(PRESET)
 
 test: lint
-	ADVLOOK_PEERS=1 $(BIN)/python -m pytest
+	ADVLOOK_PEERS=1 $(BIN)/python -m pytest $(BESIDE)
 	$(BIN)/python -m advlook reproduce --preset smoke --force
-	ADVLOOK_LIVE=0 ADVLOOK_PRESET=smoke $(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=600 notebooks \
+	ADVLOOK_LIVE=0 ADVLOOK_PRESET=smoke $(BIN)/python -m pytest $(BESIDE) --nbval-lax --nbval-cell-timeout=600 notebooks \
 		tests/test_gallery.py::test_smoke_has_everything_of_the_paper
 
 lint: .venv/.ready

@@ -280,7 +280,8 @@ def _claims(folder: Path) -> dict[str, object] | None:
 
 def _answer(row: Mapping[str, object]) -> Answer:
     tested = row["effect"] != ""
-    effect = f"{row['effect']:+.3g} [{row['low']:.3g}, {row['high']:.3g}]" if tested else ""
+    ends = ("?" if row[end] == "" else f"{row[end]:.3g}" for end in ("low", "high"))  # of so few images: not to be had
+    effect = f"{row['effect']:+.3g} [{', '.join(ends)}]" if tested else ""
     decided = [str(row.get("at", "")), f"comparisons: {row['held']}" if row.get("held") else ""]
     remark = row.get("reason") or "; ".join(filter(None, decided))
     return Answer(ARCH_NAMES.get(row["arch"], row["arch"]), row["verdict"], effect, row.get("unit", ""), remark)

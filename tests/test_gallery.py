@@ -178,6 +178,12 @@ def test_nothing_comes_from_outside(folder):
     assert not re.search(r"url\(|@import|@font-face", (folder / "index.html").read_text())
 
 
+def test_an_interval_that_is_not_to_be_had(folder):
+    """An effect of too few images for an interval is shown all the same."""
+    add_result(folder, "tables/08_claims.csv", table=claims_table().assign(low=float("nan"), high=float("nan")))
+    assert "[?, ?]" in page_of(folder).text
+
+
 def test_what_comes_from_files_is_escaped(folder):
     """Markup in a caption, a cell, a title, a claim or a record is shown, not followed."""
     add_result(folder, "02_evil.png", caption=EVIL, paper=EVIL, device=EVIL, commit=EVIL, packages={EVIL: EVIL})

@@ -6,6 +6,7 @@ written, earlier runs of presets quick and imagenette had been read; none was ch
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import numpy as np
 import pandas as pd
@@ -272,16 +273,15 @@ def load_tables(study: Study) -> dict[str, pd.DataFrame]:
     `06_runs` is told of each set whether it is of `low` resolution: at most half of the pixels a side that models
     see. Raises RequestError where there is no table at all.
     """
-    # A run lets each notebook write into a folder inside the results; what the others have written lies outside of it.
-    staged = study.output.parent.name.startswith(".staging-")
-    folder = (study.output.parent.parent if staged else study.output) / "tables"
-    paths = {claim.table: folder / f"{claim.table}.csv" for claim in CLAIMS}
-    # Hexadecimal texts may look like numbers.
-    tables = {
-        name: pd.read_csv(path, dtype=dict.fromkeys(PACKED, str)) for name, path in paths.items() if path.is_file()
-    }
+    tables = {}
+    for name in dict.fromkeys(claim.table for claim in CLAIMS):
+        with suppress(RequestError):  # what needs it is not tested
+            # Hexadecimal texts may look like numbers.
+            tables[name] = study.load_table(name, dtype=dict.fromkeys(PACKED, str))
     if not tables:
-        raise RequestError(f"{folder} has no tables; run `advlook reproduce --preset {study.preset.name}` first")
+        raise RequestError(
+            f"{study.earlier / 'tables'} has no tables; run `advlook reproduce --preset {study.preset.name}` first"
+        )
     if "06_runs" in tables:
         tables["06_runs"]["low"] = tables["06_runs"]["pixels"] <= study.preset.data.size / 2
     return tables

@@ -91,6 +91,7 @@ def run_notebook(study: Study, preset: str, notebook: Path, force: bool = False)
     try:
         with _environment(
             ADVLOOK_OUTPUT=str(staging),
+            ADVLOOK_EARLIER=str(study.output.parent),
             ADVLOOK_DATA=str(study.data),
             ADVLOOK_PLAIN_PROGRESS="1",
             ADVLOOK_LIVE="0",

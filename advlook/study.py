@@ -67,6 +67,9 @@ class Study:
         self.preset = preset if isinstance(preset, Preset) else load_preset(preset)
         self.data = Path(data) if data else data_folder()
         self.output = (Path(output) if output else output_folder()) / self.preset.name
+        # The runner lets a notebook write into a folder of its own, and tells it where the results of the others are.
+        earlier = os.environ.get("ADVLOOK_EARLIER")
+        self.earlier = Path(earlier) / self.preset.name if earlier else self.output
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.progress = progress and group.leads
         self.group = group
@@ -271,12 +274,16 @@ class Study:
         self._save_provenance(path)
         return table
 
-    def load_table(self, name: str) -> pd.DataFrame:
-        """A table that was saved before; RequestError where it is not there."""
-        path = self.output / "tables" / f"{name}.csv"
-        if not path.is_file():
-            raise RequestError(f"table {path} does not exist; run the notebook that makes it")
-        return pd.read_csv(path)
+    def load_table(self, name: str, **options: object) -> pd.DataFrame:
+        """A table that was saved before, here or by an earlier notebook; RequestError where it is not there.
+
+        options: of `pandas.read_csv`.
+        """
+        paths = [folder / "tables" / f"{name}.csv" for folder in (self.output, self.earlier)]
+        for path in paths:
+            if path.is_file():
+                return pd.read_csv(path, **options)
+        raise RequestError(f"table {paths[-1]} does not exist; run the notebook that makes it")
 
     def save_figure(self, name: str, figure: Figure, caption: str, paper: str) -> Figure:
         """Write `<name>.png`, `.pdf` and provenance; return the figure, so that a notebook shows it.

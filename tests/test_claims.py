@@ -309,10 +309,14 @@ def test_claims_are_read_from_files(study):
     assert saved["effect"].to_numpy() == pytest.approx(table["effect"].to_numpy(dtype=float), nan_ok=True)
 
 
-def test_a_notebook_in_its_staging_folder_finds_the_tables(study):
-    """What the runner lets it write elsewhere, it reads from the results."""
+def test_a_notebook_that_writes_elsewhere_finds_the_tables(study, monkeypatch):
+    """The runner lets it write into a folder of its own, and tells it where the results of the others are."""
+    monkeypatch.setenv("ADVLOOK_EARLIER", str(study.output.parent))
     staged = Study(study.preset, output=study.output / ".staging-08_claims", data=study.data, progress=False)
     assert set(claims.load_tables(staged)) == set(claims.load_tables(study))
+    claims.claim_tables(staged)
+    assert (staged.output / "tables" / "08_claims.csv").is_file()
+    assert not (study.output / "tables" / "08_claims.csv").exists()
 
 
 def test_packed_images_that_look_like_numbers_stay_texts(study):

@@ -3,7 +3,7 @@ PRESET ?= quick
 PYTHON ?= python3
 BIN := .venv/bin
 # Tests on every core; those of one file on the same, for they share what is costly to make.
-BESIDE := --numprocesses=auto --maxprocesses=4 --dist=loadfile
+BESIDE := --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
 .PHONY: reproduce test lint clean
 

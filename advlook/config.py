@@ -259,6 +259,11 @@ def digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def mixed_seed(*values: int) -> int:
+    """A seed of its own for every combination of values."""
+    return int(digest(values), 16) % 2**63
+
+
 def available() -> list[str]:
     """Names of the presets that come with the package."""
     return sorted(path.stem for path in PRESET_FOLDER.glob("*.toml"))

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from advlook.datasets import ImageSet, to_float
 from advlook.evaluation import percent, predict, top_k
 from advlook.intervals import interval
-from advlook.paired import pack, pooled, relative_difference, unpack
+from advlook.paired import bias, bias_difference, pack, packed, pooled, relative_difference
 from advlook.patches import checks
 from advlook.study import Row, Study
 from advlook.stylization import STRENGTHS, CueConflict, Stylized, cue_conflict_set, stylized_set
@@ -145,8 +145,8 @@ def stylization_tables(study: Study) -> tuple[pd.DataFrame, pd.DataFrame, pd.Dat
         "05_differences": pd.concat([differences(rows), bias_differences(decided)], ignore_index=True),
         "05_shape_bias": shape_bias(decided, conflicts(study).images),
     }
-    table, differing, bias = (study.save_table(name, table) for name, table in tables.items())
-    return table, differing, bias
+    table, differing, biases = (study.save_table(name, table) for name, table in tables.items())
+    return table, differing, biases
 
 
 def differences(rows: pd.DataFrame) -> pd.DataFrame:
@@ -157,7 +157,7 @@ def differences(rows: pd.DataFrame) -> pd.DataFrame:
     """
     found = []
     for key, runs in rows.groupby(["arch", "variant", "strength"], sort=False):
-        for seed, right in pooled(runs, _rights):
+        for seed, right in pooled(runs, packed("right_control", "right")):
             effects = interval(np.concatenate([right["std"], right["adv"]], axis=1), _effects)
             found += [
                 (*key, seed, measure, *effect, len(right["std"]))
@@ -167,12 +167,6 @@ def differences(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 _DIFFERENCES = ["arch", "variant", "strength", "seed", "measure", "difference", "low", "high", "images"]
-
-
-def _rights(run: pd.DataFrame) -> np.ndarray:
-    """Whether a model was right about each image as it is, and changed: bool `(images, 2)`; run: one row."""
-    row = run.iloc[0]
-    return unpack(row[["right_control", "right"]], row["images"]).T
 
 
 def _effects(means: np.ndarray) -> np.ndarray:
@@ -193,12 +187,12 @@ def shape_bias(rows: pd.DataFrame, images: ImageSet) -> pd.DataFrame:
     classes |= {name: images.labels == number for number, name in enumerate(images.classes)}
     found = []
     for arch, runs in rows.groupby("arch", sort=False):
-        for seed, decided in pooled(runs, _decisions):
+        for seed, decided in pooled(runs, packed("by_shape", "by_texture")):
             for setting, decisions in decided.items():
                 for name, members in classes.items():
                     chosen = decisions[members.numpy()]
                     if len(chosen):
-                        effects = map(float, interval(chosen, _bias))
+                        effects = map(float, interval(chosen, bias))
                         found.append((arch, setting, seed, name, *effects, *100 * chosen.mean(0), len(chosen)))
     columns = ["arch", "setting", "seed", "class", "shape_bias", "low", "high", "by_shape", "by_texture", "images"]
     return pd.DataFrame(found, columns=columns)
@@ -208,22 +202,11 @@ def bias_differences(rows: pd.DataFrame) -> pd.DataFrame:
     """ADV - STD in shape bias, as further rows of `differences`: variant "cue conflict", measure "shape bias"."""
     found = []
     for arch, runs in rows.groupby("arch", sort=False):
-        for seed, decided in pooled(runs, _decisions):
+        for seed, decided in pooled(runs, packed("by_shape", "by_texture")):
             both = np.concatenate([decided["std"], decided["adv"]], axis=1)
-            effect = map(float, interval(both, lambda means: _bias(means[..., 2:]) - _bias(means[..., :2])))
+            effect = map(float, interval(both, bias_difference))
             found.append((arch, CONFLICT, 1.0, seed, "shape bias", *effect, len(both)))
     return pd.DataFrame(found, columns=_DIFFERENCES)
-
-
-def _decisions(run: pd.DataFrame) -> np.ndarray:
-    """Whether a model decided by shape, and by texture: bool `(images, 2)`; run: one row."""
-    row = run.iloc[0]
-    return unpack(row[["by_shape", "by_texture"]], row["images"]).T
-
-
-def _bias(means: np.ndarray) -> np.ndarray:
-    with np.errstate(invalid="ignore"):
-        return 100 * means[..., 0] / means.sum(-1)
 
 
 # Does it count as stylized? ----------------------------------------------------------------------------------------

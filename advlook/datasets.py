@@ -6,7 +6,7 @@ that a preset names, `load_set` any other.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -220,11 +220,29 @@ def load_listing(
         return ImageSet(torch.from_numpy(pixels).permute(0, 3, 1, 2), labels, listing.classes)
     stats = [(str(path.relative_to(root)), stat.st_size, stat.st_mtime_ns) for path, stat in _stats(files)]
     path = cache / f"{root.parent.name}-{root.name}-{side}of{short}px-{digest(stats)}.npy"
+    return ImageSet(
+        mapped_pixels(path, len(files), side, lambda: _decode(files, side, short, description)), labels, listing.classes
+    )
+
+
+def mapped_pixels(path: Path, count: int, side: int, make: Callable[[], Iterable[np.ndarray]]) -> Tensor:
+    """Images uint8 `(count, 3, side, side)` kept in a file, which is written first where it is not there.
+
+    make: yields them in order, one or several at a time, each uint8 `(..., side, side, 3)`.
+    """
     if not path.is_file():
-        write_atomically(path, lambda partial: _decode_to_file(partial, files, side, short, description))
+        write_atomically(path, lambda partial: _write_pixels(partial, count, side, make()))
     # Copy-on-write mapping: torch asks for writable memory, and pages are read only as they are used.
-    pixels = torch.from_numpy(np.load(path, mmap_mode="c"))
-    return ImageSet(pixels.permute(0, 3, 1, 2), labels, listing.classes)
+    return torch.from_numpy(np.load(path, mmap_mode="c")).permute(0, 3, 1, 2)
+
+
+def _write_pixels(target: Path, count: int, side: int, images: Iterable[np.ndarray]) -> None:
+    # Written in order, not through a memory map: on a full disk that would end in SIGBUS and not in an error.
+    header = {"descr": "|u1", "fortran_order": False, "shape": (count, side, side, 3)}
+    with open(target, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for part in images:
+            file.write(part.tobytes())
 
 
 def _stats(files: Sequence[Path]) -> Iterator[tuple[Path, os.stat_result]]:
@@ -270,15 +288,6 @@ def read_image(path: Path | BinaryIO, side: int, short: int) -> np.ndarray:
     image = image.resize((width, height), Image.Resampling.BICUBIC)
     left, top = (width - side) // 2, (height - side) // 2
     return np.asarray(image.crop((left, top, left + side, top + side)))
-
-
-def _decode_to_file(target: Path, files: Sequence[Path], side: int, short: int, description: str | None) -> None:
-    # Written in order, not through a memory map: on a full disk that would end in SIGBUS and not in an error.
-    header = {"descr": "|u1", "fortran_order": False, "shape": (len(files), side, side, 3)}
-    with open(target, "wb") as file:
-        np.lib.format.write_array_header_1_0(file, header)
-        for image in _decode(files, side, short, description):
-            file.write(image.tobytes())
 
 
 def _decode(files: Sequence[Path], side: int, short: int, description: str | None) -> Iterator[np.ndarray]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from advlook import attacks
-from advlook.config import digest
+from advlook.config import mixed_seed
 from advlook.distributed import ALONE, Group
 from advlook.errors import RequestError
 from advlook.external import Loaded, load_model
@@ -84,7 +84,6 @@ def top_k(logits: Tensor, labels: Tensor, k: int = 1) -> float:
     return percent(_among_best(logits, labels, k))
 
 
-@torch.no_grad()
 def found_among(
     model: nn.Module, images: Images, ks: Sequence[int], *, batch_size: int = 250, device: torch.device | str = "cpu",
     group: Group = ALONE, title: str | None = None,
@@ -93,12 +92,11 @@ def found_among(
 
     Other arguments as of `survivors`.
     """
-    found = torch.zeros(len(images), len(ks), dtype=torch.bool)
-    with evaluating(folded(model)) as fast:
-        for _, chosen, batch, labels in _dealt(images, None, batch_size, device, group, title):
-            logits = fast(batch).float()
-            found[chosen] = torch.stack([_among_best(logits, labels, k) for k in ks], 1).cpu()
-    return _joined(found, device, group)
+
+    def judge(logits: Tensor, labels: Tensor) -> Tensor:
+        return torch.stack([_among_best(logits, labels, k) for k in ks], 1)
+
+    return _judged(model, images, judge, len(ks), batch_size, device, group, title)
 
 
 def topk_accuracy(
@@ -127,24 +125,36 @@ def survivors(
             right = correct(fast, images, batch_size=batch_size, device=device, group=group)
         alive, left = torch.zeros_like(right), right.nonzero()[:, 0]
         for number, chosen, batch, labels in _dealt(images, left, batch_size, device, group, title):
-            generator = torch.Generator(device).manual_seed(int(digest([seed, number]), 16) % 2**63)
+            generator = torch.Generator(device).manual_seed(mixed_seed(seed, number))
             attacked = attack(fast, batch, labels, generator)
             with torch.no_grad():
                 alive[chosen] = (fast(attacked).argmax(1) == labels).cpu()
     return _joined(alive, device, group)
 
 
-@torch.no_grad()
 def correct(
     model: nn.Module, images: Images, *, batch_size: int = 250, device: torch.device | str = "cpu",
     group: Group = ALONE,
 ) -> Tensor:  # fmt: skip
     """Which images `(N,) bool` the model is right about, without an attack; arguments as of `survivors`."""
-    right = torch.zeros(len(images), dtype=torch.bool)
+
+    def judge(logits: Tensor, labels: Tensor) -> Tensor:
+        return (logits.argmax(1) == labels)[:, None]
+
+    return _judged(model, images, judge, 1, batch_size, device, group)[:, 0]
+
+
+@torch.no_grad()
+def _judged(
+    model: nn.Module, images: Images, judge: Callable[[Tensor, Tensor], Tensor], columns: int, batch_size: int,
+    device: torch.device | str, group: Group, title: str | None = None,
+) -> Tensor:  # fmt: skip
+    """What `judge(logits, labels)`, bool `(n, columns)`, says of the answer to every image: bool `(N, columns)`."""
+    found = torch.zeros(len(images), columns, dtype=torch.bool)
     with evaluating(folded(model)) as fast:
-        for _, chosen, batch, labels in _dealt(images, None, batch_size, device, group):
-            right[chosen] = (fast(batch).argmax(1) == labels).cpu()
-    return _joined(right, device, group)
+        for _, chosen, batch, labels in _dealt(images, None, batch_size, device, group, title):
+            found[chosen] = judge(fast(batch).float(), labels).cpu()
+    return _joined(found, device, group)
 
 
 def _dealt(
@@ -203,6 +213,17 @@ def robust_accuracy(
     """
     where = {"batch_size": batch_size, "device": device, "group": group}
     right = correct(model, images, **where)
+    under = robust_survivors(model, images, eps, steps=steps, restarts=restarts, seed=seed, right=right, **where)
+    return {"clean": percent(right), **{name: percent(alive) for name, alive in under.items()}}
+
+
+def robust_survivors(
+    model: nn.Module, images: Images, eps: float, *, steps: int = 10, restarts: int = 1, **options: object
+) -> dict[str, Tensor]:
+    """Which images `(N,) bool` are right under each attack of `robust_accuracy`: `{"fgsm", "pgd"}`.
+
+    options: as of `survivors`.
+    """
 
     def fgsm(m: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
         return attacks.fgsm(m, x, y, eps)
@@ -210,11 +231,7 @@ def robust_accuracy(
     def pgd(m: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
         return attacks.pgd(m, x, y, eps, steps=steps, restarts=restarts, generator=generator, precision="auto")
 
-    under = {
-        name: accuracy_under(model, images, attack, seed=seed, right=right, **where)
-        for name, attack in {"fgsm": fgsm, "pgd": pgd}.items()
-    }
-    return {"clean": percent(right), **under}
+    return {name: survivors(model, images, attack, **options) for name, attack in {"fgsm": fgsm, "pgd": pgd}.items()}
 
 
 def evaluate_checkpoint(

@@ -20,11 +20,11 @@ from advlook.config import Preset
 from advlook.figures import ARCH_NAMES
 from advlook.files import write_atomically
 from advlook.paired import PACKED
+from advlook.verdicts import VERDICTS
 
 WHOLE = 16  # rows: a longer table is folded up, and shows its first rows alone
 FIRST = 8  # rows of a longer table
 LONGEST = 40  # letters of a word in a table; of a longer one, such as a hash, the first are shown
-VERDICTS = ("supported", "contradicted", "inconclusive", "not tested")
 
 # What the paper shows, what that is, and our files of it, one for each {arch} where they say so.
 PAPER: dict[str, tuple[str, tuple[str, ...]]] = {

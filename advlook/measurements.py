@@ -18,11 +18,12 @@ from advlook.evaluation import (
     accuracy_under,
     correct,
     evaluating,
+    found_among,
     percent,
     predict,
+    robust_survivors,
     suite_accuracy,
     survivors,
-    topk_accuracy,
 )
 from advlook.models import folded
 from advlook.paired import pack
@@ -37,24 +38,19 @@ def tradeoff(study: Study, model: nn.Module) -> Iterator[Row]:
     """
     config, images = study.preset.evaluation, study.test
     where = {"batch_size": config.batch_size, "device": study.device}
-    right = correct(model, images, **where)
-
-    def fgsm(m: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
-        return attacks.fgsm(m, x, y, config.eps)
-
-    def pgd(m: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
-        options = {"steps": config.pgd_steps, "restarts": config.pgd_restarts, "precision": "auto"}
-        return attacks.pgd(m, x, y, config.eps, generator=generator, **options)
-
-    under_fgsm, under_pgd = (survivors(model, images, attack, right=right, **where) for attack in (fgsm, pgd))
+    right, best = found_among(model, images, (1, config.top_k), **where).unbind(1)
+    under = robust_survivors(
+        model, images, config.eps, steps=config.pgd_steps, restarts=config.pgd_restarts, right=right, **where
+    )
     yield {
-        **topk_accuracy(model, images, config.top_k, **where),
-        "robust_fgsm": percent(under_fgsm),
-        "robust_pgd": percent(under_pgd),
+        "top1": percent(right),
+        "top5": percent(best),
+        "robust_fgsm": percent(under["fgsm"]),
+        "robust_pgd": percent(under["pgd"]),
         "eps": float(config.eps),
         "images": len(images),
         "right": pack(right),
-        "right_pgd": pack(under_pgd),
+        "right_pgd": pack(under["pgd"]),
     }
 
 

@@ -84,11 +84,15 @@ def less(means: np.ndarray) -> np.ndarray:
         return 100 * (1 - means[..., 1] / means[..., 0])
 
 
+def bias(means: np.ndarray) -> np.ndarray:
+    """The first of two columns in percent of both together, `(...)`; nan where both are 0."""
+    with np.errstate(invalid="ignore"):
+        return 100 * means[..., 0] / means.sum(-1)
+
+
 def bias_difference(means: np.ndarray) -> np.ndarray:
-    """ADV - STD in points, `(...)`, of the first of two columns, in percent of both together; nan where both are 0."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        std, adv = (100 * means[..., k] / (means[..., k] + means[..., k + 1]) for k in (0, 2))
-    return adv - std
+    """ADV - STD in points, `(...)`, of the bias of two columns of each."""
+    return bias(means[..., 2:]) - bias(means[..., :2])
 
 
 def relative_difference(means: np.ndarray) -> np.ndarray:

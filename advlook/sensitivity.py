@@ -136,17 +136,19 @@ TITLES = dict(
 
 
 def by_name(
-    method: str, model: nn.Module, images: Tensor, labels: Tensor, *, samples: int = 50, seed: int = 0
-) -> Tensor:
+    method: str, model: nn.Module, images: Tensor, labels: Tensor, *, samples: int = 50, seed: int = 0,
+    generator: torch.Generator | None = None,
+) -> Tensor:  # fmt: skip
     """The map `(N, 3, H, W)` of one of METHODS; `samples`: SmoothGrad's copies, and the steps of integrated gradients.
 
-    SmoothGrad's noise comes from `seed`, so that models are compared on the same copies.
+    SmoothGrad's noise comes from `seed`, so that models are compared on the same copies; or from `generator`, which
+    goes on from one batch of images to the next.
     Raises RequestError for an unknown method.
     """
     if method not in METHODS:
         raise RequestError(f"method {method!r} is unknown; choose from {', '.join(METHODS)}")
     options: dict[str, dict[str, Any]] = {
-        "smooth_grad": {"samples": samples, "generator": torch.Generator(images.device).manual_seed(seed)},
+        "smooth_grad": {"samples": samples, "generator": generator or torch.Generator(images.device).manual_seed(seed)},
         "integrated_gradients": {"steps": samples},
     }
     return METHODS[method](model, images, labels, **options.get(method, {}))

@@ -8,16 +8,13 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from advlook.catalogue import check, find, lookup
 from advlook.config import digest
-from advlook.datasets import ImageSet, load_set
+from advlook.datasets import ImageSet, load_set, mapped_pixels
 from advlook.errors import RequestError
-from advlook.files import write_atomically
 from advlook.study import Study
 
 _BATCH = 250  # images degraded at once
@@ -111,15 +108,6 @@ def _load(
         return replace(images, images=degraded(images.images, low))
     made = digest([target.digest, split, side, short])
     path = folder / "cache" / "images" / f"{Path(target.name).name}-{split}-degraded-{low}of{side}px-{made}.npy"
-    if not path.is_file():
-        write_atomically(path, lambda partial: _degrade_to_file(partial, images.images, low))
-    return replace(images, images=torch.from_numpy(np.load(path, mmap_mode="c")).permute(0, 3, 1, 2))
-
-
-def _degrade_to_file(path: Path, images: Tensor, side: int) -> None:
-    """Written batch by batch, as decoded images are: 50,000 of ImageNet take 8 GB, and what is made of them again."""
-    header = {"descr": "|u1", "fortran_order": False, "shape": tuple(images.permute(0, 2, 3, 1).shape)}
-    with open(path, "wb") as file:
-        np.lib.format.write_array_header_1_0(file, header)
-        for part in images.split(_BATCH):
-            file.write(degraded(part, side).permute(0, 2, 3, 1).contiguous().numpy().tobytes())
+    # Batch by batch: 50,000 images of ImageNet take 8 GB, and what is made of them again.
+    parts = (degraded(part, low).permute(0, 2, 3, 1).numpy() for part in images.images.split(_BATCH))
+    return replace(images, images=mapped_pixels(path, len(images), side, lambda: parts))

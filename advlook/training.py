@@ -26,7 +26,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from advlook.balls import ascend, project, random_in_ball
 from advlook.checkpoints import half_precision, load_state, save_checkpoint, save_state
-from advlook.config import AdversaryConfig, DataConfig, Preset, TrainingConfig, digest
+from advlook.config import AdversaryConfig, DataConfig, Preset, TrainingConfig, digest, mixed_seed
 from advlook.datasets import ImageSet
 from advlook.distributed import ALONE, Group, share_statistics
 from advlook.errors import RequestError
@@ -193,9 +193,9 @@ class Trainer:
         steps = max(1, epoch_images(self.preset, images) // config.batch_size)
         at_once = min(config.batch_size // config.accumulate, len(images))
         own = (self.group.rank,) if self.group.size > 1 else ()
-        torch.manual_seed(_mix(self.seed, epoch, 0, *own))  # dropout
-        order = torch.Generator().manual_seed(_mix(self.seed, epoch, 1))
-        noise = torch.Generator(self.device).manual_seed(_mix(self.seed, epoch, 2, *own))
+        torch.manual_seed(mixed_seed(self.seed, epoch, 0, *own))  # dropout
+        order = torch.Generator().manual_seed(mixed_seed(self.seed, epoch, 1))
+        noise = torch.Generator(self.device).manual_seed(mixed_seed(self.seed, epoch, 2, *own))
         # Trained on smaller images than it is tested on: resized crops show things larger than whole images do
         # (Touvron et al. 2019).
         size = config.sizes[epoch * len(config.sizes) // self.epochs]
@@ -340,8 +340,3 @@ def _move_average(average: nn.Module, model: nn.Module, decay: float) -> None:
     for ours, theirs in zip(average.buffers(), model.buffers(), strict=True):
         if ours.is_floating_point():
             ours.lerp_(theirs, 1 - decay)
-
-
-def _mix(*values: int) -> int:
-    """A seed of its own for every combination of values."""
-    return int(digest(values), 16) % 2**63

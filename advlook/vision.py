@@ -200,11 +200,10 @@ def _map_measures(
     """
     samples, size = study.preset.visualize.samples, study.preset.evaluation.batch_size
     noise = torch.Generator(study.device).manual_seed(0)  # goes on from batch to batch: their size changes no draw
-    options = {"smooth_grad": {"samples": samples, "generator": noise}, "integrated_gradients": {"steps": samples}}
     regions = [None] * -(-len(shown) // size) if masks is None else masks.split(size)
     parts = []
     for (images, labels), inside in zip(shown.batches(size, study.device), regions, strict=True):
-        found = sensitivity.METHODS[method](model, images, labels, **options.get(method, {})).cpu()
+        found = sensitivity.by_name(method, model, images, labels, samples=samples, generator=noise).cpu()
         parts.append(_measures(found, images.cpu(), inside))
     return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
 

@@ -12,8 +12,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import NoReturn
 
-from advlook.config import ARCHITECTURES, SETTINGS, STEMS, available, load_preset, parse_eps
+from advlook.config import ARCHITECTURES, SETTINGS, STEMS, parse_eps
 from advlook.errors import RequestError
+from advlook.loading import available, load_preset
 
 
 class _Parser(argparse.ArgumentParser):

@@ -19,16 +19,19 @@ from advlook.errors import RequestError
 _WINDOWED = 2**22  # values in the windows that torch's median holds at once
 
 
-def gaussian_blur(images: Tensor, sigma: float, kernel_size: int) -> Tensor:
+def gaussian_blur(images: Tensor, sigma: float, kernel_size: int | None = None) -> Tensor:
     """Images blurred by a Gaussian of standard deviation `sigma`, in pixels, cut to `kernel_size` pixels a side.
 
-    The weights of the odd `kernel_size` are scaled to sum to 1. The kernel may be larger than the image.
+    The weights of the odd `kernel_size` are scaled to sum to 1; None: three sigmas on either side, practically uncut.
+    The kernel may be larger than the image.
     Raises RequestError for images of another shape or type, a sigma that is negative or not finite, and a kernel_size
     that is not odd.
     """
-    _check(images, kernel_size)
     if not 0 <= sigma < math.inf:
         raise RequestError(f"sigma={sigma:g} is not the width of a blur; give it in pixels, at least 0")
+    if kernel_size is None:
+        kernel_size = 2 * math.ceil(3 * sigma) + 1
+    _check(images, kernel_size)
     if sigma == 0:
         return images
     rows, columns = (_blur_matrix(length, sigma, kernel_size).to(images) for length in images.shape[2:])

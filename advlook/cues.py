@@ -26,7 +26,7 @@ from advlook.intervals import interval
 from advlook.paired import bias, bias_difference, pack, packed, pooled, relative_difference
 from advlook.patches import checks
 from advlook.study import Row, Study
-from advlook.stylization import STRENGTHS, CueConflict, Stylized, cue_conflict_set, stylized_set
+from advlook.stylized import STRENGTHS, CueConflict, Stylized, cue_conflict_set, stylized_set
 
 STANDARD, REVERSED, STYLIZED, CONFLICT = "standard", "reversed", "stylized", "cue conflict"
 COLUMNS = ["arch", "setting", "seed", "variant", "strength", "top1", "top5", "images", "control"]

@@ -19,7 +19,7 @@ from advlook.attacks import pgd
 from advlook.config import SETTINGS
 from advlook.corruptions import gaussian_blur, median_filter, reverse_colors
 from advlook.evaluation import NAMED_ATTACKS, evaluating
-from advlook.figures import new_figure
+from advlook.figures import brightest, new_figure
 from advlook.layers import PARAMETERISATIONS, conv_layers, maximise
 from advlook.panel import Controls, Explorer, Sample, answer, class_of, show
 from advlook.sensitivity import METHODS, TITLES, by_name
@@ -119,7 +119,7 @@ class _Maps(Explorer):
             setting: by_name(method, model, seen[setting], explained[setting], samples=SAMPLES.get(method, 1))[0]
             for setting, model in pair.items()
         }
-        limits = torch.stack([torch.stack([_limit(each), _limit(each.abs().sum(0))]) for each in found.values()])
+        limits = torch.stack([torch.stack([brightest(each), brightest(each.abs().sum(0))]) for each in found.values()])
         limits = limits.amax(0, keepdim=True).expand(2, 2) if shared else limits
         figure, axes = new_figure(2, 3, 6.8, 4.6)
         for row, (setting, each) in enumerate(found.items()):
@@ -132,7 +132,7 @@ class _Maps(Explorer):
 
     def _seen(self, model: nn.Module, sample: Sample, sigma: float, eps: float) -> Tensor:
         """What the model is shown: the image blurred, then attacked."""
-        blurred = _blurred(sample.image, sigma)
+        blurred = gaussian_blur(sample.image, sigma)
         if not eps:
             return blurred
         steps, generator = self.study.preset.evaluation.pgd_steps, torch.Generator(self.study.device).manual_seed(0)
@@ -205,7 +205,7 @@ class _Corruptions(Explorer):
         }
 
     def draw(self, pair: Pair, sample: Sample, sigma: float, times: int, reversed: bool) -> Figure:
-        left = median_filter(_blurred(sample.image, sigma), times)
+        left = median_filter(gaussian_blur(sample.image, sigma), times)
         left = reverse_colors(left) if reversed else left
         figure, axes = new_figure(1, 4, 10.5, 3, width_ratios=(1, 1, 1.1, 1.1))
         figure.get_layout_engine().set(w_pad=0.1)
@@ -226,16 +226,6 @@ def _radius(study: Study, name: str = "eps [1/255]") -> widgets.FloatSlider:
 
 def _blur(study: Study) -> widgets.FloatSlider:
     return widgets.FloatSlider(max=math.ceil(study.preset.data.size / 16), step=0.25, description="blur [px]")
-
-
-def _blurred(images: Tensor, sigma: float) -> Tensor:
-    """Blurred with a kernel of three sigmas on either side, so practically uncut."""
-    return gaussian_blur(images, sigma, 2 * math.ceil(3 * sigma) + 1)
-
-
-def _limit(values: Tensor) -> Tensor:
-    """Where a scale ends: above nearly all magnitudes, as a few are far above the others."""
-    return values.abs().quantile(0.995).clamp_min(1e-30)
 
 
 def _named(units: Mapping[str, int]) -> tuple[tuple[str, str], ...]:

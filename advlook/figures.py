@@ -317,6 +317,15 @@ def picture(axis: Axes, image: Tensor, title: str = "", *, size: float = 9.5, **
     axis.set_title(title, fontsize=size, fontweight="normal", **style)
 
 
+def brightest(values: Tensor) -> Tensor:
+    """Where a scale of signed values ends: at the 99.5th percentile of magnitudes, as a few are far above the others.
+
+    Above 0 also where all are 0, so that it can be divided by.
+    """
+    magnitudes = values.abs().flatten()  # not `quantile`, which takes no more than 2**24 values
+    return magnitudes.kthvalue(max(1, round(0.995 * len(magnitudes)))).values.clamp_min(1e-30)
+
+
 def image_grid(images: Tensor, titles: Sequence[str], columns: int = 10) -> Figure:
     """Images `(N, 3, H, W)` in [0, 1], row by row, with a title each."""
     rows = ceil(len(images) / columns)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from torch import Tensor
 
-from advlook.figures import ARCH_NAMES, COLORS, NAMES, bare, new_figure, picture
+from advlook.figures import ARCH_NAMES, COLORS, NAMES, bare, brightest, new_figure, picture
 from advlook.layers import Maximised, on_one_scale
 from advlook.sensitivity import TITLES
 
@@ -29,14 +29,14 @@ def map_grid(
     methods = list(next(iter(found.values())))
     columns = [(setting, method) for setting in found for method in methods]
     figure, lines = _blocks(len(images), [1, *[len(methods)] * len(found)], side, side)
-    limits = {m: max(float(_limit(maps[m].flatten()[None])) for maps in found.values()) for m in methods}
+    limits = {m: max(float(brightest(maps[m])) for maps in found.values()) for m in methods}
     for row, (image, line) in enumerate(zip(images, lines, strict=True)):
         _picture(line[0], image, "image" if row == 0 else "")
         for axis, (setting, method) in zip(line[1:], columns, strict=True):
             values = found[setting][method][row]
-            limit = limits[method] if shared else float(_limit(values.flatten()[None]))
+            limit = limits[method] if shared else float(brightest(values))
             title = "\n".join([NAMES[setting], *TITLES[method].split()]) if row == 0 else ""
-            _picture(axis, 0.5 + values / (2 * limit or 1.0), title, COLORS[setting])
+            _picture(axis, 0.5 + values / (2 * limit), title, COLORS[setting])
     return figure
 
 
@@ -282,12 +282,6 @@ def _line(axis: Axes, rows: pd.DataFrame, color: str, marker: str = "o") -> None
 def _legend(figure: Figure, settings: Sequence[str] | Mapping[str, object], **line: object) -> None:
     handles = [Line2D([], [], color=COLORS[s], label=NAMES[s], **line) for s in settings]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
-
-
-def _limit(values: Tensor) -> Tensor:
-    """The 99.5th percentile of the magnitudes of each row `(N, P)`: a few outliers would leave the rest grey."""
-    place = max(1, round(0.995 * values.shape[1]))
-    return values.abs().kthvalue(place, dim=1).values
 
 
 def _picture(axis: Axes, image: Tensor | None, title: str, color: str = "#222222") -> None:

@@ -21,7 +21,8 @@ from advlook.errors import RequestError
 from advlook.progress import tqdm
 from advlook.scale import edges
 from advlook.study import Study
-from advlook.stylization import Stylized, gram_distance
+from advlook.stylization import gram_distance
+from advlook.stylized import Stylized
 
 PATCH = 5  # pixels a side of the patches that are compared
 EDGE_SCALE = 1.5  # pixels: edges of forms, not of strokes

@@ -16,11 +16,12 @@ from torch import nn
 from advlook import datasets, provenance, streaming, synthetic
 from advlook._allocator import keep_freed_memory
 from advlook.checkpoints import file_hash, load_checkpoint, read_metadata
-from advlook.config import SETTINGS, Preset, digest, load_preset
+from advlook.config import SETTINGS, Preset, digest
 from advlook.distributed import ALONE, Group
 from advlook.errors import RequestError
 from advlook.external import external_model, stored_metadata
 from advlook.files import write_atomically
+from advlook.loading import load_preset
 from advlook.models import preset_model
 from advlook.progress import tqdm
 from advlook.training import epoch_images, train

@@ -15,32 +15,18 @@ Three things differ from these sources, so that few steps suffice and what comes
   at this luminance, plus fine detail from random places of the style.
 """
 
-import hashlib
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from advlook import synthetic
-from advlook.adain import AdaIN, trained_adain
-from advlook.config import digest
+from advlook.adain import AdaIN
 from advlook.corruptions import gaussian_blur
-from advlook.datasets import ImageSet, to_float
 from advlook.errors import RequestError
-from advlook.files import write_atomically
 from advlook.scale import LUMINANCE
-from advlook.study import Study
-from advlook.styles import Styles, assign, load_styles
-from advlook.workers import run_all, worker_count
 
-STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 LEVELS = 3  # of the pyramid; each halves the resolution
 FILTERS = 8  # random ones of each colour axis and level
 FILTER_SIZE = 5  # pixels a side
@@ -51,13 +37,8 @@ _FLOOR = 0.05  # of the mean power of the responses: what is faint in a style ne
 _SHARPNESS = 1.0  # pixels: the layout is what a Gaussian of this width leaves of the luminance
 _CONTENT = 30.0  # weight of the layout against the style's statistics; chosen by edges kept, and by eye
 _RATE = 0.03  # first step of Adam, in [0, 1]; it falls to 0 along a cosine
-_CHUNK = 16  # images optimised together, and kept in one file
-_ALONE = 10_000  # steps, over all images, for which no processes are started: that takes seconds
 
 Statistics = list[tuple[Tensor, Tensor]]  # by level: Gram matrix and mean
-
-
-# The engine ------------------------------------------------------------------------------------------------------
 
 
 def stylize(
@@ -161,13 +142,9 @@ def _luminance(images: Tensor) -> Tensor:
     return torch.einsum("nchw,c->nhw", images, images.new_tensor(LUMINANCE))
 
 
-def _blurred(images: Tensor) -> Tensor:
-    return gaussian_blur(images, _SHARPNESS, 2 * math.ceil(3 * _SHARPNESS) + 1)
-
-
 def _layout(images: Tensor) -> Tensor:
     """Blurred luminance `(N, H, W)` of mean 0 and variance 1: brightness and contrast are the style's to choose."""
-    grey = _luminance(_blurred(images))
+    grey = _luminance(gaussian_blur(images, _SHARPNESS))
     grey = grey - grey.mean((1, 2), keepdim=True)
     return grey * (grey.square().mean((1, 2), keepdim=True) + 1e-4).rsqrt()
 
@@ -179,7 +156,7 @@ def _start(images: Tensor, styles: Tensor, seeds: Sequence[int]) -> Tensor:
     deviation = spread.std((2, 3), keepdim=True) + 1e-3
     middle = styles.mean((2, 3), keepdim=True)
     slope = ((styles - middle) * spread).mean((2, 3), keepdim=True) / deviation
-    detail = styles - _blurred(styles)
+    detail = styles - gaussian_blur(styles, _SHARPNESS)
     pieces = [_pieces(one, images.shape[2:], seed) for one, seed in zip(detail, seeds, strict=True)]
     return (middle + slope * _layout(images)[:, None] + torch.stack(pieces)).clamp_(0, 1)
 
@@ -203,169 +180,12 @@ def _check(images: Tensor, styles: Tensor, strength: float, steps: int) -> None:
             raise RequestError(f"{name} of {tuple(given.shape[2:])} pixels are too small; give at least {SMALLEST}")
     if len(images) != len(styles):
         raise RequestError(f"{len(styles)} styles do not match {len(images)} images; give one an image")
-    if not 0 <= strength <= 1:
-        raise RequestError(f"strength={strength:g} is outside [0, 1]; 0 leaves the images, 1 is the whole style")
+    check_strength(strength)
     if steps < 1:
         raise RequestError(f"steps={steps} must be at least 1")
 
 
-# Sets of a study -------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Stylized:
-    """Test images before and after, in the same order.
-
-    images, contents: `ImageSet`s with the contents' labels; styles: those that were drawn from; drawn: int64 `(N,)`,
-    the place among them of each image's own; strength: as of `stylize`.
-    """
-
-    images: ImageSet
-    contents: ImageSet
-    styles: Styles
-    drawn: Tensor
-    strength: float
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The name of each image's style."""
-        return tuple(self.styles.names[place] for place in self.drawn.tolist())
-
-    def pictures(self, chosen: slice | Tensor = slice(None)) -> Tensor:
-        """The styles of the chosen images, uint8 `(n, 3, h, w)`: not kept, for they are larger than all the rest."""
-        return self.styles.images[self.drawn[chosen]]
-
-    def table(self) -> pd.DataFrame:
-        """Which style each image got: image (its place in the set), label (name of its class), style, strength."""
-        labels = [self.contents.classes[label] for label in self.contents.labels.tolist()]
-        return pd.DataFrame(
-            {"image": range(len(labels)), "label": labels, "style": self.names, "strength": self.strength}
-        )
-
-
-@dataclass(frozen=True)
-class CueConflict:
-    """Images with the form of one class and the texture of another (Geirhos et al. 2019).
-
-    images: labels are those of the form; textures: int64 `(N,)`, the classes of the texture; contents, sources: the
-    images that form and texture were taken from, None where they were drawn together.
-    """
-
-    images: ImageSet
-    textures: Tensor
-    contents: ImageSet | None
-    sources: ImageSet | None
-
-
-def stylized_set(study: Study, strength: float = 1.0, count: int | None = None) -> Stylized:
-    """Test images of a study in the styles of its preset, `count` of them, made where they are not in the cache.
-
-    count: None for `stylization.images` at strengths 0 and 1 and `stylization.partial_images` in between. All
-    strengths show the same images in the same order, each in one style drawn by seed, so that a smaller set is the
-    beginning of a larger one. On the CPU every core works; what is finished is kept if the run is stopped.
-    Raises RequestError where the styles are missing or the strength is outside [0, 1].
-    """
-    config = study.preset.stylization
-    if count is None:
-        count = config.images if strength in (0, 1) else config.partial_images
-    contents = _contents(study, config.images)
-    count = min(count or len(contents), len(contents))
-    styles = study_styles(study)
-    drawn = assign(len(contents), len(styles))
-    whole = slice(math.ceil(count / _CHUNK) * _CHUNK)  # whole chunks: sets of different lengths share them
-    made = _made(study, contents.images[whole], styles.images, drawn[whole], strength)
-    contents, drawn = contents[:count], drawn[:count]
-    images = ImageSet(made[:count], contents.labels, contents.classes)
-    return Stylized(images, contents, styles, drawn, strength)
-
-
-@lru_cache(maxsize=1)
-def _contents(study: Study, count: int) -> ImageSet:
-    """The test images that are stylized, one copy for all strengths."""
-    return study.test.subset(count, seed=4)
-
-
-def cue_conflict_set(study: Study) -> CueConflict:
-    """`stylization.cues` test images with the texture of a test image of another class; made as in `stylized_set`.
-
-    The embedded set brings its own, where the two cues are known exactly.
-    """
-    count, data = study.preset.stylization.cues, study.preset.data
-    if data.name == "synthetic":
-        drawn = synthetic.generate(count, data.size, seed=0, split="cue_conflict")
-        return CueConflict(ImageSet(drawn.images, drawn.shapes, synthetic.CLASSES), drawn.textures, None, None)
-    forms, textures = conflicting_pairs(study.test.labels, count)
-    contents, sources = study.test[forms], study.test[textures]
-    made = _made(study, contents.images, sources.images, torch.arange(len(sources)), 1.0)
-    return CueConflict(ImageSet(made, contents.labels, contents.classes), sources.labels, contents, sources)
-
-
-def study_styles(study: Study) -> Styles:
-    """The styles that the preset names, twice as large as its images: their texture is finer than the objects."""
-    return load_styles(
-        study.preset.stylization.styles, 2 * study.preset.data.size, study.data / "datasets",
-        cache=study.data / "cache" / "images", progress=study.progress,
-    )  # fmt: skip
-
-
-def conflicting_pairs(labels: Tensor, count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Places `(count,)` of contents, none of them twice, and of textures of other classes, drawn by a seed.
-
-    As many as there are where `count` is more. Raises RequestError where all labels are the same.
-    """
-    if (labels == labels[0]).all():
-        raise RequestError("cue conflicts need images of two classes or more, and there is one")
-    generator = torch.Generator().manual_seed(seed)
-    forms = torch.randperm(len(labels), generator=generator)[:count]
-    others = (labels != labels[forms][:, None]).float()
-    return forms, torch.multinomial(others, 1, generator=generator)[:, 0]
-
-
-def _made(study: Study, contents: Tensor, styles: Tensor, drawn: Tensor, strength: float) -> Tensor:
-    """uint8 `(N, 3, H, W)`: `stylize` of uint8 images, each in a style of that place, in chunks kept in a file each."""
+def check_strength(strength: float) -> None:
+    """Raises RequestError for a strength outside [0, 1]."""
     if not 0 <= strength <= 1:
         raise RequestError(f"strength={strength:g} is outside [0, 1]; 0 leaves the images, 1 is the whole style")
-    if strength == 0:
-        return contents
-    config = study.preset.stylization
-    network = trained_adain(study, study_styles(study)) if config.engine == "adain" else None
-    made_by = [_source(), torch.__version__, str(study.device), strength, config.steps, network and network.digest()]
-
-    def arrays(chosen: Tensor) -> list[np.ndarray]:
-        # As arrays: a tensor that goes to another process would drag its whole storage into shared memory.
-        return [np.ascontiguousarray(part.numpy()) for part in (contents[chosen], styles[drawn[chosen]], chosen)]
-
-    chunks = {}
-    for chosen in torch.arange(len(contents)).split(_CHUNK):
-        key = digest([*made_by, *(hashlib.sha256(array).hexdigest() for array in arrays(chosen))])
-        chunks[study.data / "cache" / "stylized" / study.preset.name / f"{key}.npy"] = chosen
-    missing = {path: chosen for path, chosen in chunks.items() if not path.is_file()}
-    if missing:
-        total = sum(map(len, missing.values()))
-        workers = worker_count(len(missing), study.device) if total * config.steps > _ALONE else 1
-        # Made one by one, as they are taken: the styles of all would not fit.
-        jobs = ((path, *arrays(k), strength, config.steps, network, study.device) for path, k in missing.items())
-        run_all(_make, jobs, workers, title=f"stylizing at {strength:g}", total=total, progress=study.progress)
-    return torch.cat([torch.from_numpy(np.load(path)) for path in chunks])
-
-
-def _make(
-    path: Path, contents: np.ndarray, styles: np.ndarray, seeds: np.ndarray, strength: float, steps: int,
-    network: AdaIN | None, device: torch.device, progressed: Callable[[int], object],
-) -> None:  # fmt: skip
-    """Make and keep one chunk; by one thread, so that its bits do not depend on how many chunks are made beside it."""
-    images, pictures = (to_float(torch.from_numpy(part).to(device)).contiguous() for part in (contents, styles))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        found = stylize(images, pictures, strength=strength, steps=steps, seeds=seeds.tolist(), network=network)
-    finally:
-        torch.set_num_threads(threads)
-    pixels = found.mul(255).round_().to(torch.uint8).cpu().numpy()
-    write_atomically(path, lambda partial: np.save(partial, pixels))
-    progressed(len(contents))
-
-
-def _source() -> str:
-    """Hash of the engine: another one makes other images."""
-    return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]

@@ -29,8 +29,8 @@ import torch
 from torch import Tensor, nn
 
 from advlook import attacks, evaluation
-from advlook.config import available
 from advlook.datasets import ImageSet
+from advlook.loading import available
 from advlook.study import Study
 
 Fooled = Callable[[Tensor, Tensor], Tensor]  # (images, labels) -> which of them the attack has fooled, bool (N,)

@@ -33,9 +33,10 @@ import torch
 from torch import Tensor
 
 from advlook._allocator import keep_freed_memory
-from advlook.config import CorruptionsConfig, available, load_preset
+from advlook.config import CorruptionsConfig
 from advlook.corruptions import median_filter
 from advlook.fragility import sweeps
+from advlook.loading import available, load_preset
 from advlook.models import folded, preset_model
 from advlook.synthetic import generate
 

@@ -28,13 +28,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from advlook import adain, attacks, sanity, vision
 from advlook.catalogue import lookup
-from advlook.config import SETTINGS, Preset, available, load_preset
+from advlook.config import SETTINGS, Preset
 from advlook.ensembles import COMBINATIONS, members
 from advlook.figures import ARCH_NAMES
 from advlook.fragility import FAMILIES
+from advlook.loading import available, load_preset
 from advlook.models import build_model, folded, preset_model
 from advlook.sensitivity import METHODS
-from advlook.stylization import STRENGTHS
+from advlook.stylized import STRENGTHS
 
 REFERENCE = "resnet50", 224  # what `--rate` is stated for
 FLOAT32 = 938 / 2470  # of that rate: images/s in TF32 and mixed precision, published for an A100 (DeepLearningExamples)

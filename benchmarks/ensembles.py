@@ -17,10 +17,11 @@ import torch
 from torch import nn
 
 from advlook._allocator import keep_freed_memory
-from advlook.config import Preset, available, load_preset
+from advlook.config import Preset
 from advlook.datasets import ImageSet
 from advlook.ensembles import fit_classifier, new_ensemble, tuning_preset
 from advlook.evaluation import predict
+from advlook.loading import available, load_preset
 from advlook.models import preset_model, split_last_layer
 from advlook.training import Trainer
 

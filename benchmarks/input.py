@@ -30,8 +30,9 @@ import torch
 from PIL import Image
 
 from advlook.catalogue import find
-from advlook.config import DataConfig, load_preset
+from advlook.config import DataConfig
 from advlook.layouts import Listing
+from advlook.loading import load_preset
 from advlook.streaming import StreamedImages, draw_crop, random_crop
 from advlook.study import data_folder
 

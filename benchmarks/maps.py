@@ -31,8 +31,8 @@ from captum.attr import IntegratedGradients, NoiseTunnel, Saliency
 from torch import Tensor, nn
 
 from advlook.balls import ascend
-from advlook.config import available, load_preset
 from advlook.layers import conv_layers, maximise
+from advlook.loading import available, load_preset
 from advlook.models import folded, preset_model
 from advlook.sensitivity import BATCH_SIZE, integrated_gradients, smooth_grad
 from advlook.synthetic import generate

@@ -33,8 +33,9 @@ from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
 from advlook._allocator import keep_freed_memory
-from advlook.config import Preset, available, load_preset
+from advlook.config import Preset
 from advlook.datasets import ImageSet
+from advlook.loading import available, load_preset
 from advlook.models import preset_model
 from advlook.training import Trainer, autocast
 

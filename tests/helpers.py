@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from advlook.config import ArchConfig, Preset, load_preset
+from advlook.config import ArchConfig, Preset
 from advlook.datasets import ImageSet
+from advlook.loading import load_preset
 
 
 class Linear(nn.Module):
@@ -92,6 +94,11 @@ def used_model(mode: str) -> nn.Sequential:
 def random_images(count: int = 8, side: int = 4, low: float = 0.0, high: float = 1.0, seed: int = 0) -> Tensor:
     """Uniform noise in [low, high]."""
     return torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(seed)) * (high - low) + low
+
+
+def smooth(count: int = 4, side: int = 24, seed: int = 0) -> Tensor:
+    """Images of soft blobs: forms without texture."""
+    return F.interpolate(random_images(count, 4, seed=seed), (side, side), mode="bicubic").clamp(0, 1)
 
 
 def image_set(count: int = 32, side: int = 16, classes: int = 3, seed: int = 0) -> ImageSet:

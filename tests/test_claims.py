@@ -10,10 +10,10 @@ import torch
 from advlook import claims, verdicts
 from advlook.__main__ import main
 from advlook.claims import CLAIMS
-from advlook.config import load_preset
 from advlook.errors import RequestError
 from advlook.figures_claims import forest
 from advlook.intervals import Sample
+from advlook.loading import load_preset
 from advlook.paired import pack
 from advlook.study import Study
 from advlook.verdicts import CONTRADICTED, INCONCLUSIVE, SUPPORTED, UNTESTED, Rule

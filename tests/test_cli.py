@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from helpers import convolutional, small_preset, write_folder
 
-from advlook import config, study
+from advlook import loading, study
 from advlook.__main__ import main
 from advlook.catalogue import CATALOGUE
 from advlook.checkpoints import save_checkpoint
 from advlook.evaluation import NAMED_ATTACKS
 from advlook.models import preset_model
 
-SMOKE = (config.PRESET_FOLDER / "smoke.toml").read_text()
+SMOKE = (loading.PRESET_FOLDER / "smoke.toml").read_text()
 
 
 @pytest.fixture

@@ -6,18 +6,9 @@ import tomllib
 
 import pytest
 
-from advlook.config import (
-    ARCHITECTURES,
-    PRESET_FOLDER,
-    SETTINGS,
-    Preset,
-    available,
-    check_eps,
-    digest,
-    load_preset,
-    parse_eps,
-)
+from advlook.config import ARCHITECTURES, SETTINGS, Preset, check_eps, digest, parse_eps
 from advlook.errors import RequestError
+from advlook.loading import PRESET_FOLDER, available, load_preset
 
 TEXT = (PRESET_FOLDER / "imagenette.toml").read_text()
 

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from advlook import reproduce as runner
-from advlook.config import PRESET_FOLDER
+from advlook.loading import PRESET_FOLDER
 from advlook.study import Study, data_folder
 
 CLASSES = 1000

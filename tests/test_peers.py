@@ -17,7 +17,8 @@ from packaging.utils import canonicalize_name
 from torch import Tensor, nn
 
 from advlook.attacks import apgd, cross_entropy, fgsm, input_gradient, mi_fgsm, pgd
-from advlook.config import ArchConfig, load_preset
+from advlook.config import ArchConfig
+from advlook.loading import load_preset
 from advlook.models import folded
 from advlook.synthetic import FreshImages, generate
 from advlook.training import Trainer

@@ -5,7 +5,7 @@ import re
 import pandas as pd
 import pytest
 
-from advlook import checks, config
+from advlook import checks, loading
 from advlook.figures import ARCH_NAMES
 from advlook.study import ROOT
 
@@ -41,7 +41,7 @@ def test_links_lead_somewhere(page):
 
 def test_every_preset_and_module_is_told():
     """The README has a line for each preset and each module of the package."""
-    for preset in config.available():
+    for preset in loading.available():
         assert f"| `{preset}` |" in README
     for module in (ROOT / "advlook").glob("*.py"):
         assert module.stem == "__init__" or module.name in README

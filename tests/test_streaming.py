@@ -17,11 +17,11 @@ from helpers import image_set, small_preset, write_folder
 from PIL import Image
 from torchvision.transforms import RandomResizedCrop
 
-from advlook.config import PRESET_FOLDER, load_preset
 from advlook.datasets import load_folder, to_float
 from advlook.distributed import ALONE, Group
 from advlook.errors import RequestError
 from advlook.layouts import Listing, list_images
+from advlook.loading import PRESET_FOLDER, load_preset
 from advlook.streaming import StreamedImages, draw_crop, random_crop, worker_count
 from advlook.study import Study
 from advlook.synthetic import FreshImages

@@ -16,10 +16,11 @@ from safetensors.torch import load_file
 import advlook
 from advlook import attacks, training
 from advlook.checkpoints import half_precision, load_checkpoint, load_state, read_metadata
-from advlook.config import digest, load_preset
+from advlook.config import digest
 from advlook.datasets import ImageSet
 from advlook.errors import RequestError
 from advlook.evaluation import robust_accuracy, topk_accuracy
+from advlook.loading import load_preset
 from advlook.precision import autocast, cpu_multiplies_bfloat16
 from advlook.training import (
     NonFiniteLossError,

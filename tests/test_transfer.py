@@ -14,8 +14,9 @@ from helpers import small_preset, write_folder
 from advlook import comparisons, targets, transfer
 from advlook import figures_ensembles as draw
 from advlook.checkpoints import save_checkpoint
-from advlook.config import PRESET_FOLDER, EnsemblesConfig, digest, load_preset
+from advlook.config import EnsemblesConfig, digest
 from advlook.errors import RequestError
+from advlook.loading import PRESET_FOLDER, load_preset
 from advlook.models import preset_model
 from advlook.paired import right_of
 from advlook.study import Study

@@ -10,7 +10,7 @@ from helpers import snapshot
 from torch import nn
 
 from advlook import figures_scale, scale, sensitivity, vision
-from advlook.config import load_preset
+from advlook.loading import load_preset
 from advlook.study import Study
 
 KEYS = [("alexnet_bn", setting, seed) for setting in vision.SETTINGS for seed in (0, 1)]

@@ -104,9 +104,14 @@ def _parser() -> argparse.ArgumentParser:
 
     claims = command(
         "claims", "verdicts on what the paper says, from the tables that are there",
-        "advlook claims --preset imagenette",
+        "advlook claims --preset imagenette\n"
+        "         advlook claims --preset imagenette --preset cifar10 --markdown",
     )  # fmt: skip
-    claims.add_argument("--preset", default="quick", help=f"{presets}, or the path of a .toml (default: quick)")
+    claims.add_argument(
+        "--preset", action="append", metavar="NAME", dest="presets",
+        help=f"{presets}, or the path of a .toml; may be given several times (default: quick)",
+    )  # fmt: skip
+    claims.add_argument("--markdown", action="store_true", help="one table, side by side, as Markdown")
 
     data = command(
         "data", "which image sets are there, and how to get the others",
@@ -223,9 +228,15 @@ def _evaluate(options: argparse.Namespace) -> int:
 def _claims(options: argparse.Namespace) -> int:
     from advlook.claims import evaluate, load_tables
     from advlook.study import Study
-    from advlook.verdicts import report
+    from advlook.verdicts import markdown, report
 
-    print(report(evaluate(load_tables(Study(options.preset)))))
+    studies = [Study(preset) for preset in options.presets or ["quick"]]
+    found = {study.preset.name: evaluate(load_tables(study)) for study in studies}
+    if options.markdown:
+        print(markdown(found))
+        return 0
+    several = len(found) > 1
+    print("\n\n".join(f"{name}\n\n" * several + report(table) for name, table in found.items()))
     return 0
 
 

@@ -199,6 +199,23 @@ def report(table: pd.DataFrame) -> str:
     return "\n".join([*lines, "", f"{', '.join(given)}; intervals are 95%", *missing])
 
 
+def markdown(tables: Mapping[str, pd.DataFrame]) -> str:
+    """A Markdown table: a row a claim, in the paper's sense; a column a preset and architecture, verdict and effect.
+
+    tables: `08_claims` by the name of its preset.
+    """
+    columns = {}
+    for name, table in tables.items():
+        cells = table["verdict"].where(
+            table["verdict"] == UNTESTED, table["verdict"] + ", " + table.apply(told, axis=1)
+        )
+        for arch, rows in cells.groupby(table["arch"], sort=False):
+            columns[f"{name}, {ARCH_NAMES[arch]}"] = rows.set_axis(table.loc[rows.index, "statement"])
+    found = pd.DataFrame(columns).fillna(UNTESTED)
+    lines = [["the paper says", *found], ["---"] * (1 + found.shape[1]), *found.reset_index().to_numpy().tolist()]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def answers(table: pd.DataFrame) -> list[str]:
     """A sentence a claim: what was claimed and the verdict of each architecture. table: `08_claims`."""
     found = []

@@ -342,6 +342,27 @@ def test_the_command_prints_a_compact_table(study, capsys):
     assert sorted(study.output.rglob("*")) == before
 
 
+def test_the_command_prints_a_table_for_a_text(study, capsys):
+    """A row a claim, a column a preset and architecture; cells are verdicts with effects."""
+    assert main(["claims", "--preset", "smoke", "--preset", "smoke", "--markdown"]) == 0
+    head, rule, *rows = (line.split(" | ") for line in capsys.readouterr().out.strip().strip("|").splitlines())
+    assert len(head) == len(rule) == 1 + len(ARCHS)
+    assert head[1].startswith("smoke, AlexNet")
+    assert [row[0].removeprefix("| ") for row in rows] == [claim.statement for claim in CLAIMS]
+    assert rows[0][1].startswith("supported, +20.0 [")
+    assert rows[0][1].endswith("] points")
+
+
+def test_a_claim_that_one_preset_lacks_is_not_tested_there():
+    """Tables of other architectures and of fewer claims go side by side."""
+    table = claims.evaluate({"01_tradeoff": made_up(units=20)["01_tradeoff"]}, CLAIMS[:2])
+    fewer = table[(table["arch"] == ARCHS[0]) & (table["claim"] == CLAIMS[1].name)]
+    rows = verdicts.markdown({"one": table, "other": fewer}).splitlines()[2:]
+    assert [row.count("|") for row in rows] == [3 + len(ARCHS)] * 2
+    assert rows[0].endswith("| not tested |")
+    assert not rows[1].endswith("| not tested |")
+
+
 def test_without_any_table_the_request_is_refused(tmp_path, monkeypatch, capsys):
     """One line says what to run, and the exit code is 2."""
     monkeypatch.setenv("ADVLOOK_OUTPUT", str(tmp_path))

@@ -206,9 +206,8 @@ def markdown(tables: Mapping[str, pd.DataFrame]) -> str:
     """
     columns = {}
     for name, table in tables.items():
-        cells = table["verdict"].where(
-            table["verdict"] == UNTESTED, table["verdict"] + ", " + table.apply(told, axis=1)
-        )
+        full = "**" + table["verdict"] + "** " + table.apply(told, axis=1)
+        cells = full.mask(table["verdict"] == UNTESTED, UNTESTED)
         for arch, rows in cells.groupby(table["arch"], sort=False):
             columns[f"{name}, {ARCH_NAMES[arch]}"] = rows.set_axis(table.loc[rows.index, "statement"])
     found = pd.DataFrame(columns).fillna(UNTESTED)

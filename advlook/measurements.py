@@ -4,6 +4,7 @@ Accuracies are in percent. `Study.measure` adds arch, setting and seed, and writ
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from functools import partial
 
 import pandas as pd
@@ -112,20 +113,20 @@ def transfer(study: Study, model: nn.Module) -> Iterator[Row]:
     One row a target: target_arch, target_setting, target_seed, top1; the target that is `model` itself is white-box.
     """
     config = study.preset.evaluation
-    images = study.test.subset(config.curve_images)
-    with evaluating(folded(model)) as source:
-        moved = torch.cat([
-            attacks.mi_fgsm(source, batch, labels, config.eps, steps=config.pgd_steps).cpu()
-            for batch, labels in images.batches(config.batch_size, study.device)
-        ])  # fmt: skip
-    for arch, setting, seed in study.each_model():
-        target = study.model(arch, setting, seed)
-        answers = predict(target, images, batch_size=config.batch_size, device=study.device)
-        with evaluating(folded(target)) as fast, torch.no_grad():
-            fooled = torch.cat([fast(x.to(study.device)).cpu() for x in moved.split(config.batch_size)])
-        right = (answers.argmax(1) == images.labels) & (fooled.argmax(1) == images.labels)
+    images, targets = study.test.subset(config.curve_images), list(study.each_model())
+    right: list[list[Tensor]] = [[] for _ in targets]
+    with ExitStack() as stack:
+        models = (model, *(study.model(*key) for key in targets))
+        source, *asked = [stack.enter_context(evaluating(folded(each))) for each in models]
+        for batch, labels in images.batches(config.batch_size, study.device):
+            moved = attacks.mi_fgsm(source, batch, labels, config.eps, steps=config.pgd_steps)
+            with torch.no_grad():
+                for target, found in zip(asked, right, strict=True):
+                    as_they_are, fooled = (target(shown).argmax(1) == labels for shown in (batch, moved))
+                    found.append(as_they_are & fooled)
+    for (arch, setting, seed), found in zip(targets, right, strict=True):
         yield {"target_arch": arch, "target_setting": setting, "target_seed": seed,
-               "eps": float(config.eps), "top1": percent(right), "images": len(images)}  # fmt: skip
+               "eps": float(config.eps), "top1": percent(torch.cat(found)), "images": len(images)}  # fmt: skip
 
 
 def smallest_radii(study: Study, model: nn.Module) -> Iterator[Row]:

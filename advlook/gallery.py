@@ -59,8 +59,8 @@ INTRODUCTIONS = {
     "kind, if the two kinds look at different things.",
     "07": "A map that does not depend on what a model has learned says nothing about it. So parameters are made "
     "random, all of them or layer by layer, and maps have to change.",
-    "08": "What the paper says in words, as statements with a rule that was fixed before the result was seen, an "
-    "effect with its interval, and a verdict.",
+    "08": "What the paper says in words, as statements with a rule that no result can move, an effect with its "
+    "interval, and a verdict.",
 }
 
 _TEMPLATES = jinja2.Environment(

@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import papermill
@@ -115,6 +116,8 @@ def run_notebook(study: Study, preset: str, notebook: Path, force: bool = False)
         (study.output / name).parent.mkdir(parents=True, exist_ok=True)
         os.replace(path, study.output / name)
     shutil.rmtree(staging)
+    for name in set(_record(record).get("made", ())) - set(names):  # by an earlier state of the notebook
+        (study.output / name).unlink(missing_ok=True)
     description = provenance.describe(study.preset, study.device) | {
         "inputs": input_digest(study, preset, notebook),
         "made": names,
@@ -203,12 +206,17 @@ def _is_progress(output: nbformat.NotebookNode) -> bool:
 
 
 def _is_up_to_date(study: Study, preset: str, notebook: Path, record: Path) -> bool:
+    kept = _record(record)
+    complete = "made" in kept and all((study.output / name).is_file() for name in kept["made"])
+    return complete and kept.get("inputs") == input_digest(study, preset, notebook)
+
+
+def _record(path: Path) -> dict[str, Any]:
+    """What an earlier run said of itself; {} where there is no such run."""
     try:
-        kept = json.loads(record.read_text())
-        complete = all((study.output / name).is_file() for name in kept["made"])
-        return complete and kept["inputs"] == input_digest(study, preset, notebook)
-    except (FileNotFoundError, KeyError, json.JSONDecodeError):
-        return False
+        return json.loads(path.read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
 
 
 def _shown(path: Path) -> Path:

@@ -74,6 +74,17 @@ def test_results_are_kept_and_skipped_until_something_changes(workshop, capsys):
     assert "01_one: done" in capsys.readouterr().out.split("up to date")[-1]
 
 
+def test_what_a_notebook_no_longer_makes_goes(workshop):
+    """A result under a name that its notebook has given up is not shown beside the new one."""
+    folder, out = workshop
+    source = write_notebook(folder / "01_one.ipynb", PARAMETERS, SAVE.format(name="01_old", value=1))
+    write_notebook(folder / "02_two.ipynb", PARAMETERS, SAVE.format(name="02_other", value=1))
+    runner.reproduce("small")
+    write_notebook(source, PARAMETERS, SAVE.format(name="01_new", value=2))
+    runner.reproduce("small")
+    assert sorted(path.stem for path in (out / "tables").iterdir()) == ["01_new", "02_other"]
+
+
 def test_a_failed_notebook_is_named_and_spares_the_rest(workshop, capsys):
     """The failure is told with its error; the good results of before stay; later notebooks still run."""
     folder, out = workshop

@@ -21,8 +21,8 @@ lint: .venv/.ready
 	$(BIN)/ruff format --check .
 
 # The marker appears last, so an interrupted installation is done again. torchattacks, the peer of tests/test_peers.py,
-# asks for a requests too old for jupyterlab but never imports it: it comes without its requirements, which dev holds. Modules are compiled when they are imported,
-# as few of all those that are installed ever are.
+# asks for a requests too old for jupyterlab but never imports it: it comes without its requirements, which dev holds.
+# Modules are compiled when they are first imported: of all that are installed, few ever are.
 .venv/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else "advlook needs Python 3.11 to 3.13; name one with PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv

@@ -1,10 +1,12 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and records that may not be there."""
 
 import errno
+import json
 import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from advlook.errors import RequestError
 
@@ -32,3 +34,12 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     finally:
         with suppress(OSError):  # where its folder could not be made either
             partial.unlink()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """An object in a file; {} where it is not there or no such thing."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

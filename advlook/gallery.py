@@ -5,7 +5,6 @@ titles from the executed notebooks, verdicts from `08_claims`. Only the introduc
 which of our files show what the paper does (`PAPER`).
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from PIL import Image
 
 from advlook.config import Preset
 from advlook.figures import ARCH_NAMES
-from advlook.files import write_atomically
+from advlook.files import read_json, write_atomically
 from advlook.paired import PACKED
 from advlook.verdicts import VERDICTS
 
@@ -115,7 +114,7 @@ class Result:
     @cached_property
     def record(self) -> Mapping[str, object]:
         """How it was made."""
-        return _read_json(self.record_path)
+        return read_json(self.record_path)
 
     @property
     def is_table(self) -> bool:
@@ -214,7 +213,7 @@ def _sections(folder: Path) -> list[Section]:
                 _title(notebook or failed.get(number), number),
                 f"notebooks/{notebook.name}" if notebook else "",
                 f"failed/{failed[number].name}" if number in failed else "",
-                _read_json(notebook.with_suffix(".json")) if notebook else {},
+                read_json(notebook.with_suffix(".json")) if notebook else {},
                 sorted(own, key=lambda result: (result.is_table, _number(result.record.get("seconds")))),
             )
         )
@@ -223,7 +222,7 @@ def _sections(folder: Path) -> list[Section]:
 
 def _title(notebook: Path | None, number: str) -> str:
     """The first heading of a notebook, else its name."""
-    for cell in _read_json(notebook).get("cells", []) if notebook else []:
+    for cell in read_json(notebook).get("cells", []) if notebook else []:
         for line in "".join(cell["source"]).splitlines():
             if cell["cell_type"] == "markdown" and line.startswith("# "):
                 return line.removeprefix("# ").strip()
@@ -337,15 +336,6 @@ def _of_paper(folder: Path, names: Iterable[str]) -> list[Result]:
 def _prefix(path: Path) -> str:
     """The number of the notebook that a file belongs to, or "other"."""
     return path.name[:2] if path.name[:2].isdigit() else "other"
-
-
-def _read_json(path: Path) -> dict[str, object]:
-    """An object in a file; {} where it is not there or no such thing."""
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _number(value: object) -> float:

@@ -15,7 +15,6 @@ import time
 from collections.abc import Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import nbformat
 import papermill
@@ -26,7 +25,7 @@ from advlook import provenance
 from advlook.checkpoints import file_hash
 from advlook.config import digest
 from advlook.errors import RequestError
-from advlook.files import write_atomically
+from advlook.files import read_json, write_atomically
 from advlook.gallery import write_gallery
 from advlook.study import ROOT, Study, package_digest
 
@@ -116,7 +115,7 @@ def run_notebook(study: Study, preset: str, notebook: Path, force: bool = False)
         (study.output / name).parent.mkdir(parents=True, exist_ok=True)
         os.replace(path, study.output / name)
     shutil.rmtree(staging)
-    for name in set(_record(record).get("made", ())) - set(names):  # by an earlier state of the notebook
+    for name in set(read_json(record).get("made", ())) - set(names):  # by an earlier state of the notebook
         (study.output / name).unlink(missing_ok=True)
     description = provenance.describe(study.preset, study.device) | {
         "inputs": input_digest(study, preset, notebook),
@@ -206,17 +205,9 @@ def _is_progress(output: nbformat.NotebookNode) -> bool:
 
 
 def _is_up_to_date(study: Study, preset: str, notebook: Path, record: Path) -> bool:
-    kept = _record(record)
+    kept = read_json(record)
     complete = "made" in kept and all((study.output / name).is_file() for name in kept["made"])
     return complete and kept.get("inputs") == input_digest(study, preset, notebook)
-
-
-def _record(path: Path) -> dict[str, Any]:
-    """What an earlier run said of itself; {} where there is no such run."""
-    try:
-        return json.loads(path.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
-        return {}
 
 
 def _shown(path: Path) -> Path:

@@ -53,18 +53,20 @@ def resampled_means(values: np.ndarray, draws: int = DRAWS) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def resampled_seeds(seeds: int, draws: int = DRAWS) -> np.ndarray:
-    """Weights `(draws, seeds)` of so many resamples, with replacement, of the seeds; those of a resample sum to 1.
+def resampled_seeds(means: np.ndarray, effect: Effect) -> np.ndarray:
+    """The effect `(draws,)` of resamples, with replacement, of the seeds in means `(draws, seeds, columns)`.
 
     Resamples of n values have (n - 1) / n of the variance that they should have, which is half of it for two seeds. So
-    weights are stretched away from 1 / n, by sqrt(n / (n - 1)) (Rao and Wu 1988). A single seed has weight 1: what
-    another training would give stays unknown then. Drawn by one seed, as images are.
+    what they move the effect away from that of all seeds is stretched by sqrt(n / (n - 1)) (after Rao and Wu 1988). A
+    single seed stays what it is: what another training would give is unknown then. Drawn by one seed, as images are.
     """
+    draws, seeds, _ = means.shape
+    whole = effect(means.mean(1))
     if seeds == 1:
-        return np.ones((draws, 1))
-    even = 1 / seeds
-    drawn = np.random.default_rng(1).multinomial(seeds, np.full(seeds, even), size=draws) / seeds
-    return even + math.sqrt(seeds / (seeds - 1)) * (drawn - even)
+        return whole
+    weights = np.random.default_rng(1).multinomial(seeds, np.full(seeds, 1 / seeds), size=draws) / seeds
+    drawn = effect(np.einsum("ds,dsc->dc", weights, means))
+    return whole + math.sqrt(seeds / (seeds - 1)) * (drawn - whole)
 
 
 @dataclass(frozen=True)
@@ -72,14 +74,13 @@ class Sample:
     """What one comparison is made of: `values` `(units, seeds, columns)`, and the effect of the columns' means.
 
     Units are images, filters or whatever else is drawn; all seeds have the same ones. at: the image set or level, where
-    there are several. faint: whether so little is left there that the comparison cannot speak against a claim.
+    there are several.
     """
 
     values: np.ndarray
     effect: Effect
     seeds: Sequence[int]
     at: str = ""
-    faint: bool = False
 
 
 def resampled_effects(samples: Sequence[Sample], draws: int = DRAWS) -> list[np.ndarray]:
@@ -95,8 +96,7 @@ def resampled_effects(samples: Sequence[Sample], draws: int = DRAWS) -> list[np.
         parts = np.split(means, np.cumsum([column.shape[1] for column in columns])[:-1], axis=1)
         for place, part in zip(chosen, parts, strict=True):
             shape = samples[place].values.shape[1:]
-            pooled = np.einsum("ds,dsc->dc", resampled_seeds(shape[0], draws), part.reshape(-1, *shape))
-            found[place] = samples[place].effect(pooled)
+            found[place] = resampled_seeds(part.reshape(-1, *shape), samples[place].effect)
     return [found[place] for place in range(len(samples))]
 
 
@@ -117,7 +117,8 @@ def holm(values: np.ndarray) -> np.ndarray:
     """p values `(n,)` as they have to be judged when n questions are asked at once (Holm 1979).
 
     The smallest is multiplied by n, the next by n - 1, and so on; none becomes smaller than one before it, or above 1.
-    The chance to see any effect where there is none is then at most the level at which they are judged.
+    The chance to see any effect where there is none is then at most the level at which they are judged, as far as the
+    p values are right: those of `p_value` are about images, and two or three seeds carry no such correction.
     """
     values = np.asarray(values, dtype=np.float64)
     order = np.argsort(values, kind="stable")

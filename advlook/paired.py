@@ -73,6 +73,11 @@ def lead_before(means: np.ndarray) -> np.ndarray:
     return 100 * (means[..., 0] - means[..., means.shape[-1] // 2])
 
 
+def lost_more(means: np.ndarray) -> np.ndarray:
+    """By how many points more STD has lost than ADV from the first to the last of the columns of each, `(...)`."""
+    return lead(means) + lead_before(means)
+
+
 def difference(means: np.ndarray) -> np.ndarray:
     """ADV - STD, `(...)`, in the unit of the one column of each."""
     return means[..., 1] - means[..., 0]

@@ -70,15 +70,22 @@ def test_resamples_are_the_same_however_many_are_held_at_once(monkeypatch):
 
 
 def test_seeds_vary_as_much_as_their_number_allows():
-    """Weights sum to 1, and the mean of n values has the variance of a sample, over n; two are not too few for that."""
+    """The mean of n values has the variance of a sample, over n; two are not too few for that."""
     for count in (2, 3, 8):
         values = noise(count, seed=count)
-        weights = intervals.resampled_seeds(count, 20_000)
-        np.testing.assert_allclose(weights.sum(1), 1)
-        means = weights @ values
-        assert means.mean() == pytest.approx(values.mean(), abs=0.03)
-        assert means.var() == pytest.approx(values.var(ddof=1) / count, rel=0.05)
-    np.testing.assert_array_equal(intervals.resampled_seeds(1, 5), np.ones((5, 1)))
+        drawn = intervals.resampled_seeds(np.tile(values[:, None], (20_000, 1, 1)), lambda means: means[..., 0])
+        assert drawn.mean() == pytest.approx(values.mean(), abs=0.03)
+        assert drawn.var() == pytest.approx(values.var(ddof=1) / count, rel=0.05)
+    alone = intervals.resampled_seeds(np.arange(5.0)[:, None, None], lambda means: means[..., 0])
+    np.testing.assert_array_equal(alone, np.arange(5))
+
+
+def test_a_ratio_of_seeds_far_apart_keeps_its_sign():
+    """Of seeds whose values differ tenfold no resample divides by less than any of them, whatever is stretched."""
+    means = np.tile(np.array([[1.0, 0.3], [0.1, 0.3]]), (2000, 1, 1))
+    drawn = intervals.resampled_seeds(means, lambda m: 100 * (1 - m[..., 1] / m[..., 0]))
+    assert drawn.max() <= 100
+    assert drawn.min() < 0
 
 
 def test_effects_of_samples_do_not_depend_on_each_other():
@@ -96,7 +103,7 @@ def test_effects_of_samples_do_not_depend_on_each_other():
 def test_two_levels_cover(images, seeds, spread):
     """Of 200 studies with new images and new seeds about 95% have an interval that holds the true effect.
 
-    Where the seeds differ by much more than their images let them, three are too few for that, as for any method.
+    Where the seeds differ by much more than their images let them, three are too few for that.
     """
     held = 0
     for number in range(200):

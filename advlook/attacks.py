@@ -193,7 +193,7 @@ def attack_suite(
     attacked = images.detach().clone()
     if not len(images):
         return SuiteResult(attacked, {name: torch.zeros(0, dtype=torch.bool) for name in ("clean", *attacks)})
-    with torch.no_grad():
+    with torch.no_grad(), frozen_batchnorm(model):
         right = model(images).argmax(1) == labels
         survived = {"clean": right}
         for name in attacks:

@@ -30,6 +30,9 @@ def ascend(images: Tensor, gradient: Tensor, step: float | Tensor, norm: str) ->
     step = per_image(step) if isinstance(step, Tensor) else step
     if norm == "linf":
         return images + step * gradient.sign()
+    # To about 1 first: of a model that is sure of its answer the squares of a gradient may be too small for the float.
+    largest = gradient.flatten(1).abs().amax(1).clamp_min(torch.finfo(gradient.dtype).tiny)
+    gradient = gradient / per_image(largest)
     return images + step * gradient / per_image(l2_norm(gradient).clamp_min(1e-12))
 
 

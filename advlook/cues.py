@@ -26,7 +26,7 @@ from advlook.intervals import interval
 from advlook.paired import bias, bias_difference, pack, packed, pooled, relative_difference
 from advlook.patches import checks
 from advlook.study import Row, Study
-from advlook.stylized import STRENGTHS, CueConflict, Stylized, cue_conflict_set, stylized_set
+from advlook.stylized import STRENGTHS, CueConflict, Stylized, cue_conflict_set, styles_digest, stylized_set
 
 STANDARD, REVERSED, STYLIZED, CONFLICT = "standard", "reversed", "stylized", "cue conflict"
 COLUMNS = ["arch", "setting", "seed", "variant", "strength", "top1", "top5", "images", "control"]
@@ -139,7 +139,9 @@ def stylization_tables(study: Study) -> tuple[pd.DataFrame, pd.DataFrame, pd.Dat
     `05_variants` and `05_conflicts` are saved as well: what was answered image by image.
     """
     asked = {"05_variants": variant_rows, "05_conflicts": conflict_rows}
-    rows, decided = (study.save_table(name, study.rows(name, measurement)) for name, measurement in asked.items())
+    rows, decided = (
+        study.save_table(name, study.rows(name, m, inputs=[styles_digest(study)])) for name, m in asked.items()
+    )
     tables = {
         "05_stylization": rows[COLUMNS],
         "05_differences": pd.concat([differences(rows), bias_differences(decided)], ignore_index=True),

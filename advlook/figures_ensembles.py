@@ -60,8 +60,13 @@ def resolution(table: pd.DataFrame, compared: pd.DataFrame) -> Figure:
 
     A column an architecture and set. Above, a line is the mean over runs, small points are runs; below, differences
     image by image with their 95% intervals, of single models where the preset has no pairs of a kind.
-    table: `06_resolution`; compared: `06_comparisons`.
+    table: `06_resolution`; compared: `06_comparisons`. Without a row it is said that there is no such set.
     """
+    if table.empty:
+        figure, (axis,) = new_figure(1, 1, 6, 1)
+        axis.set_axis_off()
+        axis.text(0.5, 0.5, "None of the image sets that were to be degraded is here.", ha="center", va="center")
+        return figure
     columns = table[["dataset", "arch"]].drop_duplicates().sort_values(["dataset", "arch"]).to_numpy().tolist()
     against = ["STD+STD", "ADV+ADV"] if "STD+STD" in set(table["combination"]) else ["STD", "ADV"]
     compared = compared[(compared["table"] == "06_resolution") & (compared["combination"] == "STD+ADV")]

@@ -61,9 +61,9 @@ def _filtered(images: Tensor, passes: Iterable[int], kernel_size: int) -> Iterat
 # Measurements ------------------------------------------------------------------------------------------------------
 
 
-def sample(study: Study) -> ImageSet:
-    """The test images of every sweep: `corruptions.images` of them, drawn by one seed."""
-    return study.test.subset(study.preset.corruptions.images, seed=2)
+def sample(study: Study, count: int | None = None) -> ImageSet:
+    """The test images of every sweep: `corruptions.images` of them, or the first `count`, drawn by one seed."""
+    return study.test.subset(study.preset.corruptions.images if count is None else count, seed=2)
 
 
 def shown(study: Study, count: int) -> dict[str, dict[float, Tensor]]:
@@ -89,7 +89,7 @@ def sweep_rows(study: Study, model: nn.Module) -> Iterator[Row]:
 
 def family_rows(study: Study, model: nn.Module) -> Iterator[Row]:
     """Accuracy at severity 0 to 5 of every one of FAMILIES, on the first `corruptions.family_images` of the images."""
-    chosen = sample(study)[: study.preset.corruptions.family_images]
+    chosen = sample(study, study.preset.corruptions.family_images)
     generator = torch.Generator(study.device).manual_seed(0)  # so that all models see the same noise
 
     def severities(images: Tensor) -> dict[str, Sweep]:

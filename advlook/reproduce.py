@@ -18,6 +18,7 @@ from pathlib import Path
 
 import nbformat
 import papermill
+from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from PIL import Image
 
@@ -28,9 +29,12 @@ from advlook.errors import RequestError
 from advlook.files import read_json, write_atomically
 from advlook.gallery import write_gallery
 from advlook.study import ROOT, Study, package_digest
+from advlook.stylized import styles_digest
+from advlook.targets import find_targets
 
 NOTEBOOKS = ROOT / "notebooks"
-CLAIMS = "08_claims"  # the notebook that reads what the others have written, and measures nothing
+# Notebooks that read more than the study's images and models; the last what the others have written, and nothing else.
+STYLIZATION, ENSEMBLES, CLAIMS = "05_stylization", "06_ensembles", "08_claims"
 CELL_TIMEOUT = 7 * 24 * 3600  # seconds; training on the paper's scale happens inside a cell
 LARGE_PICTURE = 60_000  # base64 characters of a picture in an executed notebook
 PAGE_WIDTH = 800  # pixels of a page in which such a picture is read
@@ -60,27 +64,37 @@ def check_parameters(notebook: Path, parameters: dict[str, object]) -> None:
             raise RequestError(f"{notebook.name} has no parameter {name!r}; it has {', '.join(declared) or 'none'}")
 
 
-def input_digest(study: Study, preset: str, notebook: Path) -> str:
-    """Hash of all that a notebook's results depend on: its cells, the package, the preset, images and weights."""
-    cells = [(cell.cell_type, cell.source) for cell in nbformat.read(notebook, as_version=4).cells]
-    weights = {
-        "-".join(map(str, key)): file_hash(path) if (path := study.find_checkpoint(*key)) else None
-        for key in study.each_model()
-    }
-    read = sorted((study.output / "tables").glob("*.csv")) if notebook.stem == CLAIMS else []
-    tables = {path.name: file_hash(path) for path in read if path.name[:2] != CLAIMS[:2]}
-    return digest([cells, package_digest(), study.preset.digest, preset, study.data_digest, weights, tables])
+def input_digest(study: Study, preset: str, notebook: Path, cells: Sequence[tuple[str, str]]) -> str:
+    """Hash of all that a notebook's results depend on: its cells, the package, the preset, images and weights; the
+    styles of 05, the image sets of 06, and of the claims what the others have written."""
+    besides = {}
+    if notebook.stem == CLAIMS:
+        tables = sorted((study.output / "tables").glob("*.csv"))
+        besides = {path.name: file_hash(path) for path in tables if path.name[:2] != CLAIMS[:2]}
+    elif notebook.stem == STYLIZATION:
+        besides = {"styles": styles_digest(study)}
+    elif notebook.stem == ENSEMBLES:
+        config = study.preset.ensembles
+        besides = {each.name: each.digest for each in find_targets(study, [*config.targets, *config.degraded])[0]}
+    return digest([cells, package_digest(), study.preset.digest, preset, study.data_digest, study.weights, besides])
+
+
+def read_cells(notebook: Path) -> list[tuple[str, str]]:
+    """Kind and source of every cell."""
+    return [(cell.cell_type, cell.source) for cell in nbformat.read(notebook, as_version=4).cells]
 
 
 def run_notebook(study: Study, preset: str, notebook: Path, force: bool = False) -> str:
     """Execute one notebook for a preset; returns "done" or "up to date".
 
-    Raises PapermillExecutionError where a cell fails, after moving the partial copy to `failed/`.
+    Raises PapermillExecutionError where a cell fails, and RuntimeError where the kernel dies, after moving the partial
+    copy to `failed/`.
     """
+    cells = read_cells(notebook)  # now: it may be edited while it runs
     record = study.output / "notebooks" / f"{notebook.stem}.json"
     failed = study.output / "failed" / notebook.name
     failed.unlink(missing_ok=True)
-    if not force and _is_up_to_date(study, preset, notebook, record):
+    if not force and _is_up_to_date(study, preset, notebook, cells, record):
         return "up to date"
     check_parameters(notebook, {"preset": preset})
     staging = study.output / f".staging-{notebook.stem}"
@@ -118,7 +132,7 @@ def run_notebook(study: Study, preset: str, notebook: Path, force: bool = False)
     for name in set(read_json(record).get("made", ())) - set(names):  # by an earlier state of the notebook
         (study.output / name).unlink(missing_ok=True)
     description = provenance.describe(study.preset, study.device) | {
-        "inputs": input_digest(study, preset, notebook),
+        "inputs": input_digest(study, preset, notebook, cells),
         "made": names,
         "seconds": round(time.perf_counter() - started, 1),
     }
@@ -136,6 +150,7 @@ def reproduce(
     where a checkpoint from elsewhere is absent.
     """
     study = Study(preset, output=output)
+    preset = str(Path(preset).resolve()) if Path(preset).suffix == ".toml" else preset  # notebooks run in our folder
     chosen = find_notebooks(notebooks)
     study.require_external()
     failures = 0
@@ -146,12 +161,12 @@ def reproduce(
         print(f"[{place}/{len(chosen)}] {notebook.stem} ...", flush=True)
         try:
             outcome = run_notebook(study, preset, notebook, force)
-        except PapermillExecutionError as error:
+        except (PapermillExecutionError, DeadKernelError) as error:
             failures += 1
-            reason = f"{error.ename}: {error.evalue}".splitlines()[0]
-            outcome = (
-                f"FAILED in cell {error.exec_count}: {reason}; see {_shown(study.output / 'failed' / notebook.name)}"
-            )
+            outcome = "FAILED: its kernel died, perhaps for want of memory"
+            if isinstance(error, PapermillExecutionError):
+                outcome = f"FAILED in cell {error.exec_count}: {error.ename}: {error.evalue}".splitlines()[0]
+            outcome += f"; see {_shown(study.output / 'failed' / notebook.name)}"
         print(f"[{place}/{len(chosen)}] {notebook.stem}: {outcome} ({time.perf_counter() - began:.0f} s)", flush=True)
     page = write_gallery(study.output, study.preset)
     print(f"{'Failed' if failures else 'Done'} in {time.perf_counter() - started:.0f} s. Gallery: {page.resolve()}")
@@ -200,14 +215,15 @@ def _lighter(output: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 def _is_progress(output: nbformat.NotebookNode) -> bool:
     if output.output_type == "stream" and output.name == "stderr":
-        return "\r" in output.text or re.search(r"\d+%\|", output.text) is not None
+        seen = output.text.replace("\x1b[A", "")  # bars below one another move the cursor up and down
+        return "\r" in seen or not seen.strip() or re.search(r"\d+%\|", seen) is not None
     return "application/vnd.jupyter.widget-view+json" in output.get("data", {})
 
 
-def _is_up_to_date(study: Study, preset: str, notebook: Path, record: Path) -> bool:
+def _is_up_to_date(study: Study, preset: str, notebook: Path, cells: Sequence[tuple[str, str]], record: Path) -> bool:
     kept = read_json(record)
     complete = "made" in kept and all((study.output / name).is_file() for name in kept["made"])
-    return complete and kept.get("inputs") == input_digest(study, preset, notebook)
+    return complete and kept.get("inputs") == input_digest(study, preset, notebook, cells)
 
 
 def _shown(path: Path) -> Path:

@@ -155,8 +155,9 @@ def pictures(flat: Tensor, signed: bool) -> np.ndarray:
 
 
 def shown_images(study: Study, count: int | None = None) -> ImageSet:
-    """The test images of the sanity checks, a random draw; or the first `count` of them."""
-    return study.test.subset(study.preset.visualize.sanity_images, seed=1)[:count]
+    """The test images of the sanity checks, a random draw; or the first `count` of them, if there are more."""
+    every = study.preset.visualize.sanity_images
+    return study.test.subset(min(every, count or every), seed=1)
 
 
 def maps_of(

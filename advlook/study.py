@@ -66,8 +66,9 @@ class Study:
     ) -> None:  # fmt: skip
         keep_freed_memory()
         self.preset = preset if isinstance(preset, Preset) else load_preset(preset)
-        self.data = Path(data) if data else data_folder()
-        self.output = (Path(output) if output else output_folder()) / self.preset.name
+        # Absolute, for notebooks run in the project's folder, wherever the command was given.
+        self.data = (Path(data) if data else data_folder()).resolve()
+        self.output = (Path(output) if output else output_folder()).resolve() / self.preset.name
         # The runner lets a notebook write into a folder of its own, and tells it where the results of the others are.
         earlier = os.environ.get("ADVLOOK_EARLIER")
         self.earlier = Path(earlier) / self.preset.name if earlier else self.output
@@ -144,6 +145,12 @@ class Study:
             if path.is_file() and read_metadata(path).get("digest") == wanted:
                 return path
         return None
+
+    @property
+    def weights(self) -> dict[str, str | None]:
+        """The hash of every model's checkpoint, None where there is none, by names like "resnet10-adv-0"."""
+        paths = {"-".join(map(str, key)): self.find_checkpoint(*key) for key in self.each_model()}
+        return {name: path and file_hash(path) for name, path in paths.items()}
 
     def checkpoint(
         self, arch: str, setting: str, seed: int, progressed: Callable[[int], object] = lambda images: None
@@ -244,18 +251,23 @@ class Study:
         """Apply `measurement(study, model)` to every model and return, and save as table `name`, its rows."""
         return self.save_table(name, self.rows(name, measurement, settings))
 
-    def rows(self, name: str, measurement: Measurement, settings: Iterable[str] = SETTINGS) -> pd.DataFrame:
+    def rows(
+        self, name: str, measurement: Measurement, settings: Iterable[str] = SETTINGS, inputs: Iterable[object] = ()
+    ) -> pd.DataFrame:
         """What `measurement(study, model)` yields for every model, behind its arch, setting and seed.
 
         Each model's rows are kept as soon as they are known, under a key of everything they depend on (preset, images,
-        weights, package), so that an interrupted run goes on where it stopped.
+        package, the weights of every model, for some compare theirs with others; and what `inputs` says besides), so
+        that an interrupted run goes on where it stopped.
         """
         frames = []
         models = list(self.each_model(settings))
-        inputs = [self.preset.digest, self.data_digest, package_digest()]
+        for arch, setting, seed in models:  # before anything is measured
+            if setting != "random":
+                self.checkpoint(arch, setting, seed)
+        inputs = [self.preset.digest, self.data_digest, package_digest(), self.weights, *inputs]
         for arch, setting, seed in tqdm(models, name, unit=" models", disable=not self.progress, leave=False):
-            weights = file_hash(self.checkpoint(arch, setting, seed)) if setting != "random" else "untrained"
-            key = digest([*inputs, weights, arch, setting, seed, name])
+            key = digest([*inputs, arch, setting, seed, name])
             kept = self.data / "cache" / "measurements" / self.preset.name / f"{name}-{key}.json"
             if not kept.is_file():
                 rows = json.dumps([dict(row) for row in measurement(self, self.model(arch, setting, seed))])
@@ -300,13 +312,8 @@ class Study:
         return figure
 
     def _save_provenance(self, path: Path, extra: Mapping[str, object] | None = None) -> None:
-        checkpoints = {
-            "-".join(map(str, key)): file_hash(found)
-            for key in self.each_model()
-            if (found := self.find_checkpoint(*key)) is not None
-        }
         record = provenance.describe(self.preset, self.device) | {
-            "checkpoints": checkpoints,
+            "checkpoints": {name: found for name, found in self.weights.items() if found},
             "seconds": round(time.perf_counter() - self._started, 1),
             **(extra or {}),
         }

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from advlook.config import digest
 from advlook.datasets import load_listing
 from advlook.errors import RequestError
 from advlook.layouts import IMAGE_SUFFIXES, Listing
@@ -39,13 +40,28 @@ def load_styles(
         return Styles(generate_textures(TEXTURES, side), tuple(f"texture {number}" for number in range(TEXTURES)))
     root = datasets / source
     if not root.is_dir():
-        raise RequestError(f"folder of styles {root} does not exist; put pictures in it, or write {GENERATED!r}")
-    files = sorted(path for path in root.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+        raise RequestError(
+            f"folder of styles {root} does not exist; put pictures in it (data/README.md says which ours are), "
+            f"or write {GENERATED!r} in a preset of your own"
+        )
+    files = _pictures(root)
     if not files:
         raise RequestError(f"folder of styles {root} holds no pictures; put some in it, or write {GENERATED!r}")
     listing = Listing(root, files, [0] * len(files), (source,))
     pictures = load_listing(listing, side, side, cache=cache, progress=progress)
     return Styles(pictures.images, tuple(str(path.relative_to(root)) for path in files))
+
+
+def fingerprint(source: str, datasets: Path) -> str | None:
+    """Hash of the names and sizes of a folder's pictures, as of `load_styles`; None for generated ones."""
+    root = datasets / source
+    return (
+        None if source == GENERATED else digest([(str(p.relative_to(root)), p.stat().st_size) for p in _pictures(root)])
+    )
+
+
+def _pictures(root: Path) -> list[Path]:
+    return sorted(path for path in root.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
 
 
 def assign(count: int, styles: int, seed: int = 0) -> Tensor:

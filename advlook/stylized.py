@@ -18,8 +18,9 @@ from advlook.config import digest
 from advlook.datasets import ImageSet, to_float
 from advlook.errors import RequestError
 from advlook.files import write_atomically
+from advlook.layouts import shuffled
 from advlook.study import Study
-from advlook.styles import Styles, assign, load_styles
+from advlook.styles import Styles, assign, fingerprint, load_styles
 from advlook.stylization import check_strength, stylize
 from advlook.workers import run_all, worker_count
 
@@ -97,8 +98,8 @@ def stylized_set(study: Study, strength: float = 1.0, count: int | None = None) 
 
 @lru_cache(maxsize=1)
 def _contents(study: Study, count: int) -> ImageSet:
-    """The test images that are stylized, one copy for all strengths."""
-    return study.test.subset(count, seed=4)
+    """The test images that are stylized, one copy for all strengths; shuffled, so that the first are of every class."""
+    return study.test[torch.tensor(shuffled(len(study.test), seed=4)[: count or None])]
 
 
 def cue_conflict_set(study: Study) -> CueConflict:
@@ -122,6 +123,11 @@ def study_styles(study: Study) -> Styles:
         study.preset.stylization.styles, 2 * study.preset.data.size, study.data / "datasets",
         cache=study.data / "cache" / "images", progress=study.progress,
     )  # fmt: skip
+
+
+def styles_digest(study: Study) -> str | None:
+    """What `study_styles` depends on, by the files' names and sizes."""
+    return fingerprint(study.preset.stylization.styles, study.data / "datasets")
 
 
 def conflicting_pairs(labels: Tensor, count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -158,7 +164,7 @@ def _made(study: Study, contents: Tensor, styles: Tensor, drawn: Tensor, strengt
     if missing:
         total = sum(map(len, missing.values()))
         workers = worker_count(len(missing), study.device) if total * config.steps > _ALONE else 1
-        # Made one by one, as they are taken: the styles of all would not fit.
+        # Made as they are taken: the styles of all would not fit.
         jobs = ((path, *arrays(k), strength, config.steps, network, study.device) for path, k in missing.items())
         run_all(_make, jobs, workers, title=f"stylizing at {strength:g}", total=total, progress=study.progress)
     return torch.cat([torch.from_numpy(np.load(path)) for path in chunks])

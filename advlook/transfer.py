@@ -176,7 +176,20 @@ def measure(study: Study, runs: Collection[Runs]) -> pd.DataFrame:
     for each, place in places.items():
         about = {"arch": each.arch, "dataset": each.target.title, "pixels": each.target.pixels, "mode": each.mode}
         rows += [about | row for row in json.loads(place.read_text())]
-    return pd.DataFrame(rows)
+    columns = [
+        "arch",
+        "dataset",
+        "pixels",
+        "mode",
+        "combination",
+        "seed",
+        "top1",
+        "images",
+        "members",
+        "parameters",
+        "right",
+    ]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _places(study: Study, runs: Iterable[Runs]) -> dict[Runs, Path]:

@@ -143,7 +143,8 @@ def along_frequency(table: pd.DataFrame) -> pd.DataFrame:
 
 def answers(study: Study, model: nn.Module) -> Iterator[Row]:
     """Accuracy on low-passed, high-passed and block-shuffled images, and what share of the clean accuracy that is."""
-    images = study.test.subset(max(study.preset.visualize.images, study.preset.evaluation.curve_images), seed=2)
+    most = study.preset.evaluation.curve_images
+    images = study.test.subset(most and max(study.preset.visualize.images, most), seed=2)
     size = study.preset.data.size
     changes = {"clean": {None: lambda x: x}} | {
         "low_pass": {at: (lambda x, at=at: scale.low_pass(x, at)) for at in CUTOFFS},
@@ -291,7 +292,8 @@ def scale_table(study: Study) -> pd.DataFrame:
 
 def compared(table: pd.DataFrame) -> pd.DataFrame:
     """One row an architecture and number of `EXPECTED`: the means of the random, STD and ADV models over their seeds,
-    and whether ADV lies where larger structures would put it ("yes", "no", or "mixed" where seeds disagree).
+    and whether ADV lies where larger structures would put it ("yes", "no", "mixed" where seeds disagree, "-" where
+    nothing is known of them).
 
     table: `03_scale`. Numbers that a preset does not have are left out.
     """
@@ -304,8 +306,10 @@ def compared(table: pd.DataFrame) -> pd.DataFrame:
             if chosen.empty:
                 continue
             each = chosen.groupby(["setting", "seed"])["value"].mean().unstack("setting")
-            as_expected = (each["adv"] < each["std"]) if expected.lower else (each["adv"] > each["std"])
+            known = each.dropna(subset=["adv", "std"])
+            as_expected = (known["adv"] < known["std"]) if expected.lower else (known["adv"] > known["std"])
             verdict = "yes" if as_expected.all() else "mixed" if as_expected.any() else "no"
+            verdict = verdict if len(known) else "-"
             rows.append(
                 {"arch": arch, "number": expected.title}
                 | {name: each[name].mean() for name in SETTINGS if name in each}

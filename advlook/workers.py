@@ -3,8 +3,10 @@
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from itertools import islice
 
 import torch
 
@@ -26,8 +28,8 @@ def run_all(
 
     work: a function of a module, which keeps its results itself and tells `progressed` the images it has done; they
     move a bar that ends at `total`. Each process has its share of the cores, by the number of workers alone, so that
-    sums of floats come out the same however many jobs are left. A job that fails ends the others: those that have
-    begun are finished, and what it raised is raised here.
+    sums of floats come out the same however many jobs are left. jobs may be made as they are taken, few ahead. A job
+    that fails ends the others: those that have begun are finished, and what it raised is raised here.
     """
     with tqdm(total=total, desc=title, unit=" images", smoothing=0.05, disable=not progress) as bar:
         if workers == 1:
@@ -37,18 +39,41 @@ def run_all(
         context = multiprocessing.get_context("spawn")
         steps = context.SimpleQueue()
         start = (steps, max(1, (os.cpu_count() or 1) // workers))
-        with ProcessPoolExecutor(workers, context, _start, start, max_tasks_per_child=jobs_per_process) as pool:
-            running = {pool.submit(_call, work, job) for job in jobs}
+        with (
+            _read_by(bar.update, steps),
+            ProcessPoolExecutor(workers, context, _start, start, max_tasks_per_child=jobs_per_process) as pool,
+        ):
+            jobs, running = iter(jobs), set()
             try:
-                while running:
-                    done, running = wait(running, timeout=0.5)
-                    while not steps.empty():
-                        bar.update(steps.get())
+                while True:
+                    running |= {pool.submit(_call, work, job) for job in islice(jobs, 2 * workers - len(running))}
+                    if not running:
+                        break
+                    done, running = wait(running, return_when=FIRST_COMPLETED)
                     for job in done:
                         job.result()
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
+
+
+@contextmanager
+def _read_by(progressed: Callable[[int], object], steps: "multiprocessing.SimpleQueue[int]") -> Iterator[None]:
+    """Within the block, and until all of it is over, what comes is read: a full pipe would halt those that tell."""
+    ended = threading.Event()
+
+    def read() -> None:
+        while not (ended.wait(0.2) and steps.empty()):
+            while not steps.empty():
+                progressed(steps.get())
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        reader.join(timeout=5)  # a process that was killed while it told leaves half a message behind
 
 
 def _start(steps: "multiprocessing.SimpleQueue[int]", threads: int) -> None:

@@ -95,6 +95,17 @@ def test_sure_model_is_attacked(margin):
         torch.testing.assert_close(found, best, atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("margin", [20.0, 40.0, 60.0, 80.0])
+def test_sure_model_is_attacked_in_l2(margin):
+    """However small the gradient of a sure model is, a step along it has its full length: eps past the border."""
+    model, images, labels = Linear(margin=margin), random_images(low=0.3, high=0.7), torch.zeros(8, dtype=torch.int64)
+    best = optimum(model, images, 0.3, "l2")
+    for attack in (pgd, apgd):
+        found = attack(model, images, labels, 0.3, norm="l2")
+        gap, full = ((direction(model) * (x - images)).flatten(1).sum(1) for x in (found, best))
+        assert (gap > 0.95 * full).all(), attack
+
+
 def test_border_optimum_is_attained():
     """Where the ball sticks out of [0, 1] the L-infinity optimum is its corner, cut to the borders."""
     model, images, labels = Linear(margin=30.0), random_images(), torch.zeros(8, dtype=torch.int64)
@@ -300,6 +311,14 @@ def test_model_is_left_as_it_was_after_an_exception(attack, norm, call):
         # Six images of one class: some survive the first step.
         attack(model, random_images(6, 8), torch.zeros(6, dtype=torch.int64), 0.001)
     assert snapshot(model) == before
+
+
+def test_a_suite_leaves_a_model_in_train_mode_as_it_was():
+    """Running statistics are not moved by what attacks show to a model."""
+    model, labels = convolutional().train(), torch.zeros(8, dtype=torch.int64)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    attack_suite(model, random_images(side=8), labels, 0.1, attacks=("pgd", "apgd-ce"), steps=2)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 
 def test_frozen_batchnorm_normalises_by_the_batch():

@@ -58,7 +58,7 @@ def decided(study):
 def tables(study, rows, decided, monkeypatch):
     """All tables of the notebook as they come back from their files, with an untrained patch classifier."""
     found = {"05_variants": rows, "05_conflicts": decided}
-    monkeypatch.setattr(study, "rows", lambda name, measurement: found[name])
+    monkeypatch.setattr(study, "rows", lambda name, *_, **__: found[name])
     monkeypatch.setattr(patches, "patch_classifier", lambda study: study.model(*EACH[0]))
     _, differing, _ = cues.stylization_tables(study)
     cues.check_tables(study)

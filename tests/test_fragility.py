@@ -225,6 +225,16 @@ def test_family_rows_are_of_the_first_images(study):
     pd.testing.assert_frame_equal(rows, pd.DataFrame(fragility.family_rows(study, model)))
 
 
+@pytest.mark.parametrize("images", [0, 20, 300])
+def test_the_first_images_are_of_every_class(study, images):
+    """Photographs lie class by class; the first ones of a draw do not, however many are asked for."""
+    study.__dict__["test"] = dataclasses.replace(study.test, labels=torch.arange(IMAGES) * 3 // IMAGES)
+    study.preset = dataclasses.replace(
+        study.preset, corruptions=dataclasses.replace(study.preset.corruptions, images=images)
+    )
+    assert len(set(fragility.sample(study, 12).labels.tolist())) == 3
+
+
 # Figures -----------------------------------------------------------------------------------------------------------
 
 

@@ -1,6 +1,7 @@
 """The runner: skips what is up to date, survives failures and kills, and leaves no half results."""
 
 import base64
+import dataclasses
 import io
 import json
 import os
@@ -14,7 +15,7 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import small_preset
+from helpers import small_preset, write_folder
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -105,6 +106,61 @@ def test_a_failed_notebook_is_named_and_spares_the_rest(workshop, capsys):
     write_notebook(folder / "01_one.ipynb", *good)
     assert runner.reproduce("small") == 0
     assert not (out / "failed" / "01_one.ipynb").exists()
+
+
+def test_a_notebook_whose_kernel_dies_is_named_and_spares_the_rest(workshop, capsys):
+    """A kernel that the system kills, for want of memory for instance, fails its notebook and no other."""
+    folder, out = workshop
+    write_notebook(folder / "01_one.ipynb", PARAMETERS, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    write_notebook(folder / "02_two.ipynb", PARAMETERS, SAVE.format(name="b", value=2))
+    assert runner.reproduce("small") == 1
+    assert "01_one: FAILED: its kernel died" in capsys.readouterr().out
+    assert (out / "tables" / "b.csv").is_file()
+    assert "failed" in (out / "index.html").read_text()
+
+
+def test_a_notebook_edited_while_it_runs_is_run_again(workshop, capsys):
+    """What counts are the cells that were executed, not those that the file holds when they are done."""
+    folder, _ = workshop
+    source = folder / "01_one.ipynb"
+    edit = f"import nbformat; n = nbformat.read({str(source)!r}, 4); n.cells.append(nbformat.v4.new_code_cell('1'))"
+    write_notebook(source, PARAMETERS, SAVE.format(name="a", value=1), f"{edit}; nbformat.write(n, {str(source)!r})")
+    runner.reproduce("small")
+    runner.reproduce("small")
+    assert "up to date" not in capsys.readouterr().out
+
+
+def test_styles_and_image_sets_are_inputs(workshop, tmp_path, monkeypatch):
+    """Pictures that are put into the folder of styles, or an image set that ensembles had lacked, are seen."""
+    folder, _ = workshop
+    study = runner.Study()
+    stylization = dataclasses.replace(study.preset.stylization, styles="paintings")
+    ensembles = dataclasses.replace(study.preset.ensembles, targets=("synthetic", "flowers"))
+    study.preset = dataclasses.replace(study.preset, stylization=stylization, ensembles=ensembles)
+
+    def digests():
+        names = runner.STYLIZATION, runner.ENSEMBLES, "04_corruptions"
+        return [runner.input_digest(study, "small", folder / f"{name}.ipynb", []) for name in names]
+
+    before = digests()
+    assert digests() == before
+    write_folder(study.data / "datasets" / "paintings", count=2, side=16)
+    between = digests()
+    assert [a == b for a, b in zip(before, between, strict=True)] == [False, True, True]
+    for split in ("train", "test"):
+        write_folder(study.data / "datasets" / "flowers" / split, count=4, side=16)
+    assert [a == b for a, b in zip(between, digests(), strict=True)] == [True, False, True]
+
+
+def test_nothing_is_left_of_bars_in_executed_notebooks(tmp_path):
+    """Neither the bars nor the moves of the cursor between those below one another; warnings stay."""
+    texts = ["\r 10%|#", "\n", "\x1b[A", "\n\x1b[A", "Warning: mind this\n"]
+    outputs = [nbformat.v4.new_output("stream", name="stderr", text=text) for text in texts]
+    path = tmp_path / "made.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1", outputs=outputs)]), path)
+    runner.tidy_notebook(path)
+    kept = nbformat.read(path, as_version=4).cells[0].outputs
+    assert [output.text for output in kept] == texts[-1:]
 
 
 def test_an_undeclared_parameter_is_refused(workshop):

@@ -84,6 +84,26 @@ def test_measurements_are_taken_once(trained, tmp_path):
     assert count.calls == 2
 
 
+def test_a_measurement_depends_on_every_model_and_on_what_it_is_told(trained, tmp_path):
+    """Rows may compare a model with another one, or read more than images: where these change, they are taken anew."""
+    shutil.copytree(trained, tmp_path / "data")
+    count.calls = 0
+    make(tmp_path / "data", tmp_path).rows("count", count, ("std",))
+    make(tmp_path / "data", tmp_path).rows("count", count, ("std",), inputs=["other styles"])
+    assert count.calls == 2
+    make(tmp_path / "data", tmp_path).checkpoint("resnet10", "adv", 0)
+    make(tmp_path / "data", tmp_path).rows("count", count, ("std",))
+    assert count.calls == 3
+
+
+def test_folders_may_be_relative(tmp_path, monkeypatch):
+    """A notebook runs in another folder than the command was given in; both mean the same one."""
+    monkeypatch.chdir(tmp_path)
+    study = Study(small_preset(), output="results", data="images", progress=False)
+    assert study.output == tmp_path / "results" / "small"
+    assert study.data == tmp_path / "images"
+
+
 def test_an_interrupted_measurement_keeps_what_it_has(trained, tmp_path):
     """Models measured before the interruption are not measured again."""
     count.calls = 0

@@ -298,6 +298,16 @@ def test_notebook_has_its_tables_and_figures(study):
     assert points == len(fused)
 
 
+def test_without_a_set_to_degrade_the_rest_is_there(study, tmp_path):
+    """Where the sets of the resolution figure are absent, the ensembles are not made in vain."""
+    poor = make_study(study.data, tmp_path, degraded=("stanford-dogs",))
+    fused, resolved, compared, changed = comparisons.fusion_tables(poor)
+    assert len(fused)
+    assert len(resolved) == len(changed) == 0
+    draw.resolution(resolved, compared).canvas.draw()
+    comparisons.sentences(compared, changed, 16)
+
+
 def test_nothing_to_learn_is_told(study, tmp_path):
     """Where no target is there the request is refused, with the command for each."""
     poor = make_study(study.data, tmp_path, targets=("stanford-dogs",))

@@ -241,7 +241,7 @@ def _claims(options: argparse.Namespace) -> int:
 
 
 def _data(options: argparse.Namespace) -> int:
-    from advlook import catalogue
+    from advlook import catalogue, styles
     from advlook.study import data_folder
 
     folder = data_folder()
@@ -251,6 +251,7 @@ def _data(options: argparse.Namespace) -> int:
     for name, entry in catalogue.CATALOGUE.items():
         found = catalogue.check(name, folder)
         print(f"{name:<14} {found.title}: {found if found.present else f'absent: {entry.obtain(folder)}'}", flush=True)
+    print(f"{styles.PAINTINGS:<14} styles of notebook 05: {styles.available(folder / 'datasets')}")
     return 0
 
 

@@ -14,6 +14,9 @@ from advlook.layouts import IMAGE_SUFFIXES, Listing
 
 GENERATED = "generated"  # in a preset, in place of a folder
 TEXTURES = 24  # generated ones
+PAINTINGS = "paintings"  # the folder that our presets on photographs name: the twenty styles that come with AdaIN
+_SOURCE = "https://github.com/xunhuang1995/AdaIN-style"
+_GET_PAINTINGS = f"git clone --depth 1 {_SOURCE} && mkdir -p {{0}} && cp AdaIN-style/input/style/* {{0}}"
 
 
 @dataclass(frozen=True)
@@ -40,9 +43,9 @@ def load_styles(
         return Styles(generate_textures(TEXTURES, side), tuple(f"texture {number}" for number in range(TEXTURES)))
     root = datasets / source
     if not root.is_dir():
+        ours = f"run `{_GET_PAINTINGS.format(root)}`, or " if source == PAINTINGS else ""
         raise RequestError(
-            f"folder of styles {root} does not exist; put pictures in it (data/README.md says which ours are), "
-            f"or write {GENERATED!r} in a preset of your own"
+            f"folder of styles {root} does not exist; {ours}put any pictures in it, or write {GENERATED!r}"
         )
     files = _pictures(root)
     if not files:
@@ -50,6 +53,12 @@ def load_styles(
     listing = Listing(root, files, [0] * len(files), (source,))
     pictures = load_listing(listing, side, side, cache=cache, progress=progress)
     return Styles(pictures.images, tuple(str(path.relative_to(root)) for path in files))
+
+
+def available(datasets: Path) -> str:
+    """How many of the paintings are there, or how to get them, in a line."""
+    count = len(_pictures(datasets / PAINTINGS))
+    return f"{count} pictures" if count else f"absent: run `{_GET_PAINTINGS.format(datasets / PAINTINGS)}`"
 
 
 def fingerprint(source: str, datasets: Path) -> str | None:

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from advlook import checks, loading
+from advlook.claims import CLAIMS
 from advlook.figures import ARCH_NAMES
 from advlook.study import ROOT
 
@@ -37,6 +38,11 @@ def test_links_lead_somewhere(page):
             assert named.exists(), target
             headings = re.findall(r"^#+ (.*)$", named.read_text(), re.MULTILINE) if heading else []
             assert not heading or heading in [re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in headings]
+
+
+def test_the_number_of_claims_is_told():
+    """As many findings of the paper are judged as the README says."""
+    assert f"{len(CLAIMS)} findings of the paper are claims" in README
 
 
 def test_every_preset_and_module_is_told():
@@ -152,7 +158,7 @@ def test_errors_are_told_in_their_own_words():
     source = "".join(path.read_text() for path in [*(ROOT / "advlook").glob("*.py"), ROOT / "Makefile"])
     trouble = README.split("## When something goes wrong")[1].split("## ")[0]
     texts = re.findall(r"`([^`]+)`", "".join(re.findall(r"^\| (`.*?) \|", trouble, re.MULTILINE)))
-    others = ("ensurepip", "operator torchvision", "No space left", "CUDA out of memory")
+    others = ("No module named", "ensurepip", "operator torchvision", "No space left", "CUDA out of memory")
     ours = [text for text in texts if not text.startswith(others)]
     assert len(ours) > 8
     plain = re.sub(r"\{[^{}]*\}", "", re.sub(r'"\s*\n\s*f?"', "", source))

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from helpers import image_set, random_images, small_preset, smooth, write_folder
 
-from advlook import patches, stylized
+from advlook import patches, styles, stylized
 from advlook.errors import RequestError
 from advlook.study import Study
 from advlook.styles import assign, generate_textures, load_styles
@@ -154,6 +154,15 @@ def test_folders_without_styles_end_in_one_line(tmp_path):
         with pytest.raises(RequestError, match=says) as refused:
             load_styles(name, 32, tmp_path)
         assert "\n" not in str(refused.value)
+
+
+def test_our_paintings_come_with_the_command_that_gets_them(tmp_path):
+    """The line that refuses, and the one that lists, say what to run; once they are there, how many they are."""
+    with pytest.raises(RequestError, match=r"run `git clone .*paintings`, or put any pictures in it"):
+        load_styles("paintings", 32, tmp_path)
+    assert styles.available(tmp_path).startswith("absent: run `git clone")
+    write_folder(tmp_path / "paintings", count=2, side=16)
+    assert styles.available(tmp_path) == "6 pictures"
 
 
 def test_generated_textures_differ_and_are_fixed_by_their_seed(tmp_path):

@@ -28,7 +28,8 @@ from advlook.config import digest
 from advlook.errors import RequestError
 from advlook.files import read_json, write_atomically
 from advlook.gallery import write_gallery
-from advlook.study import ROOT, Study, package_digest
+from advlook.sources import code_digest, imported_by
+from advlook.study import ROOT, Study
 from advlook.stylized import styles_digest
 from advlook.targets import find_targets
 
@@ -65,8 +66,8 @@ def check_parameters(notebook: Path, parameters: dict[str, object]) -> None:
 
 
 def input_digest(study: Study, preset: str, notebook: Path, cells: Sequence[tuple[str, str]]) -> str:
-    """Hash of all that a notebook's results depend on: its cells, the package, the preset, images and weights; the
-    styles of 05, the image sets of 06, and of the claims what the others have written."""
+    """Hash of all that a notebook's results depend on: its cells, the code they import, the preset, images and weights;
+    the styles of 05, the image sets of 06, and of the claims what the others have written."""
     besides = {}
     if notebook.stem == CLAIMS:
         tables = sorted((study.output / "tables").glob("*.csv"))
@@ -76,7 +77,8 @@ def input_digest(study: Study, preset: str, notebook: Path, cells: Sequence[tupl
     elif notebook.stem == ENSEMBLES:
         config = study.preset.ensembles
         besides = {each.name: each.digest for each in find_targets(study, [*config.targets, *config.degraded])[0]}
-    return digest([cells, package_digest(), study.preset.digest, preset, study.data_digest, study.weights, besides])
+    code = code_digest(imported_by("\n".join(source for kind, source in cells if kind == "code")))
+    return digest([cells, code, study.preset.digest, preset, study.data_digest, study.weights, besides])
 
 
 def read_cells(notebook: Path) -> list[tuple[str, str]]:

@@ -1,11 +1,10 @@
 """A study: one preset opened. Its images, its models, what has been measured, and where results go."""
 
-import hashlib
 import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -24,13 +23,13 @@ from advlook.files import write_atomically
 from advlook.loading import load_preset
 from advlook.models import preset_model
 from advlook.progress import tqdm
+from advlook.sources import PACKAGE, code_digest, function_digest
 from advlook.training import epoch_images, train
 from advlook.workers import run_all, worker_count
 
 Row = Mapping[str, object]
 Measurement = Callable[["Study", nn.Module], Iterable[Row]]
 
-PACKAGE = Path(__file__).parent
 ROOT = PACKAGE.parent if (PACKAGE.parent / "pyproject.toml").is_file() else Path.cwd()
 
 
@@ -42,15 +41,6 @@ def data_folder() -> Path:
 def output_folder() -> Path:
     """`figures/` of the project, or what the environment variable ADVLOOK_OUTPUT names."""
     return Path(os.environ.get("ADVLOOK_OUTPUT") or ROOT / "figures")
-
-
-@cache
-def package_digest() -> str:
-    """Hash of the package's source as it was imported: what it computes may change with any of it."""
-    sources = hashlib.sha256()
-    for path in sorted(PACKAGE.glob("*.py")):
-        sources.update(path.name.encode() + path.read_bytes())
-    return sources.hexdigest()[:16]
 
 
 class Study:
@@ -257,15 +247,16 @@ class Study:
         """What `measurement(study, model)` yields for every model, behind its arch, setting and seed.
 
         Each model's rows are kept as soon as they are known, under a key of everything they depend on (preset, images,
-        package, the weights of every model, for some compare theirs with others; and what `inputs` says besides), so
-        that an interrupted run goes on where it stopped.
+        code, the weights of every model, for some compare theirs with others; and what `inputs` says besides), so that
+        an interrupted run goes on where it stopped.
         """
         frames = []
         models = list(self.each_model(settings))
         for arch, setting, seed in models:  # before anything is measured
             if setting != "random":
                 self.checkpoint(arch, setting, seed)
-        inputs = [self.preset.digest, self.data_digest, package_digest(), self.weights, *inputs]
+        code = code_digest(["study"]), function_digest(measurement)
+        inputs = [self.preset.digest, self.data_digest, code, self.weights, *inputs]
         for arch, setting, seed in tqdm(models, name, unit=" models", disable=not self.progress, leave=False):
             key = digest([*inputs, arch, setting, seed, name])
             kept = self.data / "cache" / "measurements" / self.preset.name / f"{name}-{key}.json"
@@ -323,6 +314,3 @@ class Study:
 
 def _train_alone(preset: Preset, data: Path, key: tuple[str, str, int], progressed: Callable[[int], object]) -> None:
     Study(preset, data=data, progress=False).checkpoint(*key, progressed=progressed)
-
-
-package_digest()  # now: the files may change while this process runs on

@@ -18,7 +18,8 @@ from test_browser import CHROMIUM, DRIVER, browser
 
 from advlook import gallery
 from advlook.gallery import PAPER, missing_items, write_gallery
-from advlook.study import PACKAGE, ROOT, output_folder
+from advlook.sources import PACKAGE
+from advlook.study import ROOT, output_folder
 
 EVIL = "<script>alert('&')</script>"
 VOID = {"img", "meta", "br", "link"}

@@ -106,16 +106,17 @@ def test_folders_may_be_relative(tmp_path, monkeypatch):
 
 def test_an_interrupted_measurement_keeps_what_it_has(trained, tmp_path):
     """Models measured before the interruption are not measured again."""
-    count.calls = 0
+    count.calls, stopped = 0, [True]
 
-    def fail_on_random(study, model):
-        if model is study.model("resnet10", "random", 0):
+    def measurement(study, model):
+        if stopped and model is study.model("resnet10", "random", 0):
             raise KeyboardInterrupt
         return count(study, model)
 
     with pytest.raises(KeyboardInterrupt):
-        make(trained, tmp_path / "a").measure("kept", fail_on_random, ("std", "random"))
-    make(trained, tmp_path / "a").measure("kept", count, ("std", "random"))
+        make(trained, tmp_path / "a").measure("kept", measurement, ("std", "random"))
+    stopped.clear()
+    make(trained, tmp_path / "a").measure("kept", measurement, ("std", "random"))
     assert count.calls == 2
 
 

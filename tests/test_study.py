@@ -88,11 +88,11 @@ def test_a_measurement_depends_on_every_model_and_on_what_it_is_told(trained, tm
     """Rows may compare a model with another one, or read more than images: where these change, they are taken anew."""
     shutil.copytree(trained, tmp_path / "data")
     count.calls = 0
-    make(tmp_path / "data", tmp_path).rows("count", count, ("std",))
-    make(tmp_path / "data", tmp_path).rows("count", count, ("std",), inputs=["other styles"])
+    make(tmp_path / "data", tmp_path).rows("depends", count, ("std",))
+    make(tmp_path / "data", tmp_path).rows("depends", count, ("std",), inputs=["other styles"])
     assert count.calls == 2
     make(tmp_path / "data", tmp_path).checkpoint("resnet10", "adv", 0)
-    make(tmp_path / "data", tmp_path).rows("count", count, ("std",))
+    make(tmp_path / "data", tmp_path).rows("depends", count, ("std",))
     assert count.calls == 3
 
 

@@ -59,7 +59,8 @@ def resolution(table: pd.DataFrame, compared: pd.DataFrame) -> Figure:
     """One image set at falling resolution: accuracy above, below how far the other pairs are ahead of STD+ADV.
 
     A column an architecture and set. Above, a line is the mean over runs, small points are runs; below, differences
-    image by image with their 95% intervals, of single models where the preset has no pairs of a kind.
+    image by image with their 95% intervals, of single models where the preset has no pairs of a kind. Panels of one set
+    have the same axes; those of others, which may be far harder, their own.
     table: `06_resolution`; compared: `06_comparisons`. Without a row it is said that there is no such set.
     """
     if table.empty:
@@ -71,10 +72,16 @@ def resolution(table: pd.DataFrame, compared: pd.DataFrame) -> Figure:
     against = ["STD+STD", "ADV+ADV"] if "STD+STD" in set(table["combination"]) else ["STD", "ADV"]
     compared = compared[(compared["table"] == "06_resolution") & (compared["combination"] == "STD+ADV")]
     figure, axes = new_figure(
-        2, len(columns), 3.6 * len(columns) + 0.9, 6.6, sharex="col", sharey="row",
+        2, len(columns), 3.6 * len(columns) + 0.9, 6.6, sharex="col",
         gridspec_kw={"height_ratios": [1.3, 1]},
     )  # fmt: skip
+    first: dict[str, tuple[Axes, Axes]] = {}
     for (dataset, arch), above, below in zip(columns, axes[: len(columns)], axes[len(columns) :], strict=True):
+        if dataset in first:
+            for axis, other in zip((above, below), first[dataset], strict=True):
+                axis.sharey(other)
+                axis.tick_params(labelleft=False)
+        first.setdefault(dataset, (above, below))
         rows = table[(table["dataset"] == dataset) & (table["arch"] == arch)]
         levels = sorted(rows["resolution"].unique())
         for shift, name in zip(_shifts(len(COMBINATIONS), 0.03), COMBINATIONS, strict=True):

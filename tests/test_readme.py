@@ -126,6 +126,24 @@ def test_shape_bias_is_told():
     assert numbers_told("shape bias") == [f"{table.loc[model, 'shape_bias']:.1f}" for model in MODELS]
 
 
+@pytest.mark.parametrize(
+    ("name", "table", "column"),
+    [("{0}, {1} px", "06_ensembles", "pixels"), ("{0} at {1} px", "06_resolution", "resolution")],
+)
+def test_ensembles_are_told(name, table, column):
+    """The accuracies of frozen pairs in the findings are means over the runs of the tables, on every set of them."""
+    rows = pd.read_csv(ROOT / "figures" / "imagenette" / "tables" / f"{table}.csv")
+    rows = rows[rows["mode"] == "frozen"] if "mode" in rows else rows[rows["dataset"] == "Imagenette"]
+    rows = rows if "mode" in rows else rows[rows[column] < 64]
+    for (dataset, pixels), each in rows.groupby(["dataset", column]):
+        means = each.groupby(["arch", "combination"])["top1"].mean()
+        wanted = [
+            means[arch, pair] for arch in ("alexnet_bn", "resnet10") for pair in ("STD+STD", "ADV+ADV", "STD+ADV")
+        ]
+        told = numbers_told(re.escape(name.format(dataset, pixels)))
+        assert told == [f"{value:.1f}" for value in wanted]
+
+
 def numbers_told(name):
     """The cells of the row of that name."""
     return re.search(rf"^\| {name} \| (.*) \|$", FINDINGS, re.MULTILINE).group(1).split(" | ")

@@ -171,6 +171,21 @@ def test_answer_is_told():
     assert [float(number) for number in told.groups()] == [round(value) for value in (*paid, *gained)]
 
 
+def test_answer_on_ensembles_is_told():
+    """How much of its lead STD+STD loses, and how far STD+ADV falls behind, on Imagenette with frozen backbones."""
+    folder = ROOT / "figures" / "imagenette" / "tables"
+    trends, compared = (pd.read_csv(folder / f"06_{name}.csv") for name in ("trends", "comparisons"))
+    lost = trends[(trends["combination"] == "STD+STD") & (trends["dataset"] == "Imagenette")].set_index("arch")[
+        "change"
+    ]
+    told = re.search(r"take (\d+) points \(ResNet-10\) and (\d+) \(AlexNet\) of that lead", README)
+    assert [float(number) for number in told.groups()] == [-round(lost[arch]) for arch in ("resnet10", "alexnet_bn")]
+    rows = compared[(compared["table"] == "06_resolution") & (compared["dataset"] == "Imagenette")]
+    worst = rows[(rows["combination"] == "STD+ADV") & (rows["against"] == "better pair")]["difference"].min()
+    told = re.search(r"at no resolution more than ([\d.]+)\s+points behind the better pair", README)
+    assert float(told.group(1)) == -round(worst, 1)
+
+
 def test_errors_are_told_in_their_own_words():
     """What our own errors say, in the README's table of troubles, stands in the source."""
     source = "".join(path.read_text() for path in [*(ROOT / "advlook").glob("*.py"), ROOT / "Makefile"])

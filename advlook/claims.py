@@ -241,7 +241,7 @@ CLAIMS = (
         _LAYERS, PERCENT, "03_scale", _units("unit_colour_variance", deep=True),
     ),
     Claim(
-        "blur keeps the difference", "Gaussian blur leaves the difference in accuracy between STD and ADV.",
+        "blur keeps the difference", "Gaussian blur leaves the difference between STD and ADV as it was.",
         "Section 4.1, Figure 7", POINTS, "04_sweeps", _blur,
         Rule(-SAME, SAME, reason="Differences within five points count as kept. Levels at which both have lost half of "
              "their own accuracy do not count: towards chance every difference vanishes."),

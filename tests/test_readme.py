@@ -9,6 +9,7 @@ from advlook import checks, loading
 from advlook.claims import CLAIMS
 from advlook.figures import ARCH_NAMES
 from advlook.study import ROOT
+from advlook.verdicts import markdown
 
 README = (ROOT / "README.md").read_text()
 FINDINGS, TRUST = ((ROOT / "docs" / f"{name}.md").read_text() for name in ("findings", "trust"))
@@ -38,6 +39,14 @@ def test_links_lead_somewhere(page):
             assert named.exists(), target
             headings = re.findall(r"^#+ (.*)$", named.read_text(), re.MULTILINE) if heading else []
             assert not heading or heading in [re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in headings]
+
+
+def test_verdicts_are_told():
+    """The table of claims is what those of the presets that it names say."""
+    (shown,) = re.findall(r"^\| the paper says \|.*?\n\n", README, re.MULTILINE | re.DOTALL)
+    presets = dict.fromkeys(column.split(",")[0] for column in shown.splitlines()[0].strip("| ").split(" | ")[1:])
+    tables = {name: pd.read_csv(ROOT / "figures" / name / "tables" / "08_claims.csv") for name in presets}
+    assert markdown(tables) == shown.strip()
 
 
 def test_the_number_of_claims_is_told():

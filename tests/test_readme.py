@@ -180,6 +180,27 @@ def test_answer_is_told():
     assert [float(number) for number in told.groups()] == [round(value) for value in (*paid, *gained)]
 
 
+def test_differences_on_reversed_and_stylized_images_are_told():
+    """How far ADV is ahead or behind, with intervals, in the findings, and without in the README's answer."""
+    table = pd.read_csv(ROOT / "figures" / "imagenette" / "tables" / "05_differences.csv")
+    rows = table[table["seed"] == "all"].set_index(["variant", "strength", "measure", "arch"])
+    rows = rows.sort_index()[["difference", "low", "high"]]
+
+    def told(pattern, *key, sign=1):
+        found = [float(number) for number in re.search(re.sub(" ", r"\\s+", pattern), FINDINGS).groups()]
+        effect, *ends = rows.loc[key]
+        assert found == [round(sign * effect), *sorted(round(sign * end, 1) for end in ends)], pattern
+
+    told(r"AlexNet ADV loses (\d+) fewer than STD \[(\S+), (\S+)\]", "reversed", 0.0, "change", "alexnet_bn")
+    told(r"ResNet-10 ADV (\d+) more \[(\S+), (\S+)\]", "reversed", 0.0, "change", "resnet10", sign=-1)
+    told(r"gets ahead, by (\d+) points \[(\S+), (\S+)\] at full", "stylized", 1.0, "accuracy", "resnet10")
+    told(r"and by (\d+) \[(\S+), (\S+)\] at half of it", "stylized", 0.5, "accuracy", "resnet10")
+    told(r"AlexNet ADV is (\d+) behind \[(\S+), (\S+)\]", "stylized", 1.0, "accuracy", "alexnet_bn", sign=-1)
+    effects = rows["difference"].loc["stylized", 1.0, "accuracy"]
+    answer = re.search(r"ResNet-10 ADV is (\d+) points ahead of STD, .*?AlexNet ADV (\d+) behind", README, re.DOTALL)
+    assert [int(number) for number in answer.groups()] == [round(effects["resnet10"]), -round(effects["alexnet_bn"])]
+
+
 def test_answer_on_ensembles_is_told():
     """How much of its lead STD+STD loses, and how far STD+ADV falls behind, on Imagenette with frozen backbones."""
     folder = ROOT / "figures" / "imagenette" / "tables"

@@ -1,4 +1,4 @@
-"""What all tests share: one thread, so that they may run beside other work and give the same bits everywhere."""
+"""What all tests share: one thread, so that they may run beside other work and give the same bits everywhere; order."""
 
 import pytest
 import torch
@@ -9,3 +9,9 @@ import advlook  # noqa: F401 (first of all, for it makes torchvision importable)
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread():
     torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first: begun last, one of them would keep a single core busy while the others wait."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)

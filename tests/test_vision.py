@@ -157,6 +157,7 @@ def test_comparison_is_made_seed_by_seed(std, adv, verdict):
     assert low["larger would be"].tolist() == ["lower"]
     high = vision.compared(scale_rows("kept_shuffled", values, at=4))
     assert high["ADV is"].tolist() == [{"yes": "no", "no": "yes"}.get(verdict, verdict)]
+    assert high["std"].item() == pytest.approx(pd.Series(std).mean(), nan_ok=True)
     assert high["adv"].item() == sum(adv) / 2
 
 

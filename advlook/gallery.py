@@ -19,7 +19,7 @@ from advlook.config import Preset
 from advlook.figures import ARCH_NAMES
 from advlook.files import read_json, write_atomically
 from advlook.paired import PACKED
-from advlook.verdicts import VERDICTS
+from advlook.verdicts import COLUMNS, UNTESTED, VERDICTS, told
 
 WHOLE = 16  # rows: a longer table is folded up, and shows its first rows alone
 FIRST = 8  # rows of a longer table
@@ -243,12 +243,11 @@ def _cell(value: object) -> str:
 
 @dataclass(frozen=True)
 class Answer:
-    """One row of `08_claims`: whom it is about, the verdict, the effect with its interval and unit, and a remark."""
+    """One row of `08_claims`: whom it is about, the verdict, the effect as `verdicts.told` has it, and a remark."""
 
     about: str
     verdict: str
     effect: str
-    unit: str
     remark: str
 
 
@@ -257,8 +256,10 @@ def _claims(folder: Path) -> dict[str, object] | None:
     path = folder / "tables" / "08_claims.csv"
     if not path.is_file():
         return None
-    table = pd.read_csv(path, dtype={"rule": str, "reason": str, "at": str, "held": str}).astype(object)
-    rows = table.where(table.notna(), "").to_dict("records")
+    texts = ["unit", "rule", "reason", "at", "held"]
+    table = pd.read_csv(path).reindex(columns=COLUMNS)
+    table = table.astype(dict.fromkeys(texts, object)).fillna(dict.fromkeys(texts, ""))
+    rows = table.assign(effect=table.apply(told, axis=1)).to_dict("records")
     places: dict[str, dict[str, list[Mapping[str, object]]]] = {}
     for row in rows:
         places.setdefault(row["where"], {}).setdefault(row["claim"], []).append(row)
@@ -267,7 +268,7 @@ def _claims(folder: Path) -> dict[str, object] | None:
     return {
         "places": {
             where: [
-                (name, own[0]["statement"], own[0].get("rule", ""), [_answer(row) for row in own])
+                (name, own[0]["statement"], own[0]["rule"], [_answer(row) for row in own])
                 for name, own in claims.items()
             ]
             for where, claims in places.items()
@@ -278,12 +279,10 @@ def _claims(folder: Path) -> dict[str, object] | None:
 
 
 def _answer(row: Mapping[str, object]) -> Answer:
-    tested = row["effect"] != ""
-    ends = ("?" if row[end] == "" else f"{row[end]:.3g}" for end in ("low", "high"))  # of so few images: not to be had
-    effect = f"{row['effect']:+.3g} [{', '.join(ends)}]" if tested else ""
-    decided = [str(row.get("at", "")), f"comparisons: {row['held']}" if row.get("held") else ""]
-    remark = row.get("reason") or "; ".join(filter(None, decided))
-    return Answer(ARCH_NAMES.get(row["arch"], row["arch"]), row["verdict"], effect, row.get("unit", ""), remark)
+    tested = row["verdict"] != UNTESTED
+    decided = [row["at"], f"comparisons: {row['held']}" if row["held"] else ""]
+    remark = row["reason"] or "; ".join(filter(None, decided))
+    return Answer(ARCH_NAMES.get(row["arch"], row["arch"]), row["verdict"], row["effect"] if tested else "", remark)
 
 
 # How it was made -----------------------------------------------------------------------------------------------------

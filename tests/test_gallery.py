@@ -182,7 +182,7 @@ def test_nothing_comes_from_outside(folder):
 def test_an_interval_that_is_not_to_be_had(folder):
     """An effect of too few images for an interval is shown all the same."""
     add_result(folder, "tables/08_claims.csv", table=claims_table().assign(low=float("nan"), high=float("nan")))
-    assert "[?, ?]" in page_of(folder).text
+    assert "+6.1 [-, -]" in page_of(folder).text
 
 
 def test_what_comes_from_files_is_escaped(folder):
@@ -235,9 +235,9 @@ def test_claims_stand_at_the_top_with_verdict_and_interval(folder):
     page = page_of(folder)
     assert page.ids.index("claims") < page.ids.index("section-01")
     assert "3 claims, a verdict for each architecture: 1 supported, 1 contradicted, 1 inconclusive, and 1" in page.text
-    assert "supported ResNet-10 +6.1 [5.2, 7.04] points" in page.text
-    assert "contradicted AlexNet (BN) -3 [-4, -2] points" in page.text
-    assert "inconclusive ResNet-10 +1 [-1, 3] points (sigma 2; comparisons: 1 for, 2 open)" in page.text
+    assert "supported ResNet-10 +6.1 [5.2, 7.0] points" in page.text
+    assert "contradicted AlexNet (BN) -3.0 [-4.0, -2.0] points" in page.text
+    assert "inconclusive ResNet-10 +1.0 [-1.0, 3.0] points (sigma 2; comparisons: 1 for, 2 open)" in page.text
     assert "not tested ResNet-10 (no table 05_variants)" in page.text
     assert "Table 1 ADV is less accurate. The rule Supported if the effect is above 0. supported" in page.text
     assert {"claim-pays", "claim-gains", "claim-shape"} <= set(page.ids)
@@ -248,7 +248,7 @@ def test_claims_need_no_more_than_the_columns_that_are_fixed(folder):
     assert "No claim has been evaluated on this preset yet" in page_of(folder).text
     add_result(folder, "tables/08_claims.csv", table=claims_table())
     page = page_of(folder)
-    assert "inconclusive ResNet-10 +1 [-1, 3]" in page.text
+    assert "inconclusive ResNet-10 +1.0 [-1.0, 3.0]" in page.text
     assert "The rule" not in page.text.partition("The paper's figures")[0]
 
 

@@ -308,8 +308,9 @@ def test_a_preset_that_cannot_be_streamed_is_refused(tmp_path, change, named):
 
 
 SCRIPT = """
-import os, sys, time
+import os, signal, sys, time
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
 from advlook.layouts import Listing, list_images
 from advlook.streaming import StreamedImages
 root = Path(sys.argv[1])

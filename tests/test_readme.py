@@ -73,7 +73,7 @@ def test_suite_is_told():
     table = pd.read_csv(ROOT / "figures" / "imagenette" / "tables" / "02_attacks.csv")
     table = table[table["setting"] == "adv"]
     told = re.search(
-        r"leaves ResNet-10 ADV ([\d.]+)% and AlexNet ADV ([\d.]+)%, where\s+PGD-10 leaves ([\d.]+)% and ([\d.]+)%",
+        r"leaves\s+ResNet-10 ADV ([\d.]+)% and\s+AlexNet ADV ([\d.]+)%, where\s+PGD-10 leaves ([\d.]+)% and ([\d.]+)%",
         FINDINGS,
     )
     left = [table[table["attack"] == attack].groupby("arch")["top1"].mean()

@@ -5,6 +5,9 @@ BIN := .venv/bin
 # Tests on every core; those of one file on the same, for they share what is costly to make.
 BESIDE := --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
+# Where it is set, as in many containers, each of the study's processes would compile all it imports again: 15 s.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: reproduce test lint clean
 
 reproduce: .venv/.ready

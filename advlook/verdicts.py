@@ -204,7 +204,7 @@ def report(table: pd.DataFrame) -> str:
 
 
 def markdown(tables: Mapping[str, pd.DataFrame]) -> str:
-    """A Markdown table: a row a claim, in the paper's sense; a column a preset and architecture, verdict and effect.
+    """A Markdown table: a row a claim, in words; a column a preset and architecture, verdict and effect.
 
     tables: `08_claims` by the name of its preset.
     """
@@ -215,7 +215,7 @@ def markdown(tables: Mapping[str, pd.DataFrame]) -> str:
         for arch, rows in cells.groupby(table["arch"], sort=False):
             columns[f"{name}, {ARCH_NAMES[arch]}"] = rows.set_axis(table.loc[rows.index, "statement"])
     found = pd.DataFrame(columns).fillna(UNTESTED)
-    lines = [["the paper says", *found], ["---"] * (1 + found.shape[1]), *found.reset_index().to_numpy().tolist()]
+    lines = [["claim", *found], ["---"] * (1 + found.shape[1]), *found.reset_index().to_numpy().tolist()]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

@@ -43,15 +43,16 @@ def test_links_lead_somewhere(page):
 
 def test_verdicts_are_told():
     """The table of claims is what those of the presets that it names say."""
-    (shown,) = re.findall(r"^\| the paper says \|.*?\n\n", README, re.MULTILINE | re.DOTALL)
+    (shown,) = re.findall(r"^\| claim \|.*?\n\n", README, re.MULTILINE | re.DOTALL)
     presets = dict.fromkeys(column.split(",")[0] for column in shown.splitlines()[0].strip("| ").split(" | ")[1:])
     tables = {name: pd.read_csv(ROOT / "figures" / name / "tables" / "08_claims.csv") for name in presets}
     assert markdown(tables) == shown.strip()
 
 
 def test_the_number_of_claims_is_told():
-    """As many findings of the paper are judged as the README says."""
-    assert f"{len(CLAIMS)} findings of the paper are claims" in README
+    """As many findings are judged as the README says."""
+    assert f"{len(CLAIMS)} findings, all but one of them the paper's, are claims" in README
+    assert sum("Ours: the paper" in str(claim.rule) for claim in CLAIMS) == 1
 
 
 def test_every_preset_and_module_is_told():
@@ -69,15 +70,16 @@ def test_every_remedy_is_told():
 
 
 def test_suite_is_told():
-    """What the findings say the suite and PGD-10 leave of the ADV models is what 02_attacks.csv says."""
+    """What the findings say the suite, PGD-10 and no attack leave of the ADV models is what 02_attacks.csv says."""
     table = pd.read_csv(ROOT / "figures" / "imagenette" / "tables" / "02_attacks.csv")
     table = table[table["setting"] == "adv"]
     told = re.search(
-        r"leaves\s+ResNet-10 ADV ([\d.]+)% and\s+AlexNet ADV ([\d.]+)%, where\s+PGD-10 leaves ([\d.]+)% and ([\d.]+)%",
+        r"leaves\s+ResNet-10 ADV ([\d.]+)% and\s+AlexNet ADV ([\d.]+)%, where\s+PGD-10 leaves ([\d.]+)% and ([\d.]+)%, "
+        r"and\s+no\s+attack ([\d.]+)% and\s+([\d.]+)%",
         FINDINGS,
     )
     left = [table[table["attack"] == attack].groupby("arch")["top1"].mean()
-            for attack in ("suite: + apgd-dlr", "suite: pgd")]  # fmt: skip
+            for attack in ("suite: + apgd-dlr", "suite: pgd", "none")]  # fmt: skip
     assert [float(number) for number in told.groups()] == [
         round(means[arch], 1) for means in left for arch in ("resnet10", "alexnet_bn")
     ]
@@ -175,7 +177,7 @@ def test_answer_is_told():
         for column in ("top1", "robust_pgd")
     )
     told = re.search(
-        r"(\d+) points \(ResNet-10\) and (\d+) \(AlexNet\) of plain accuracy, for (\d+) and (\d+) under attack", README
+        r"(\d+) points \(ResNet-10\) and (\d+) \(AlexNet\) of plain accuracy, for (\d+) and (\d+) under PGD-10", README
     )
     assert [float(number) for number in told.groups()] == [round(value) for value in (*paid, *gained)]
 
@@ -197,7 +199,7 @@ def test_differences_on_reversed_and_stylized_images_are_told():
     told(r"and by (\d+) \[(\S+), (\S+)\] at half of it", "stylized", 0.5, "accuracy", "resnet10")
     told(r"AlexNet ADV is (\d+) behind \[(\S+), (\S+)\]", "stylized", 1.0, "accuracy", "alexnet_bn", sign=-1)
     effects = rows["difference"].loc["stylized", 1.0, "accuracy"]
-    answer = re.search(r"ResNet-10 ADV is (\d+) points ahead of STD, .*?AlexNet ADV (\d+) behind", README, re.DOTALL)
+    answer = re.search(r"ADV is (\d+) points ahead with ResNet-10 and (\d+) behind with\s+AlexNet", README)
     assert [int(number) for number in answer.groups()] == [round(effects["resnet10"]), -round(effects["alexnet_bn"])]
 
 
@@ -208,12 +210,32 @@ def test_answer_on_ensembles_is_told():
     lost = trends[(trends["combination"] == "STD+STD") & (trends["dataset"] == "Imagenette")].set_index("arch")[
         "change"
     ]
-    told = re.search(r"take (\d+) points \(ResNet-10\) and (\d+) \(AlexNet\) of that lead", README)
+    told = re.search(r"take (\d+) and (\d+) points of that lead", README)
     assert [float(number) for number in told.groups()] == [-round(lost[arch]) for arch in ("resnet10", "alexnet_bn")]
     rows = compared[(compared["table"] == "06_resolution") & (compared["dataset"] == "Imagenette")]
     worst = rows[(rows["combination"] == "STD+ADV") & (rows["against"] == "better pair")]["difference"].min()
-    told = re.search(r"at no resolution more than ([\d.]+)\s+points behind the better pair", README)
+    told = re.search(r"at no resolution more than\s+([\d.]+) points behind", README)
     assert float(told.group(1)) == -round(worst, 1)
+    leads = rows[(rows["combination"] == "STD+STD") & (rows["against"] == "ADV+ADV") & (rows["pixels"] == 64)]
+    leads = leads.set_index("arch")["difference"]
+    told = re.search(r"lead two ADV ones by (\d+) points \(ResNet-10\) and (\d+) \(AlexNet\) at 64 px", README)
+    assert [float(number) for number in told.groups()] == [round(leads[arch]) for arch in ("resnet10", "alexnet_bn")]
+
+
+def test_pairs_are_told():
+    """How far STD+ADV falls behind the better pair, frozen on any set, and fine-tuned where it is worst."""
+    table = pd.read_csv(ROOT / "figures" / "imagenette" / "tables" / "06_comparisons.csv")
+    rows = table[(table["combination"] == "STD+ADV") & (table["against"] == "better pair")].sort_values("difference")
+    told = re.search(
+        r"at\s+every\s+resolution\s+at\s+most\s+([\d.]+)\s+points\s+behind\s+the\s+better\s+pair", FINDINGS
+    )
+    assert float(told.group(1)) == -round(rows[rows["mode"] == "frozen"]["difference"].iloc[0], 1)
+    worst = rows.iloc[0]
+    assert (worst["mode"], worst["arch"], worst["dataset"]) == ("fine-tuned", "resnet10", "DTD-10")
+    told = re.search(
+        r"fine-tuned\s+ResNet-10s\s+on\s+DTD-10\s+are\s+([\d.]+)\s+behind\s+\[([\d.]+), ([\d.]+)\]", FINDINGS
+    )
+    assert [float(number) for number in told.groups()] == [-round(worst[it], 1) for it in ("difference", "high", "low")]
 
 
 def test_errors_are_told_in_their_own_words():

@@ -1,5 +1,5 @@
-"""What all tests share: one thread, so that they may run beside other work and give the same bits everywhere; seeds;
-order.
+"""What all tests share: one thread, so that they may run beside other work and give the same bits everywhere; the same
+random draws in every run; and the order of their files.
 """
 
 import random

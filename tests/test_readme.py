@@ -73,16 +73,14 @@ def test_suite_is_told():
     """What the findings say the suite, PGD-10 and no attack leave of the ADV models is what 02_attacks.csv says."""
     table = pd.read_csv(ROOT / "figures" / "imagenette" / "tables" / "02_attacks.csv")
     table = table[table["setting"] == "adv"]
-    told = re.search(
-        r"leaves\s+ResNet-10 ADV ([\d.]+)% and\s+AlexNet ADV ([\d.]+)%, where\s+PGD-10 leaves ([\d.]+)% and ([\d.]+)%, "
-        r"and\s+no\s+attack ([\d.]+)% and\s+([\d.]+)%",
+    told = numbers_in(
         FINDINGS,
+        r"leaves ResNet-10 ADV ([\d.]+)% and AlexNet ADV ([\d.]+)%, where PGD-10 leaves ([\d.]+)% and ([\d.]+)%, "
+        r"and no attack ([\d.]+)% and ([\d.]+)%",
     )
     left = [table[table["attack"] == attack].groupby("arch")["top1"].mean()
             for attack in ("suite: + apgd-dlr", "suite: pgd", "none")]  # fmt: skip
-    assert [float(number) for number in told.groups()] == [
-        round(means[arch], 1) for means in left for arch in ("resnet10", "alexnet_bn")
-    ]
+    assert told == [round(means[arch], 1) for means in left for arch in ("resnet10", "alexnet_bn")]
 
 
 @pytest.mark.parametrize(
@@ -160,13 +158,18 @@ def numbers_told(name):
     return re.search(rf"^\| {name} \| (.*) \|$", FINDINGS, re.MULTILINE).group(1).split(" | ")
 
 
+def numbers_in(page, sentence):
+    """The numbers of a sentence, a pattern, wherever its lines break."""
+    return [float(number) for number in re.search(sentence, " ".join(page.split())).groups()]
+
+
 def test_answer_is_told():
     """The numbers in the README's answer are those of the tables."""
     scale = pd.read_csv(ROOT / "figures" / "imagenette" / "tables" / "03_scale.csv")
     scale = scale[(scale["measure"] == "kept_low_pass") & ((scale["at"] - 0.09).abs() < 1e-9)]
     kept = scale.groupby(["arch", "setting"])["value"].mean()["resnet10"]
-    told = re.search(r"ResNet-10 ADV keeps\s+(\d+)% of its accuracy and its STD counterpart (\d+)%", README)
-    assert [float(number) for number in told.groups()] == [round(kept["adv"]), round(kept["std"])]
+    told = numbers_in(README, r"ResNet-10 ADV keeps (\d+)% of its accuracy and its STD counterpart (\d+)%")
+    assert told == [round(kept["adv"]), round(kept["std"])]
     means = pd.read_csv(ROOT / "figures" / "imagenette" / "tables" / "01_tradeoff.csv").groupby(["arch", "setting"])
     means = means[["top1", "robust_pgd"]].mean()
     paid, gained = (
@@ -176,10 +179,10 @@ def test_answer_is_told():
         ]
         for column in ("top1", "robust_pgd")
     )
-    told = re.search(
-        r"(\d+) points \(ResNet-10\) and (\d+) \(AlexNet\) of plain accuracy, for (\d+) and (\d+) under PGD-10", README
+    told = numbers_in(
+        README, r"(\d+) points \(ResNet-10\) and (\d+) \(AlexNet\) of plain accuracy, for (\d+) and (\d+) under PGD-10"
     )
-    assert [float(number) for number in told.groups()] == [round(value) for value in (*paid, *gained)]
+    assert told == [round(value) for value in (*paid, *gained)]
 
 
 def test_differences_on_reversed_and_stylized_images_are_told():
@@ -189,9 +192,8 @@ def test_differences_on_reversed_and_stylized_images_are_told():
     rows = rows.sort_index()[["difference", "low", "high"]]
 
     def told(pattern, *key, sign=1):
-        found = [float(number) for number in re.search(re.sub(" ", r"\\s+", pattern), FINDINGS).groups()]
         effect, *ends = rows.loc[key]
-        assert found == [round(sign * effect), *sorted(round(sign * end, 1) for end in ends)], pattern
+        assert numbers_in(FINDINGS, pattern) == [round(sign * effect), *sorted(round(sign * end, 1) for end in ends)]
 
     told(r"AlexNet ADV loses (\d+) fewer than STD \[(\S+), (\S+)\]", "reversed", 0.0, "change", "alexnet_bn")
     told(r"ResNet-10 ADV (\d+) more \[(\S+), (\S+)\]", "reversed", 0.0, "change", "resnet10", sign=-1)
@@ -199,8 +201,8 @@ def test_differences_on_reversed_and_stylized_images_are_told():
     told(r"and by (\d+) \[(\S+), (\S+)\] at half of it", "stylized", 0.5, "accuracy", "resnet10")
     told(r"AlexNet ADV is (\d+) behind \[(\S+), (\S+)\]", "stylized", 1.0, "accuracy", "alexnet_bn", sign=-1)
     effects = rows["difference"].loc["stylized", 1.0, "accuracy"]
-    answer = re.search(r"ADV is (\d+) points ahead with ResNet-10 and (\d+) behind with\s+AlexNet", README)
-    assert [int(number) for number in answer.groups()] == [round(effects["resnet10"]), -round(effects["alexnet_bn"])]
+    answer = numbers_in(README, r"ADV is (\d+) points ahead with ResNet-10 and (\d+) behind with AlexNet")
+    assert answer == [round(effects["resnet10"]), -round(effects["alexnet_bn"])]
 
 
 def test_answer_on_ensembles_is_told():
@@ -210,32 +212,27 @@ def test_answer_on_ensembles_is_told():
     lost = trends[(trends["combination"] == "STD+STD") & (trends["dataset"] == "Imagenette")].set_index("arch")[
         "change"
     ]
-    told = re.search(r"take (\d+) and (\d+) points of that lead", README)
-    assert [float(number) for number in told.groups()] == [-round(lost[arch]) for arch in ("resnet10", "alexnet_bn")]
+    told = numbers_in(README, r"take (\d+) and (\d+) points of that lead")
+    assert told == [-round(lost[arch]) for arch in ("resnet10", "alexnet_bn")]
     rows = compared[(compared["table"] == "06_resolution") & (compared["dataset"] == "Imagenette")]
     worst = rows[(rows["combination"] == "STD+ADV") & (rows["against"] == "better pair")]["difference"].min()
-    told = re.search(r"at no resolution more than\s+([\d.]+) points behind", README)
-    assert float(told.group(1)) == -round(worst, 1)
+    assert numbers_in(README, r"at no resolution more than ([\d.]+) points behind") == [-round(worst, 1)]
     leads = rows[(rows["combination"] == "STD+STD") & (rows["against"] == "ADV+ADV") & (rows["pixels"] == 64)]
     leads = leads.set_index("arch")["difference"]
-    told = re.search(r"lead two ADV ones by (\d+) points \(ResNet-10\) and (\d+) \(AlexNet\) at 64 px", README)
-    assert [float(number) for number in told.groups()] == [round(leads[arch]) for arch in ("resnet10", "alexnet_bn")]
+    told = numbers_in(README, r"lead two ADV ones by (\d+) points \(ResNet-10\) and (\d+) \(AlexNet\) at 64 px")
+    assert told == [round(leads[arch]) for arch in ("resnet10", "alexnet_bn")]
 
 
 def test_pairs_are_told():
     """How far STD+ADV falls behind the better pair, frozen on any set, and fine-tuned where it is worst."""
     table = pd.read_csv(ROOT / "figures" / "imagenette" / "tables" / "06_comparisons.csv")
     rows = table[(table["combination"] == "STD+ADV") & (table["against"] == "better pair")].sort_values("difference")
-    told = re.search(
-        r"at\s+every\s+resolution\s+at\s+most\s+([\d.]+)\s+points\s+behind\s+the\s+better\s+pair", FINDINGS
-    )
-    assert float(told.group(1)) == -round(rows[rows["mode"] == "frozen"]["difference"].iloc[0], 1)
+    told = numbers_in(FINDINGS, r"at every resolution at most ([\d.]+) points behind the better pair")
+    assert told == [-round(rows[rows["mode"] == "frozen"]["difference"].iloc[0], 1)]
     worst = rows.iloc[0]
     assert (worst["mode"], worst["arch"], worst["dataset"]) == ("fine-tuned", "resnet10", "DTD-10")
-    told = re.search(
-        r"fine-tuned\s+ResNet-10s\s+on\s+DTD-10\s+are\s+([\d.]+)\s+behind\s+\[([\d.]+), ([\d.]+)\]", FINDINGS
-    )
-    assert [float(number) for number in told.groups()] == [-round(worst[it], 1) for it in ("difference", "high", "low")]
+    told = numbers_in(FINDINGS, r"fine-tuned ResNet-10s on DTD-10 are ([\d.]+) behind \[([\d.]+), ([\d.]+)\]")
+    assert told == [-round(worst[it], 1) for it in ("difference", "high", "low")]
 
 
 def test_errors_are_told_in_their_own_words():

@@ -292,6 +292,16 @@ def test_the_study_makes_what_stands_for_the_paper():
     assert {path.name[:2] for path in notebooks} <= gallery.INTRODUCTIONS.keys()
 
 
+@pytest.mark.parametrize("preset", ["quick", "imagenette", "cifar10"])
+def test_committed_runs_have_everything_of_the_paper(preset):
+    """Each full run in this repository is whole: every item of the paper, and every notebook."""
+    folder = ROOT / "figures" / preset
+    assert missing_items(folder) == {}
+    assert {path.stem for path in (folder / "notebooks").glob("*.json")} == {
+        path.stem for path in (ROOT / "notebooks").glob("*.ipynb")
+    }
+
+
 @pytest.mark.skipif(os.environ.get("ADVLOOK_PRESET") != "smoke", reason="asks for the results of preset smoke")
 def test_smoke_has_everything_of_the_paper():
     """After a run of the study on preset smoke: each item of the paper, with the record of how it was made."""

@@ -18,9 +18,14 @@ MODELS = [(arch, setting) for arch in ("alexnet_bn", "resnet10") for setting in 
 ROW = re.compile(r"^\| (\S.*) (STD|ADV) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$", re.MULTILINE)
 
 
+def table_of(name, preset="imagenette"):
+    """A table of the committed run of a preset."""
+    return pd.read_csv(ROOT / "figures" / preset / "tables" / f"{name}.csv")
+
+
 def test_table_1_is_the_table_of_the_run():
     """The percentages in the findings are the means over seeds in 01_tradeoff.csv."""
-    table = pd.read_csv(ROOT / "figures" / "imagenette" / "tables" / "01_tradeoff.csv")
+    table = table_of("01_tradeoff")
     means = table.groupby(["arch", "setting"])[["top1", "robust_fgsm", "robust_pgd"]].mean()
     told = {(arch, setting.lower()): numbers for arch, setting, *numbers in ROW.findall(FINDINGS)}
     measured = {
@@ -45,7 +50,7 @@ def test_verdicts_are_told():
     """The table of claims is what those of the presets that it names say."""
     (shown,) = re.findall(r"^\| claim \|.*?\n\n", README, re.MULTILINE | re.DOTALL)
     presets = dict.fromkeys(column.split(",")[0] for column in shown.splitlines()[0].strip("| ").split(" | ")[1:])
-    tables = {name: pd.read_csv(ROOT / "figures" / name / "tables" / "08_claims.csv") for name in presets}
+    tables = {preset: table_of("08_claims", preset) for preset in presets}
     assert markdown(tables) == shown.strip()
 
 
@@ -71,7 +76,7 @@ def test_every_remedy_is_told():
 
 def test_suite_is_told():
     """What the findings say the suite, PGD-10 and no attack leave of the ADV models is what 02_attacks.csv says."""
-    table = pd.read_csv(ROOT / "figures" / "imagenette" / "tables" / "02_attacks.csv")
+    table = table_of("02_attacks")
     table = table[table["setting"] == "adv"]
     told = numbers_in(
         FINDINGS,
@@ -93,7 +98,7 @@ def test_suite_is_told():
 )
 def test_scale_is_told(name, measure, level):
     """What the findings say is left of the accuracy is what 03_scale.csv says."""
-    table = pd.read_csv(ROOT / "figures" / "imagenette" / "tables" / "03_scale.csv")
+    table = table_of("03_scale")
     table = table[(table["measure"] == measure) & ((table["at"] - level).abs() < 1e-9)]
     means = table.groupby(["arch", "setting"])["value"].mean()
     assert numbers_told(name) == [f"{means[model]:.0f}" for model in MODELS]
@@ -109,7 +114,7 @@ def test_scale_is_told(name, measure, level):
 )
 def test_crossings_are_told(name, operation):
     """Where the findings say that ADV overtakes STD is where 04_crossings.csv says."""
-    table = pd.read_csv(ROOT / "figures" / "imagenette" / "tables" / "04_crossings.csv")
+    table = table_of("04_crossings")
     table = table[(table["operation"] == operation) & (table["seed"] == "all")].set_index("arch")
     numbers = [[f"{value:.2f}".replace("inf", "-") for value in table.loc[arch, ["level", "low", "high"]]]
                for arch in ("alexnet_bn", "resnet10")]  # fmt: skip
@@ -122,7 +127,7 @@ def test_crossings_are_told(name, operation):
 )
 def test_table_2_is_told(name, variant):
     """What the findings say is left on reversed and stylized images is what 05_stylization.csv says."""
-    table = pd.read_csv(ROOT / "figures" / "imagenette" / "tables" / "05_stylization.csv")
+    table = table_of("05_stylization")
     table = table[(table["variant"] == variant) & ((variant != "stylized") | (table["strength"] == 1))]
     means = table.groupby(["arch", "setting"])["top1"].mean()
     assert numbers_told(name) == [f"{means[model]:.1f}" for model in MODELS]
@@ -130,7 +135,7 @@ def test_table_2_is_told(name, variant):
 
 def test_shape_bias_is_told():
     """The shape bias in the findings is that of 05_shape_bias.csv, over all classes and seeds."""
-    table = pd.read_csv(ROOT / "figures" / "imagenette" / "tables" / "05_shape_bias.csv")
+    table = table_of("05_shape_bias")
     table = table[(table["seed"] == "all") & (table["class"] == "all")].set_index(["arch", "setting"])
     assert numbers_told("shape bias") == [f"{table.loc[model, 'shape_bias']:.1f}" for model in MODELS]
 
@@ -141,7 +146,7 @@ def test_shape_bias_is_told():
 )
 def test_ensembles_are_told(name, table, column):
     """The accuracies of frozen pairs in the findings are means over the runs of the tables, on every set of them."""
-    rows = pd.read_csv(ROOT / "figures" / "imagenette" / "tables" / f"{table}.csv")
+    rows = table_of(table)
     rows = rows[rows["mode"] == "frozen"] if "mode" in rows else rows[rows["dataset"] == "Imagenette"]
     rows = rows if "mode" in rows else rows[rows[column] < 64]
     for (dataset, pixels), each in rows.groupby(["dataset", column]):
@@ -165,12 +170,12 @@ def numbers_in(page, sentence):
 
 def test_answer_is_told():
     """The numbers in the README's answer are those of the tables."""
-    scale = pd.read_csv(ROOT / "figures" / "imagenette" / "tables" / "03_scale.csv")
+    scale = table_of("03_scale")
     scale = scale[(scale["measure"] == "kept_low_pass") & ((scale["at"] - 0.09).abs() < 1e-9)]
     kept = scale.groupby(["arch", "setting"])["value"].mean()["resnet10"]
     told = numbers_in(README, r"ResNet-10 ADV keeps (\d+)% of its accuracy and its STD counterpart (\d+)%")
     assert told == [round(kept["adv"]), round(kept["std"])]
-    means = pd.read_csv(ROOT / "figures" / "imagenette" / "tables" / "01_tradeoff.csv").groupby(["arch", "setting"])
+    means = table_of("01_tradeoff").groupby(["arch", "setting"])
     means = means[["top1", "robust_pgd"]].mean()
     paid, gained = (
         [
@@ -187,7 +192,7 @@ def test_answer_is_told():
 
 def test_differences_on_reversed_and_stylized_images_are_told():
     """How far ADV is ahead or behind, with intervals, in the findings, and without in the README's answer."""
-    table = pd.read_csv(ROOT / "figures" / "imagenette" / "tables" / "05_differences.csv")
+    table = table_of("05_differences")
     rows = table[table["seed"] == "all"].set_index(["variant", "strength", "measure", "arch"])
     rows = rows.sort_index()[["difference", "low", "high"]]
 
@@ -207,8 +212,7 @@ def test_differences_on_reversed_and_stylized_images_are_told():
 
 def test_answer_on_ensembles_is_told():
     """How much of its lead STD+STD loses, and how far STD+ADV falls behind, on Imagenette with frozen backbones."""
-    folder = ROOT / "figures" / "imagenette" / "tables"
-    trends, compared = (pd.read_csv(folder / f"06_{name}.csv") for name in ("trends", "comparisons"))
+    trends, compared = table_of("06_trends"), table_of("06_comparisons")
     lost = trends[(trends["combination"] == "STD+STD") & (trends["dataset"] == "Imagenette")].set_index("arch")[
         "change"
     ]
@@ -225,7 +229,7 @@ def test_answer_on_ensembles_is_told():
 
 def test_pairs_are_told():
     """How far STD+ADV falls behind the better pair, frozen on any set, and fine-tuned where it is worst."""
-    table = pd.read_csv(ROOT / "figures" / "imagenette" / "tables" / "06_comparisons.csv")
+    table = table_of("06_comparisons")
     rows = table[(table["combination"] == "STD+ADV") & (table["against"] == "better pair")].sort_values("difference")
     told = numbers_in(FINDINGS, r"at every resolution at most ([\d.]+) points behind the better pair")
     assert told == [-round(rows[rows["mode"] == "frozen"]["difference"].iloc[0], 1)]
@@ -233,6 +237,72 @@ def test_pairs_are_told():
     assert (worst["mode"], worst["arch"], worst["dataset"]) == ("fine-tuned", "resnet10", "DTD-10")
     told = numbers_in(FINDINGS, r"fine-tuned ResNet-10s on DTD-10 are ([\d.]+) behind \[([\d.]+), ([\d.]+)\]")
     assert told == [-round(worst[it], 1) for it in ("difference", "high", "low")]
+
+
+CIFAR10 = {
+    "top-1": ("01_tradeoff", "top1", "images == 10_000"),
+    "top-1 under PGD-50": ("01_tradeoff", "robust_pgd", "images == 10_000"),
+    "kept of top-1 with only frequencies below 0.18 cycles per pixel (400 images)": (
+        "03_scale", "value", "measure == 'kept_low_pass' and at == 0.18 and images == 400"),
+    "kept of top-1 with pixels shuffled inside 4x4 blocks (400 images)": (
+        "03_scale", "value", "measure == 'kept_shuffled' and at == 4 and images == 400"),
+    "top-1, colours reversed (2,000 images)": (
+        "05_stylization", "top1", "variant == 'reversed' and images == 2_000"),
+    "top-1, stylized (2,000 images)": (
+        "05_stylization", "top1", "variant == 'stylized' and strength == 1 and images == 2_000"),
+    "shape bias (1,000 pictures)": (
+        "05_shape_bias", "shape_bias", "seed == 'all' and `class` == 'all' and images == 1_000"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("row", CIFAR10)
+def test_cifar10_table_is_told(row):
+    """Each row of the findings on CIFAR-10 holds the means over seeds of those rows of its tables."""
+    name, column, rows = CIFAR10[row]
+    means = table_of(name, "cifar10").query(rows).groupby("setting")[column].mean()
+    digits = 0 if column == "value" else 1
+    assert numbers_told(re.escape(row)) == [f"{means[setting]:.{digits}f}" for setting in ("std", "adv")]
+
+
+def test_cifar10_sentences_are_told():
+    """What the findings and the README's answer say of CIFAR-10 in sentences, with intervals over images."""
+    crossings, differences, pairs = (
+        table_of(name, "cifar10") for name in ("04_crossings", "05_differences", "06_comparisons")
+    )
+    crossings = crossings[crossings["seed"] == "all"].set_index("operation")[["level", "low", "high"]]
+    told = numbers_in(
+        FINDINGS, r"from sigma ([\d.]+) \[(\S+), (\S+)\] on, .*? from ([\d.]+) passes \[(\S+), (\S+)\] on"
+    )
+    assert told == [round(number, 2) for operation in ("blur", "median") for number in crossings.loc[operation]]
+
+    def told_of(row, pattern):
+        effect, low, high = row[["difference", "low", "high"]].abs()
+        assert numbers_in(FINDINGS, pattern) == [round(effect), *sorted([round(low, 1), round(high, 1)])]
+
+    rows = differences[differences["seed"] == "all"].set_index(["variant", "strength", "measure"])
+    told_of(rows.loc["reversed", 0, "change"], r"take (\d+) points more from ADV \[(\S+), (\S+)\]")
+    told_of(rows.loc["stylized", 1, "accuracy"], r"leave STD (\d+) ahead \[(\S+), (\S+)\]")
+    assert (rows.loc["stylized"].xs("accuracy", level="measure")["high"] < 0).all()
+    frozen = pairs[(pairs["mode"] == "frozen") & (pairs["table"] == "06_resolution")].set_index("pixels")
+    leads = frozen[(frozen["combination"] == "STD+STD") & (frozen["against"] == "ADV+ADV")]
+    told_of(leads.loc[32], r"(\d+) points ahead of ADV\+ADV at 32 px \[(\S+), (\S+)\]")
+    told_of(leads.loc[8], r"is (\d+) behind at 8 px \[(\S+), (\S+)\]")
+    assert leads["difference"][32] > 0 > leads["difference"][8]
+    worst = frozen[frozen["against"] == "better pair"]["difference"].min()
+    assert numbers_in(FINDINGS, r"at every resolution at most ([\d.]+) behind the better pair") == [-round(worst, 1)]
+    means = table_of("01_tradeoff", "cifar10").groupby("setting")[["top1", "robust_pgd"]].mean()
+    change = means.loc["adv"] - means.loc["std"]
+    told = numbers_in(README, r"on CIFAR-10, where epsilon is twice as large, (\d+) for (\d+) under PGD-50")
+    assert told == [-round(change["top1"]), round(change["robust_pgd"])]
+    attacks = table_of("02_attacks", "cifar10").query("setting == 'adv' and eps > 0.03 and eps < 0.032")
+    pgd = attacks.query("attack == 'pgd' and steps == 50").groupby("restarts")["top1"].mean()
+    suite = attacks.query("attack == 'suite: + apgd-dlr'")["top1"].mean()
+    told = numbers_in(FINDINGS, r"PGD-50 leaves ADV ([\d.]+)%, with ten restarts ([\d.]+)%, and the suite ([\d.]+)%")
+    assert told == [round(number, 1) for number in (pgd[1], pgd[10], suite)]
+    passed = table_of("02_checks", "cifar10")["passed"]
+    assert numbers_in(FINDINGS, r"all (\d+) checks pass") == [(passed == "yes").sum()] == [len(passed)]
+    stylized = rows.loc["stylized", 1, "accuracy"]["difference"]
+    assert numbers_in(README, r"On CIFAR-10 ADV is (\d+) points behind") == [-round(stylized)]
 
 
 def test_errors_are_told_in_their_own_words():

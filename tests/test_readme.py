@@ -281,7 +281,7 @@ def test_cifar10_sentences_are_told():
 
     rows = differences[differences["seed"] == "all"].set_index(["variant", "strength", "measure"])
     told_of(rows.loc["reversed", 0, "change"], r"take (\d+) points more from ADV \[(\S+), (\S+)\]")
-    told_of(rows.loc["stylized", 1, "accuracy"], r"leave STD (\d+) ahead \[(\S+), (\S+)\]")
+    told_of(rows.loc["stylized", 1, "accuracy"], r"is still (\d+) ahead \[(\S+), (\S+)\]")
     assert (rows.loc["stylized"].xs("accuracy", level="measure")["high"] < 0).all()
     frozen = pairs[(pairs["mode"] == "frozen") & (pairs["table"] == "06_resolution")].set_index("pixels")
     leads = frozen[(frozen["combination"] == "STD+STD") & (frozen["against"] == "ADV+ADV")]
@@ -290,6 +290,12 @@ def test_cifar10_sentences_are_told():
     assert leads["difference"][32] > 0 > leads["difference"][8]
     worst = frozen[frozen["against"] == "better pair"]["difference"].min()
     assert numbers_in(FINDINGS, r"at every resolution at most ([\d.]+) behind the better pair") == [-round(worst, 1)]
+    tuned = pairs.query(
+        "mode == 'fine-tuned' and pixels == 32 and against == 'better pair' and combination == 'STD+ADV'"
+    )
+    tuned = tuned[tuned["dataset"] == "CIFAR-10 (JPEG)"][["difference", "high", "low"]].iloc[0]
+    told = numbers_in(FINDINGS, r"fine-tuned it is ([\d.]+) behind \[([\d.]+), ([\d.]+)\]")
+    assert told == [-round(number, 1) for number in tuned]
     means = table_of("01_tradeoff", "cifar10").groupby("setting")[["top1", "robust_pgd"]].mean()
     change = means.loc["adv"] - means.loc["std"]
     told = numbers_in(README, r"on CIFAR-10, where epsilon is twice as large, (\d+) for (\d+) under PGD-50")
@@ -297,12 +303,18 @@ def test_cifar10_sentences_are_told():
     attacks = table_of("02_attacks", "cifar10").query("setting == 'adv' and eps > 0.03 and eps < 0.032")
     pgd = attacks.query("attack == 'pgd' and steps == 50").groupby("restarts")["top1"].mean()
     suite = attacks.query("attack == 'suite: + apgd-dlr'")["top1"].mean()
-    told = numbers_in(FINDINGS, r"PGD-50 leaves ADV ([\d.]+)%, with ten restarts ([\d.]+)%, and the suite ([\d.]+)%")
+    told = numbers_in(
+        FINDINGS, r"PGD-50 leaves ADV ([\d.]+)%, with ten restarts ([\d.]+)%, and the suite, .*?, ([\d.]+)%;"
+    )
     assert told == [round(number, 1) for number in (pgd[1], pgd[10], suite)]
     passed = table_of("02_checks", "cifar10")["passed"]
     assert numbers_in(FINDINGS, r"all (\d+) checks pass") == [(passed == "yes").sum()] == [len(passed)]
-    stylized = rows.loc["stylized", 1, "accuracy"]["difference"]
-    assert numbers_in(README, r"On CIFAR-10 ADV is (\d+) points behind") == [-round(stylized)]
+    behind = [-round(rows.loc[key]["difference"]) for key in (("stylized", 1, "accuracy"), ("standard", 0, "accuracy"))]
+    told = numbers_in(
+        README, r"On CIFAR-10 ADV is (\d+) points behind where texture is replaced, from (\d+) on plain images"
+    )
+    assert told == behind
+    assert numbers_in(FINDINGS, r"STD, (\d+) ahead on plain images of CIFAR-10, is still (\d+) ahead") == behind[::-1]
 
 
 def test_errors_are_told_in_their_own_words():

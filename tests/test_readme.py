@@ -168,6 +168,12 @@ def numbers_in(page, sentence):
     return [float(number) for number in re.search(sentence, " ".join(page.split())).groups()]
 
 
+def difference_in(sentence, row, sign=1):
+    """The sentence of the findings that matches tells a difference, on the side of `sign`, and its interval."""
+    effect, *ends = (sign * row[name] for name in ("difference", "low", "high"))
+    assert numbers_in(FINDINGS, sentence) == [round(effect), *sorted(round(end, 1) for end in ends)]
+
+
 def test_answer_is_told():
     """The numbers in the README's answer are those of the tables."""
     scale = table_of("03_scale")
@@ -195,16 +201,19 @@ def test_differences_on_reversed_and_stylized_images_are_told():
     table = table_of("05_differences")
     rows = table[table["seed"] == "all"].set_index(["variant", "strength", "measure", "arch"])
     rows = rows.sort_index()[["difference", "low", "high"]]
-
-    def told(pattern, *key, sign=1):
-        effect, *ends = rows.loc[key]
-        assert numbers_in(FINDINGS, pattern) == [round(sign * effect), *sorted(round(sign * end, 1) for end in ends)]
-
-    told(r"AlexNet ADV loses (\d+) fewer than STD \[(\S+), (\S+)\]", "reversed", 0.0, "change", "alexnet_bn")
-    told(r"ResNet-10 ADV (\d+) more \[(\S+), (\S+)\]", "reversed", 0.0, "change", "resnet10", sign=-1)
-    told(r"gets ahead, by (\d+) points \[(\S+), (\S+)\] at full", "stylized", 1.0, "accuracy", "resnet10")
-    told(r"and by (\d+) \[(\S+), (\S+)\] at half of it", "stylized", 0.5, "accuracy", "resnet10")
-    told(r"AlexNet ADV is (\d+) behind \[(\S+), (\S+)\]", "stylized", 1.0, "accuracy", "alexnet_bn", sign=-1)
+    difference_in(
+        r"AlexNet ADV loses (\d+) fewer than STD \[(\S+), (\S+)\]", rows.loc["reversed", 0.0, "change", "alexnet_bn"]
+    )
+    difference_in(
+        r"ResNet-10 ADV (\d+) more \[(\S+), (\S+)\]", rows.loc["reversed", 0.0, "change", "resnet10"], sign=-1
+    )
+    difference_in(
+        r"gets ahead, by (\d+) points \[(\S+), (\S+)\] at full", rows.loc["stylized", 1.0, "accuracy", "resnet10"]
+    )
+    difference_in(r"and by (\d+) \[(\S+), (\S+)\] at half of it", rows.loc["stylized", 0.5, "accuracy", "resnet10"])
+    difference_in(
+        r"AlexNet ADV is (\d+) behind \[(\S+), (\S+)\]", rows.loc["stylized", 1.0, "accuracy", "alexnet_bn"], sign=-1
+    )
     effects = rows["difference"].loc["stylized", 1.0, "accuracy"]
     answer = numbers_in(README, r"ADV is (\d+) points ahead with ResNet-10 and (\d+) behind with AlexNet")
     assert answer == [round(effects["resnet10"]), -round(effects["alexnet_bn"])]
@@ -264,42 +273,8 @@ def test_cifar10_table_is_told(row):
     assert numbers_told(re.escape(row)) == [f"{means[setting]:.{digits}f}" for setting in ("std", "adv")]
 
 
-def test_cifar10_sentences_are_told():
-    """What the findings and the README's answer say of CIFAR-10 in sentences, with intervals over images."""
-    crossings, differences, pairs = (
-        table_of(name, "cifar10") for name in ("04_crossings", "05_differences", "06_comparisons")
-    )
-    crossings = crossings[crossings["seed"] == "all"].set_index("operation")[["level", "low", "high"]]
-    told = numbers_in(
-        FINDINGS, r"from sigma ([\d.]+) \[(\S+), (\S+)\] on, .*? from ([\d.]+) passes \[(\S+), (\S+)\] on"
-    )
-    assert told == [round(number, 2) for operation in ("blur", "median") for number in crossings.loc[operation]]
-
-    def told_of(row, pattern):
-        effect, low, high = row[["difference", "low", "high"]].abs()
-        assert numbers_in(FINDINGS, pattern) == [round(effect), *sorted([round(low, 1), round(high, 1)])]
-
-    rows = differences[differences["seed"] == "all"].set_index(["variant", "strength", "measure"])
-    told_of(rows.loc["reversed", 0, "change"], r"take (\d+) points more from ADV \[(\S+), (\S+)\]")
-    told_of(rows.loc["stylized", 1, "accuracy"], r"is still (\d+) ahead \[(\S+), (\S+)\]")
-    assert (rows.loc["stylized"].xs("accuracy", level="measure")["high"] < 0).all()
-    frozen = pairs[(pairs["mode"] == "frozen") & (pairs["table"] == "06_resolution")].set_index("pixels")
-    leads = frozen[(frozen["combination"] == "STD+STD") & (frozen["against"] == "ADV+ADV")]
-    told_of(leads.loc[32], r"(\d+) points ahead of ADV\+ADV at 32 px \[(\S+), (\S+)\]")
-    told_of(leads.loc[8], r"is (\d+) behind at 8 px \[(\S+), (\S+)\]")
-    assert leads["difference"][32] > 0 > leads["difference"][8]
-    worst = frozen[frozen["against"] == "better pair"]["difference"].min()
-    assert numbers_in(FINDINGS, r"at every resolution at most ([\d.]+) behind the better pair") == [-round(worst, 1)]
-    tuned = pairs.query(
-        "mode == 'fine-tuned' and pixels == 32 and against == 'better pair' and combination == 'STD+ADV'"
-    )
-    tuned = tuned[tuned["dataset"] == "CIFAR-10 (JPEG)"][["difference", "high", "low"]].iloc[0]
-    told = numbers_in(FINDINGS, r"fine-tuned it is ([\d.]+) behind \[([\d.]+), ([\d.]+)\]")
-    assert told == [-round(number, 1) for number in tuned]
-    means = table_of("01_tradeoff", "cifar10").groupby("setting")[["top1", "robust_pgd"]].mean()
-    change = means.loc["adv"] - means.loc["std"]
-    told = numbers_in(README, r"on CIFAR-10, where epsilon is twice as large, (\d+) for (\d+) under PGD-50")
-    assert told == [-round(change["top1"]), round(change["robust_pgd"])]
+def test_cifar10_under_attack_is_told():
+    """What long attacks leave of ADV on CIFAR-10, and in the README's answer what robustness costs there."""
     attacks = table_of("02_attacks", "cifar10").query("setting == 'adv' and eps > 0.03 and eps < 0.032")
     pgd = attacks.query("attack == 'pgd' and steps == 50").groupby("restarts")["top1"].mean()
     suite = attacks.query("attack == 'suite: + apgd-dlr'")["top1"].mean()
@@ -309,12 +284,53 @@ def test_cifar10_sentences_are_told():
     assert told == [round(number, 1) for number in (pgd[1], pgd[10], suite)]
     passed = table_of("02_checks", "cifar10")["passed"]
     assert numbers_in(FINDINGS, r"all (\d+) checks pass") == [(passed == "yes").sum()] == [len(passed)]
-    behind = [-round(rows.loc[key]["difference"]) for key in (("stylized", 1, "accuracy"), ("standard", 0, "accuracy"))]
+    means = table_of("01_tradeoff", "cifar10").groupby("setting")[["top1", "robust_pgd"]].mean()
+    change = means.loc["adv"] - means.loc["std"]
+    told = numbers_in(README, r"on CIFAR-10, where epsilon is twice as large, (\d+) for (\d+) under PGD-50")
+    assert told == [-round(change["top1"]), round(change["robust_pgd"])]
+
+
+def test_cifar10_crossings_are_told():
+    """Where the findings say that ADV overtakes STD on CIFAR-10, seeds pooled."""
+    table = table_of("04_crossings", "cifar10")
+    rows = table[table["seed"] == "all"].set_index("operation")[["level", "low", "high"]]
+    told = numbers_in(
+        FINDINGS, r"from sigma ([\d.]+) \[(\S+), (\S+)\] on, .*? from ([\d.]+) passes \[(\S+), (\S+)\] on"
+    )
+    assert told == [round(number, 2) for operation in ("blur", "median") for number in rows.loc[operation]]
+
+
+def test_cifar10_reversed_and_stylized_are_told():
+    """How far ADV is behind on CIFAR-10, in the findings and in the README's answer."""
+    table = table_of("05_differences", "cifar10")
+    rows = table[table["seed"] == "all"].set_index(["variant", "strength", "measure"]).sort_index()
+    plain, stylized = rows.loc["standard", 0, "accuracy"], rows.loc["stylized", 1, "accuracy"]
+    difference_in(r"take (\d+) points more from ADV \[(\S+), (\S+)\]", rows.loc["reversed", 0, "change"], sign=-1)
+    difference_in(r"is still (\d+) ahead \[(\S+), (\S+)\]", stylized, sign=-1)
+    assert (rows.loc["stylized"].xs("accuracy", level="measure")["high"] < 0).all()
+    behind = [-round(row["difference"]) for row in (stylized, plain)]
     told = numbers_in(
         README, r"On CIFAR-10 ADV is (\d+) points behind where texture is replaced, from (\d+) on plain images"
     )
     assert told == behind
     assert numbers_in(FINDINGS, r"STD, (\d+) ahead on plain images of CIFAR-10, is still (\d+) ahead") == behind[::-1]
+
+
+def test_cifar10_ensembles_are_told():
+    """Who leads on CIFAR-10 at which resolution, and how far STD+ADV falls behind, frozen and fine-tuned."""
+    pairs = table_of("06_comparisons", "cifar10").query("dataset == 'CIFAR-10 (JPEG)'")
+    frozen = pairs.query("mode == 'frozen' and table == '06_resolution'").set_index("pixels")
+    leads = frozen.query("combination == 'STD+STD' and against == 'ADV+ADV'")
+    difference_in(r"(\d+) points ahead of ADV\+ADV at 32 px \[(\S+), (\S+)\]", leads.loc[32])
+    difference_in(r"is (\d+) behind at 8 px \[(\S+), (\S+)\]", leads.loc[8], sign=-1)
+    assert leads["difference"][32] > 0 > leads["difference"][8]
+    assert leads["low"][4] < 0 < leads["high"][4]
+    joined = "combination == 'STD+ADV' and against == 'better pair'"
+    worst = frozen.query(joined)["difference"].min()
+    assert numbers_in(FINDINGS, r"at every resolution at most ([\d.]+) behind the better pair") == [-round(worst, 1)]
+    tuned = pairs.query(f"mode == 'fine-tuned' and {joined}")[["difference", "high", "low"]].squeeze()
+    told = numbers_in(FINDINGS, r"fine-tuned it is ([\d.]+) behind \[([\d.]+), ([\d.]+)\]")
+    assert told == [-round(number, 1) for number in tuned]
 
 
 def test_errors_are_told_in_their_own_words():

@@ -17,13 +17,14 @@ test: lint
 	ADVLOOK_PEERS=1 $(BIN)/python -m pytest $(BESIDE)
 	$(BIN)/python -m advlook reproduce --preset smoke --force
 	ADVLOOK_LIVE=0 ADVLOOK_PRESET=smoke $(BIN)/python -m pytest $(BESIDE) --nbval-lax --nbval-cell-timeout=600 notebooks \
-		tests/test_gallery.py::test_smoke_has_everything_of_the_paper
+		tests/report/test_gallery.py::test_smoke_has_everything_of_the_paper
 
 lint: .venv/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
 
-# The marker appears last, so an interrupted installation is done again. torchattacks, the peer of tests/test_peers.py,
+# The marker appears last, so an interrupted installation is done again. torchattacks, the peer of tests/attacks/test_peers.py,
 # asks for a requests too old for jupyterlab but never imports it: it comes without its requirements, which dev holds.
 # Modules are compiled when they are first imported: of all that are installed, few ever are.
 .venv/.ready: pyproject.toml constraints.txt

@@ -1,6 +1,6 @@
 """advlook: what do adversarially robust image classifiers look at?"""
 
-from advlook._torchvision import ensure_importable
+from advlook.core.torchvision_import import ensure_importable
 
 ensure_importable()
 

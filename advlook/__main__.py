@@ -12,9 +12,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import NoReturn
 
-from advlook.config import ARCHITECTURES, SETTINGS, STEMS, parse_eps
-from advlook.errors import RequestError
-from advlook.loading import available, load_preset
+from advlook.core.errors import RequestError
+from advlook.core.presets import ARCHITECTURES, SETTINGS, STEMS, available, load_preset, parse_eps
 
 
 class _Parser(argparse.ArgumentParser):
@@ -41,26 +40,31 @@ def _parser() -> argparse.ArgumentParser:
 
     def command(name: str, text: str, example: str) -> argparse.ArgumentParser:
         return commands.add_parser(
-            name, help=text, description=text + ".", epilog=f"example: {example}",
+            name,
+            help=text,
+            description=text + ".",
+            epilog=f"example: {example}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
-        )  # fmt: skip
+        )
 
     run = command(
-        "reproduce", "run the notebooks and write figures, tables and the gallery",
+        "reproduce",
+        "run the notebooks and write figures, tables and the gallery",
         "advlook reproduce --preset imagenette --notebooks 01,02",
-    )  # fmt: skip
+    )
     run.add_argument("--preset", default="quick", help=f"{presets}, or the path of a .toml (default: quick)")
     run.add_argument("--notebooks", help="numbers or names, separated by commas (default: all)")
     run.add_argument("--output", type=Path, help="folder for results (default: figures)")
     run.add_argument("--force", action="store_true", help="run also what is up to date")
 
     train = command(
-        "train", "train one model of a preset; goes on where an earlier run stopped",
+        "train",
+        "train one model of a preset; goes on where an earlier run stopped",
         "advlook train --preset quick --arch resnet10 --setting adv --seed 0\n"
         "         advlook train --preset imagenet --arch resnet50 --setting adv --profile\n"
         "         torchrun --nproc-per-node=8 --max-restarts=3 -m advlook train --preset imagenet --arch resnet50 "
         "--setting adv",
-    )  # fmt: skip
+    )
     train.add_argument("--preset", default="quick", help=f"{presets}, or the path of a .toml (default: quick)")
     train.add_argument("--arch", required=True, help=", ".join(ARCHITECTURES))
     train.add_argument("--setting", required=True, help=", ".join(SETTINGS))
@@ -71,7 +75,8 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--steps", type=int, default=30, help="steps of such a profile (default: 30)")
 
     evaluate = command(
-        "evaluate", "accuracy of a checkpoint on a folder of class folders",
+        "evaluate",
+        "accuracy of a checkpoint on a folder of class folders",
         "advlook evaluate --checkpoint adv.safetensors --arch resnet10 --data photos/ --attack pgd --eps 4/255\n"
         "         advlook evaluate --checkpoint robust.pt --arch resnet50 --data imagenet/val --attack pgd "
         "--limit 5000\n"
@@ -79,19 +84,22 @@ def _parser() -> argparse.ArgumentParser:
         "--data imagenet/val\n"
         "         advlook evaluate --checkpoint cifar.pt --arch resnet18 --data cifar10/test --stem tiny --size 32 "
         "--resize 32 \\\n             --mean 0.4914,0.4822,0.4465 --std 0.2470,0.2435,0.2616",
-    )  # fmt: skip
+    )
     evaluate.add_argument(
-        "--checkpoint", type=Path, required=True,
+        "--checkpoint",
+        type=Path,
+        required=True,
         help="what `advlook train` wrote, or a state dict (.safetensors, or torch's .pt, .pth, .ckpt): torchvision's, "
         "that of the robustness library, RobustBench's, or a plain one",
-    )  # fmt: skip
+    )
     evaluate.add_argument("--arch", required=True, help=", ".join(ARCHITECTURES))
     evaluate.add_argument("--data", type=Path, required=True, help="folder with one folder of images per class")
     evaluate.add_argument(
-        "--attack", default="none",
+        "--attack",
+        default="none",
         help="none, noise, fgsm, pgd, mi-fgsm, apgd-ce, apgd-dlr, or suite: pgd, apgd-ce and apgd-dlr in turn "
         "(default: none)",
-    )  # fmt: skip
+    )
     evaluate.add_argument("--eps", default="4/255", help="L-infinity radius, as a fraction (default: 4/255)")
     evaluate.add_argument("--steps", type=int, default=20, help="steps of iterative attacks (default: 20)")
     channels = "of red, green, blue in units of [0, 1] (default: the checkpoint's own, else ImageNet's)"
@@ -103,20 +111,24 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--stem", help=f"{', '.join(STEMS)}; needed where a checkpoint does not tell")
 
     claims = command(
-        "claims", "verdicts on what the paper says, from the tables that are there",
-        "advlook claims --preset imagenette\n"
-        "         advlook claims --preset imagenette --preset cifar10 --markdown",
-    )  # fmt: skip
+        "claims",
+        "verdicts on what the paper says, from the tables that are there",
+        "advlook claims --preset imagenette\n         advlook claims --preset imagenette --preset cifar10 --markdown",
+    )
     claims.add_argument(
-        "--preset", action="append", metavar="NAME", dest="presets",
+        "--preset",
+        action="append",
+        metavar="NAME",
+        dest="presets",
         help=f"{presets}, or the path of a .toml; may be given several times (default: quick)",
-    )  # fmt: skip
+    )
     claims.add_argument("--markdown", action="store_true", help="one table, side by side, as Markdown")
 
     data = command(
-        "data", "which image sets are there, and how to get the others",
+        "data",
+        "which image sets are there, and how to get the others",
         "advlook data\n         advlook data --get svhn",
-    )  # fmt: skip
+    )
     data.add_argument("--get", metavar="NAME", help="download this set, where torchvision can")
     return parser
 
@@ -125,9 +137,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     options = _parser().parse_args(arguments)
     try:
-        return {
-            "reproduce": _reproduce, "train": _train, "evaluate": _evaluate, "claims": _claims, "data": _data,
-        }[options.command](options)  # fmt: skip
+        return {"reproduce": _reproduce, "train": _train, "evaluate": _evaluate, "claims": _claims, "data": _data}[
+            options.command
+        ](options)
     except RequestError as error:
         if _first_to_fail():
             behind_a_bar = int(os.environ.get("RANK", 0)) > 0  # which the leading process has left open
@@ -155,17 +167,17 @@ def _first_to_fail() -> bool:
 
 
 def _reproduce(options: argparse.Namespace) -> int:
-    from advlook.reproduce import reproduce  # imports papermill: not needed to print a help text
+    from advlook.report.runner import reproduce
 
     wanted = options.notebooks.split(",") if options.notebooks else None
     return reproduce(options.preset, wanted, options.output, options.force)
 
 
 def _train(options: argparse.Namespace) -> int:
-    from advlook.distributed import joined
-    from advlook.profiling import profile
-    from advlook.study import Study
-    from advlook.training import NonFiniteLossError
+    from advlook.core.distributed import joined
+    from advlook.models.profiling import profile
+    from advlook.models.training import NonFiniteLossError
+    from advlook.study.study import Study
 
     preset = load_preset(options.preset)
     if options.arch in preset.external:
@@ -181,9 +193,14 @@ def _train(options: argparse.Namespace) -> int:
         try:
             if options.profile:
                 said = profile(
-                    preset, options.arch, options.setting, study.training_images, study.device, steps=options.steps,
+                    preset,
+                    options.arch,
+                    options.setting,
+                    study.training_images,
+                    study.device,
+                    steps=options.steps,
                     group=group,
-                )  # fmt: skip
+                )
             else:
                 path = study.checkpoint(options.arch, options.setting, options.seed)
                 accuracy = study.metadata(options.arch, options.setting, options.seed)["accuracy"]
@@ -197,9 +214,9 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from advlook.distributed import joined
-    from advlook.evaluation import evaluate_checkpoint
-    from advlook.external import parse_channels
+    from advlook.core.distributed import joined
+    from advlook.models.evaluation import evaluate_checkpoint
+    from advlook.models.external import parse_channels
 
     for name in ("steps", "size", "resize", "limit"):
         value = getattr(options, name)
@@ -208,11 +225,19 @@ def _evaluate(options: argparse.Namespace) -> int:
     channels = {name: getattr(options, name) for name in ("mean", "std")}
     with joined() as group:
         table = evaluate_checkpoint(
-            options.checkpoint, options.arch, options.data,
-            attack=options.attack, eps=parse_eps(options.eps), steps=options.steps,
-            stem=options.stem, size=options.size, resize=options.resize, limit=options.limit or 0, group=group,
+            options.checkpoint,
+            options.arch,
+            options.data,
+            attack=options.attack,
+            eps=parse_eps(options.eps),
+            steps=options.steps,
+            stem=options.stem,
+            size=options.size,
+            resize=options.resize,
+            limit=options.limit or 0,
+            group=group,
             **{name: parse_channels(text, name) for name, text in channels.items() if text is not None},
-        )  # fmt: skip
+        )
     if not group.leads:
         return 0
     if "assumed" in table["normalisation"].values:
@@ -226,9 +251,9 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _claims(options: argparse.Namespace) -> int:
-    from advlook.claims import evaluate, load_tables
-    from advlook.study import Study
-    from advlook.verdicts import markdown, report
+    from advlook.experiments.claims.measure import evaluate, load_tables
+    from advlook.stats.rules import markdown, report
+    from advlook.study.study import Study
 
     studies = [Study(preset) for preset in options.presets or ["quick"]]
     found = {study.preset.name: evaluate(load_tables(study)) for study in studies}
@@ -241,8 +266,8 @@ def _claims(options: argparse.Namespace) -> int:
 
 
 def _data(options: argparse.Namespace) -> int:
-    from advlook import catalogue, styles
-    from advlook.study import data_folder
+    from advlook.data import catalogue, styles
+    from advlook.study.study import data_folder
 
     folder = data_folder()
     if options.get:

@@ -28,10 +28,11 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
-from advlook import attacks, evaluation
-from advlook.datasets import ImageSet
-from advlook.loading import available
-from advlook.study import Study
+from advlook import attacks
+from advlook.core.presets import available
+from advlook.data.image_sets import ImageSet
+from advlook.models import evaluation
+from advlook.study.study import Study
 
 Fooled = Callable[[Tensor, Tensor], Tensor]  # (images, labels) -> which of them the attack has fooled, bool (N,)
 PEERS = ("torchattacks", "foolbox", "pyautoattack")
@@ -66,9 +67,16 @@ def our_attack(task: Task, eps: float) -> evaluation.Attack:
     if task.kind == "apgd":
         return lambda m, x, y, g: attacks.apgd(m, x, y, eps, steps=task.steps, generator=g)
     return lambda m, x, y, g: attacks.pgd(
-        m, x, y, eps, steps=task.steps, step_size=step_size(task, eps), restarts=task.restarts, generator=g,
+        m,
+        x,
+        y,
+        eps,
+        steps=task.steps,
+        step_size=step_size(task, eps),
+        restarts=task.restarts,
+        generator=g,
         precision="auto",
-    )  # fmt: skip
+    )
 
 
 def step_size(task: Task, eps: float) -> float:
@@ -119,9 +127,15 @@ MAKERS = dict(zip(PEERS, (torchattacks_attack, foolbox_attack, pyautoattack_atta
 
 
 def contestants(
-    task: Task, model: nn.Module, images: ImageSet, eps: float, seed: int, batch_size: int, device: torch.device,
+    task: Task,
+    model: nn.Module,
+    images: ImageSet,
+    eps: float,
+    seed: int,
+    batch_size: int,
+    device: torch.device,
     libraries: dict[str, ModuleType],
-) -> dict[str, Callable[[], Tensor]]:  # fmt: skip
+) -> dict[str, Callable[[], Tensor]]:
     """For advlook and each library that has such an attack: what runs it, and returns the images that survive it."""
     ours = our_attack(task, eps)
     works: dict[str, Callable[[], Tensor]] = {
@@ -146,9 +160,15 @@ def timed(work: Callable[[], Tensor], seed: int, device: torch.device) -> tuple[
 
 
 def measure(
-    task: Task, model: nn.Module, images: ImageSet, eps: float, rounds: int, batch_size: int, device: torch.device,
+    task: Task,
+    model: nn.Module,
+    images: ImageSet,
+    eps: float,
+    rounds: int,
+    batch_size: int,
+    device: torch.device,
     libraries: dict[str, ModuleType],
-) -> list[dict[str, tuple[float, float]]]:  # fmt: skip
+) -> list[dict[str, tuple[float, float]]]:
     """`{library: (seconds, accuracy)}` of each round."""
     first = images[: min(batch_size, len(images))]
     for work in contestants(task.shortened(), model, first, eps, 0, batch_size, device, libraries).values():
@@ -216,9 +236,11 @@ def main() -> None:
         images = study.test.subset(max(1, round(task.share * arguments.images)))
         for setting, model in models.items():
             print_rows(
-                setting, task, len(images),
+                setting,
+                task,
+                len(images),
                 measure(task, model, images, eps, arguments.rounds, batch_size, device, libraries),
-            )  # fmt: skip
+            )
     print(f"'weaker': points that accuracy under advlook's attack is above that under the peer's; at most {WEAKER}")
 
 

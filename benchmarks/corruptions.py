@@ -32,13 +32,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from advlook._allocator import keep_freed_memory
-from advlook.config import CorruptionsConfig
-from advlook.corruptions import median_filter
-from advlook.fragility import sweeps
-from advlook.loading import available, load_preset
-from advlook.models import folded, preset_model
-from advlook.synthetic import generate
+from advlook.core.memory import keep_freed_memory
+from advlook.core.presets import CorruptionsConfig, available, load_preset
+from advlook.corruptions.filters import median_filter
+from advlook.data.test_bed import generate
+from advlook.experiments.corruptions.measure import sweeps
+from advlook.models.architectures import folded, preset_model
 
 IMAGES = 250  # in the batches whose medians are taken, as in those of `evaluation`
 SLOW_IMAGES = 10  # of them, for the libraries that take a second for more; rates and ratios are those of an image

@@ -26,16 +26,19 @@ from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
-from advlook import adain, attacks, sanity, vision
-from advlook.catalogue import lookup
-from advlook.config import SETTINGS, Preset
-from advlook.ensembles import COMBINATIONS, members
-from advlook.figures import ARCH_NAMES
-from advlook.fragility import FAMILIES
-from advlook.loading import available, load_preset
-from advlook.models import build_model, folded, preset_model
-from advlook.sensitivity import METHODS
-from advlook.stylized import STRENGTHS
+from advlook import attacks
+from advlook.core.names import ARCH_NAMES
+from advlook.core.presets import SETTINGS, Preset, available, load_preset
+from advlook.corruptions import adain
+from advlook.corruptions.severities import FAMILIES
+from advlook.data.catalogue import lookup
+from advlook.experiments.sanity_checks import measure as sanity_checks_measure
+from advlook.experiments.stylization.images import STRENGTHS
+from advlook.experiments.visualize import measure as vision
+from advlook.models.architectures import build_model, folded, preset_model
+from advlook.models.fusion import COMBINATIONS, members
+from advlook.sensitivity import randomisation
+from advlook.sensitivity.maps import METHODS
 
 REFERENCE = "resnet50", 224  # what `--rate` is stated for
 FLOAT32 = 938 / 2470  # of that rate: images/s in TF32 and mixed precision, published for an A100 (DeepLearningExamples)
@@ -153,10 +156,10 @@ class Counts:
 
     def sanity(self, arch: str) -> int:
         config = self.preset.visualize
-        count = len(sanity.stages(preset_model(self.preset, arch, 0)))
-        cascade = min(sanity.CASCADE_IMAGES, config.sanity_images) * 2 * count * len(SETTINGS)
-        cascade *= self._gradients(min(sanity.CASCADE_SAMPLES, config.samples))
-        images = self.seeds * len(sanity.KINDS) * config.sanity_images
+        count = len(randomisation.stages(preset_model(self.preset, arch, 0)))
+        cascade = min(sanity_checks_measure.CASCADE_IMAGES, config.sanity_images) * 2 * count * len(SETTINGS)
+        cascade *= self._gradients(min(sanity_checks_measure.CASCADE_SAMPLES, config.samples))
+        images = self.seeds * len(sanity_checks_measure.KINDS) * config.sanity_images
         return GRADIENT * (images * self._gradients(config.samples) + cascade)
 
     @staticmethod
@@ -193,11 +196,15 @@ def pieces(preset: Preset) -> Iterator[Piece]:
             name = f"training {ARCH_NAMES[arch]} {setting.upper()}, {epochs} epochs, {counts.seeds} seed(s)"
             yield Piece(name, images * STEP[setting] * shown, native=True, decoded=images)
     notebooks = {
-        "01, trade-off": counts.tradeoff, "02, attacks": counts.attacks, "03, maps and scale": counts.maps,
-        "04, corruptions": counts.corruptions, "05, answers about stylized images": counts.stylization,
-        "06, frozen backbones": counts.frozen, "06, fine-tuning": counts.fine_tuning,
+        "01, trade-off": counts.tradeoff,
+        "02, attacks": counts.attacks,
+        "03, maps and scale": counts.maps,
+        "04, corruptions": counts.corruptions,
+        "05, answers about stylized images": counts.stylization,
+        "06, frozen backbones": counts.frozen,
+        "06, fine-tuning": counts.fine_tuning,
         "07, sanity checks": counts.sanity,
-    }  # fmt: skip
+    }
     for name, passes in notebooks.items():
         total = sum(passes(arch) * of_one(arch, size) for arch in preset.archs)
         yield Piece(f"notebook {name}", total, native=name == "06, fine-tuning")

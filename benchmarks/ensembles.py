@@ -16,14 +16,13 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from advlook._allocator import keep_freed_memory
-from advlook.config import Preset
-from advlook.datasets import ImageSet
-from advlook.ensembles import fit_classifier, new_ensemble, tuning_preset
-from advlook.evaluation import predict
-from advlook.loading import available, load_preset
-from advlook.models import preset_model, split_last_layer
-from advlook.training import Trainer
+from advlook.core.memory import keep_freed_memory
+from advlook.core.presets import Preset, available, load_preset
+from advlook.data.image_sets import ImageSet
+from advlook.models.architectures import preset_model, split_last_layer
+from advlook.models.evaluation import predict
+from advlook.models.fusion import fit_classifier, new_ensemble, tuning_preset
+from advlook.models.training import Trainer
 
 
 def random_images(preset: Preset, side: int, count: int) -> ImageSet:

@@ -29,12 +29,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from advlook.catalogue import find
-from advlook.config import DataConfig
-from advlook.layouts import Listing
-from advlook.loading import load_preset
-from advlook.streaming import StreamedImages, draw_crop, random_crop
-from advlook.study import data_folder
+from advlook.core.presets import DataConfig, load_preset
+from advlook.data.catalogue import find
+from advlook.data.layouts import Listing
+from advlook.data.streaming import StreamedImages, draw_crop, random_crop
+from advlook.study.study import data_folder
 
 NEEDED = 2500  # images/s that a modern GPU may take
 EPOCH = 4  # times all files, in the second table
@@ -87,9 +86,10 @@ def opencv(path: Path, config: DataConfig, chance: random.Random) -> np.ndarray:
     left, top, width, height = draw_crop(pixels.shape[1], pixels.shape[0], config.crop_scale, chance)
     smaller = min(width, height) >= config.size
     crop = cv2.resize(
-        pixels[top : top + height, left : left + width], (config.size, config.size),
+        pixels[top : top + height, left : left + width],
+        (config.size, config.size),
         interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR,
-    )[..., ::-1]  # fmt: skip
+    )[..., ::-1]
     return crop[:, ::-1] if chance.random() < 0.5 else crop
 
 

@@ -30,12 +30,12 @@ import torch
 from captum.attr import IntegratedGradients, NoiseTunnel, Saliency
 from torch import Tensor, nn
 
-from advlook.balls import ascend
-from advlook.layers import conv_layers, maximise
-from advlook.loading import available, load_preset
-from advlook.models import folded, preset_model
-from advlook.sensitivity import BATCH_SIZE, integrated_gradients, smooth_grad
-from advlook.synthetic import generate
+from advlook.attacks.ball import ascend
+from advlook.core.presets import available, load_preset
+from advlook.data.test_bed import generate
+from advlook.models.architectures import folded, preset_model
+from advlook.sensitivity.maps import BATCH_SIZE, integrated_gradients, smooth_grad
+from advlook.sensitivity.units import conv_layers, maximise
 
 GOAL = 1.3  # times as fast as captum
 TOGETHER_GOAL = 5.0  # times as fast as unit by unit

@@ -32,12 +32,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
-from advlook._allocator import keep_freed_memory
-from advlook.config import Preset
-from advlook.datasets import ImageSet
-from advlook.loading import available, load_preset
-from advlook.models import preset_model
-from advlook.training import Trainer, autocast
+from advlook.core.memory import keep_freed_memory
+from advlook.core.precision import autocast
+from advlook.core.presets import Preset, available, load_preset
+from advlook.data.image_sets import ImageSet
+from advlook.models.architectures import preset_model
+from advlook.models.training import Trainer
 
 FORWARDS = {"std": 3, "adv": 5}
 

@@ -10,9 +10,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from advlook.config import ArchConfig, Preset
-from advlook.datasets import ImageSet
-from advlook.loading import load_preset
+from advlook.core.presets import ArchConfig, Preset, load_preset
+from advlook.data.image_sets import ImageSet
 
 
 class Linear(nn.Module):
@@ -128,22 +127,38 @@ def small_preset(**changes: dict[str, object]) -> Preset:
     preset = load_preset("imagenette")
     base = {
         "data": {
-            "size": 16, "store": 16, "test_store": 16, "classes": 3, "train_images": 0,
-            "crop_scale": 1.0, "shift": 1,
+            "size": 16,
+            "store": 16,
+            "test_store": 16,
+            "classes": 3,
+            "train_images": 0,
+            "crop_scale": 1.0,
+            "shift": 1,
         },
         "training": {
-            "batch_size": 8, "momentum": 0.9, "weight_decay": 5e-4, "average": 0.9,
-            "schedule": "onecycle", "warmup": 0.2, "precision": "float32", "check_every": 3, "check_images": 8,
+            "batch_size": 8,
+            "momentum": 0.9,
+            "weight_decay": 5e-4,
+            "average": 0.9,
+            "schedule": "onecycle",
+            "warmup": 0.2,
+            "precision": "float32",
+            "check_every": 3,
+            "check_images": 8,
             "sizes": (16,),
         },
         "adversary": {
-            "eps": 4 / 255, "step_size": 4 / 255, "method": "fgsm", "random_start": False, "ramp_share": 0.0,
+            "eps": 4 / 255,
+            "step_size": 4 / 255,
+            "method": "fgsm",
+            "random_start": False,
+            "ramp_share": 0.0,
             "updates_batchnorm": False,
         },
         "evaluation": {"top_k": 5},
         "corruptions": {},
         "stylization": {},
-    }  # fmt: skip
+    }
     sections = {
         name: dataclasses.replace(getattr(preset, name), **values | changes.get(name, {}))
         for name, values in base.items()

@@ -53,10 +53,10 @@ def test_peers_cannot_be_missed_in_silence():
     assert "pip install --quiet --constraint constraints.txt --no-deps torchattacks\n" in makefile
     assert "torchattacks" in PINS
     assert "\n\tADVLOOK_PEERS=1 $(BIN)/python -m pytest $(BESIDE)\n" in makefile
-    assert "ADVLOOK_PEERS" in (ROOT / "tests" / "test_peers.py").read_text()
+    assert "ADVLOOK_PEERS" in (ROOT / "tests" / "attacks" / "test_peers.py").read_text()
     # captum is an ordinary requirement of the tests, which import it without asking.
     assert "captum" in [Requirement(r).name for r in EXTRAS["dev"]]
-    assert "\nfrom captum.attr import " in (ROOT / "tests" / "test_sensitivity.py").read_text()
+    assert "\nfrom captum.attr import " in (ROOT / "tests" / "sensitivity" / "test_maps.py").read_text()
 
 
 def test_no_address_of_a_registry_is_recorded():

@@ -11,9 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from advlook import reproduce as runner
-from advlook.loading import PRESET_FOLDER
-from advlook.study import Study, data_folder
+from advlook.core.presets import PRESET_FOLDER
+from advlook.report import runner as runner
+from advlook.study.study import Study, data_folder
 
 CLASSES = 1000
 WNIDS = [f"n{1_000_000 + 17 * number:08d}" for number in range(CLASSES)]
@@ -23,25 +23,51 @@ SMALL = {  # the least of everything, and numbers of images that tell apart; the
     "models.resnet50": {"width": 16, "epochs_std": 1, "epochs_adv": 1},
     "training": {"batch_size": 16, "check_images": 6},
     "evaluation": {
-        "batch_size": 16, "pgd_steps": 2, "curve": ["0/255", "4/255"], "curve_images": 5, "steps": [1, 2],
-        "restarts": [1], "suite_steps": 2,
+        "batch_size": 16,
+        "pgd_steps": 2,
+        "curve": ["0/255", "4/255"],
+        "curve_images": 5,
+        "steps": [1, 2],
+        "restarts": [1],
+        "suite_steps": 2,
     },
     "visualize": {
-        "images": 3, "samples": 2, "shown": 1, "units": 2, "steps": 1, "starts": 1, "fourier_stride": 56,
+        "images": 3,
+        "samples": 2,
+        "shown": 1,
+        "units": 2,
+        "steps": 1,
+        "starts": 1,
+        "fourier_stride": 56,
         "sanity_images": 1,
     },
     "corruptions": {"images": 7, "sigmas": [4.0], "passes": [1], "family_images": 4},
     "ensembles": {
-        "targets": ["stanford-dogs", "imagenet"], "train_images": 24, "test_images": 9, "epochs": 1, "runs": 1,
-        "frozen_epochs": 1, "frozen_runs": 1, "sides": [56],
+        "targets": ["stanford-dogs", "imagenet"],
+        "train_images": 24,
+        "test_images": 9,
+        "epochs": 1,
+        "runs": 1,
+        "frozen_epochs": 1,
+        "frozen_runs": 1,
+        "sides": [56],
     },
     "stylization": {"engine": "optimised", "images": 8, "partial_images": 4, "cues": 6, "steps": 1},
-}  # fmt: skip
+}
 IMAGES = {  # in the column "images" of a table
-    "01_tradeoff": {20}, "02_attacks": {5}, "02_radii": {5}, "02_transfer": {5}, "03_fourier": {3}, "03_scale": {3, 5},
-    "04_corruptions": {7}, "04_families": {4}, "05_stylization": {4, 8}, "05_shape_bias": {1, 6}, "06_ensembles": {9},
+    "01_tradeoff": {20},
+    "02_attacks": {5},
+    "02_radii": {5},
+    "02_transfer": {5},
+    "03_fourier": {3},
+    "03_scale": {3, 5},
+    "04_corruptions": {7},
+    "04_families": {4},
+    "05_stylization": {4, 8},
+    "05_shape_bias": {1, 6},
+    "06_ensembles": {9},
     "06_resolution": {9},
-}  # fmt: skip
+}
 DECODED = [  # by what it is: how many, and pixels a side
     ("datasets-paintings", 3, 448),
     ("imagenet-test-degraded", 9, 224),

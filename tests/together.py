@@ -8,19 +8,21 @@ from pathlib import Path
 import torch
 from helpers import image_set, small_preset
 
-from advlook import training
-from advlook.distributed import ALONE, joined
-from advlook.evaluation import robust_accuracy, topk_accuracy
-from advlook.models import preset_model
-from advlook.training import Trainer, train
+from advlook.core.distributed import ALONE, joined
+from advlook.models import training
+from advlook.models.architectures import preset_model
+from advlook.models.evaluation import robust_accuracy, topk_accuracy
+from advlook.models.training import Trainer, train
 
 CPU = torch.device("cpu")
 IMAGES, TEST = image_set(34), image_set(29, seed=1)
 # By name: setting, in double precision, accumulated parts. 34 images make four batches of 8.
 EPOCHS = {
-    "std": ("std", False, 1), "std in parts": ("std", True, 2),
-    "adv": ("adv", True, 1), "adv in parts": ("adv", True, 2),
-}  # fmt: skip
+    "std": ("std", False, 1),
+    "std in parts": ("std", True, 2),
+    "adv": ("adv", True, 1),
+    "adv in parts": ("adv", True, 2),
+}
 
 
 def preset(parts=1):
@@ -48,9 +50,13 @@ def epoch(setting, double, parts, group=ALONE):
         training.training_attack = attack
     batches = [torch.cat(parts) for parts in zip(*group.gathered(attacked), strict=True)]
     return {
-        "gradients": gradients[0], "attacked": batches, "weights": trainer.model.state_dict(),
-        "average": trainer.average.state_dict(), "loss": entry["loss"], "accuracy": entry["training_accuracy"],
-    }  # fmt: skip
+        "gradients": gradients[0],
+        "attacked": batches,
+        "weights": trainer.model.state_dict(),
+        "average": trainer.average.state_dict(),
+        "loss": entry["loss"],
+        "accuracy": entry["training_accuracy"],
+    }
 
 
 def accuracies(group=ALONE):

@@ -1,0 +1,62 @@
+"""Files that appear whole or not at all, and records that may not be there."""
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from advlook.core.errors import RequestError
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary neighbour of `path`, flush it to the disk, and rename it over `path`.
+
+    A crash at any moment leaves the old file or the new one. Raises RequestError where the disk is full or the folder
+    may not be written.
+    """
+    # The suffix stays: some writers choose the format by it, or append one.
+    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(partial)
+        with open(partial, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise RequestError(f"the disk that holds {path} is full; earlier results are untouched") from None
+        if error.errno in (errno.EACCES, errno.EROFS):
+            raise RequestError(f"{path} cannot be written: {error.strerror}") from None
+        raise
+    finally:
+        with suppress(OSError):  # where its folder could not be made either
+            partial.unlink()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """An object in a file; {} where it is not there or no such thing."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def file_hash(path: Path) -> str:
+    """First sixteen digits of the SHA-256 of a file, as recorded in provenance."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def digest(value: object) -> str:
+    """Sixteen hexadecimal digits that change with any part of a JSON-like value."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def mixed_seed(*values: int) -> int:
+    """A seed of its own for every combination of values."""
+    return int(digest(values), 16) % 2**63

@@ -1,0 +1,19 @@
+"""Names for people: architectures, settings, radii."""
+
+NAMES = {"random": "random", "std": "STD", "adv": "ADV"}
+ARCH_NAMES = {
+    "alexnet_bn": "AlexNet (BN)",
+    "resnet10": "ResNet-10",
+    "resnet18": "ResNet-18",
+    "resnet50": "ResNet-50",
+    "resnet101": "ResNet-101",
+}
+
+
+def eps_label(eps: float) -> str:
+    """4/255 rather than 0.0157 wherever it is a whole number of grey levels."""
+    levels = eps * 255
+    return f"{round(levels)}/255" if abs(levels - round(levels)) < 1e-6 else f"{eps:g}"
+
+
+STANDARD, REVERSED, STYLIZED, CONFLICT = "standard", "reversed", "stylized", "cue conflict"

@@ -1,0 +1,204 @@
+"""AdaIN: stylization at the scale of ImageNet (Huang and Belongie 2017), the method behind Stylized-ImageNet.
+
+A VGG-19 that was trained on ImageNet encodes content and style; the content's features get the mean and deviation of
+the style's, channel by channel; a decoder, trained here, turns them back into an image. The encoder's weights are
+torchvision's, and none of the studied models.
+"""
+
+import hashlib
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.models import VGG19_Weights, vgg19
+
+from advlook.core.errors import RequestError
+from advlook.core.progress import tqdm
+from advlook.data.image_sets import ImageSet, to_float
+from advlook.data.streaming import StreamedImages
+from advlook.data.styles import Styles
+from advlook.models.checkpoints import load_state, save_state
+
+STAGES = (2, 7, 12, 21)  # of torchvision's VGG-19: up to relu1_1, relu2_1, relu3_1 and relu4_1
+STYLE_WEIGHT = 10.0  # of the statistics against the content (the published one)
+LEARNING_RATE = 1e-4
+RATE_DECAY = 5e-5  # of the learning rate, by the step
+BATCH_SIZE = 8
+DECODER_STEPS = 160_000
+KEEP_EVERY = 1000  # steps
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of the encoder's training images
+
+
+def adain(content: Tensor, style: Tensor) -> Tensor:
+    """Features `(N, C, H, W)` of the content with every channel's mean and standard deviation from the style's.
+
+    Equation 8 of Huang and Belongie. A channel in which the content is constant gets the mean alone. Deviations are
+    those of all positions (divided by their number). Raises RequestError for different N or C.
+    """
+    if content.shape[:2] != style.shape[:2]:
+        raise RequestError(
+            f"features {tuple(content.shape)} and {tuple(style.shape)} must agree in their images and channels"
+        )
+    mean, deviation = _moments(content)
+    style_mean, style_deviation = _moments(style)
+    return (content - mean) / deviation.clamp_min(1e-6) * style_deviation + style_mean
+
+
+def _moments(features: Tensor) -> tuple[Tensor, Tensor]:
+    deviation, mean = torch.std_mean(features, (2, 3), correction=0, keepdim=True)
+    return mean, deviation
+
+
+class Encoder(nn.Module):
+    """VGG-19 up to relu4_1, in four stages; takes images in [0, 1] and normalises them itself.
+
+    features: torchvision's layers, `vgg19().features`; None for its trained ones, downloaded by torchvision.
+    Raises RequestError where they cannot be.
+    """
+
+    def __init__(self, features: nn.Sequential | None = None) -> None:
+        super().__init__()
+        features = _trained_features() if features is None else features
+        self.stages = nn.ModuleList(features[a:b] for a, b in zip((0, *STAGES), STAGES, strict=False))
+        for module in self.modules():
+            if isinstance(module, nn.ReLU):
+                module.inplace = False  # every stage's output is used twice
+        self.requires_grad_(False).eval()
+        self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(_STD).view(1, 3, 1, 1))
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Features of all four stages; the last is `(N, 512, H / 8, W / 8)`."""
+        shown, found = (images - self.mean) / self.std, []
+        for stage in self.stages:
+            shown = stage(shown)
+            found.append(shown)
+        return found
+
+
+def _trained_features() -> nn.Sequential:
+    try:
+        return vgg19(weights=VGG19_Weights.IMAGENET1K_V1).features
+    except (OSError, RuntimeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        target = Path(torch.hub.get_dir()) / "checkpoints" / Path(VGG19_Weights.IMAGENET1K_V1.url).name
+        raise RequestError(
+            f'VGG-19 could not be downloaded ({reason}); put it at {target}, or write engine = "optimised"'
+        ) from None
+
+
+def decoder() -> nn.Sequential:
+    """An untrained decoder, the mirror of the encoder: `(N, 512, h, w)` to images `(N, 3, 8 h, 8 w)`, not yet clamped.
+
+    Pooling becomes nearest upsampling, edges are reflected, and there is no normalisation layer, which would undo the
+    statistics (Huang and Belongie, section 6.1).
+    """
+    plan: tuple[int | str, ...] = (256, "up", 256, 256, 256, 128, "up", 128, 64, "up", 64)
+    layers: list[nn.Module] = []
+    channels = 512
+    for item in plan:
+        if item == "up":
+            layers.append(nn.Upsample(scale_factor=2))
+            continue
+        layers += [nn.Conv2d(channels, item, 3, padding=1, padding_mode="reflect"), nn.ReLU()]
+        channels = item
+    return nn.Sequential(*layers, nn.Conv2d(channels, 3, 3, padding=1, padding_mode="reflect"))
+
+
+class AdaIN(nn.Module):
+    """An encoder and a decoder as one function from images and styles to stylized images."""
+
+    def __init__(self, encoder: Encoder, decoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder, self.decoder = encoder, decoder
+
+    @torch.no_grad()
+    def forward(self, images: Tensor, styles: Tensor, strength: float = 1.0) -> Tensor:
+        """Stylized images, float `(N, 3, H, W)` in [0, 1]; `strength` is the paper's alpha.
+
+        The decoder gets (1 - alpha) of the content's features and alpha of the transferred ones, so that alpha 0 is a
+        plain reconstruction. Raises RequestError for sides that are no multiple of 8.
+        """
+        if any(side % 8 for side in images.shape[2:]):
+            raise RequestError(f"images of {tuple(images.shape[2:])} pixels: AdaIN needs sides that are multiples of 8")
+        content = self.encoder(images)[-1]
+        moved = adain(content, self.encoder(styles)[-1])
+        return self.decoder(torch.lerp(content, moved, strength)).clamp(0, 1)
+
+    def digest(self) -> str:
+        """Hash of all weights: other ones make other images."""
+        weights = hashlib.sha256()
+        for name, value in self.state_dict().items():
+            weights.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
+        return weights.hexdigest()[:16]
+
+
+def decoder_loss(encoder: Encoder, decoder: nn.Module, contents: Tensor, styles: Tensor) -> Tensor:
+    """Equation 11 of Huang and Belongie: keep the aimed-at features, and the style's moments at all four stages."""
+    with torch.no_grad():
+        wanted = encoder(styles)
+        aim = adain(encoder(contents)[-1], wanted[-1])
+    found = encoder(decoder(aim))
+    style = sum(
+        F.mse_loss(a, b)
+        for one, other in zip(found, wanted, strict=True)
+        for a, b in zip(_moments(one), _moments(other), strict=True)
+    )
+    return F.mse_loss(found[-1], aim) + STYLE_WEIGHT * style
+
+
+def train_decoder(
+    encoder: Encoder,
+    contents: ImageSet | StreamedImages,
+    styles: Styles,
+    steps: int,
+    path: Path,
+    *,
+    size: int,
+    device: torch.device | str = "cpu",
+    progress: bool = True,
+) -> nn.Module:
+    """The decoder that is kept at `path`; trained first, by `steps` steps of Adam, as far as it is not.
+
+    Every step takes `BATCH_SIZE` contents, by an order that is drawn at once, and as many styles, and crops them to
+    `size`; what it draws comes from a generator of its own. So training goes on where it was stopped, to the same bits.
+    Raises RequestError for images below `size`.
+    """
+    side = contents.images.shape[-1] if isinstance(contents, ImageSet) else contents.side
+    smallest = min(side, *styles.images.shape[2:])
+    if smallest < size or size % 8:
+        raise RequestError(f"crops of {size} pixels need images at least as large ({smallest}), and a multiple of 8")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = decoder().to(device)
+    encoder = encoder.to(device)
+    optimizer = torch.optim.Adam(network.parameters(), LEARNING_RATE)
+    first, state = 0, load_state(path)
+    if state is not None:
+        first = state["step"]
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+    order = torch.randint(len(contents), (steps, BATCH_SIZE), generator=torch.Generator().manual_seed(0))[first:]
+    left = tqdm(range(first, steps), "training the decoder", initial=first, total=steps, disable=not progress)
+    for step, (images, _) in zip(left, contents.batches(BATCH_SIZE, device, order.flatten()), strict=False):
+        generator = torch.Generator().manual_seed(step)
+        chosen = torch.randint(len(styles), (BATCH_SIZE,), generator=generator)
+        pictures = images, to_float(styles.images[chosen].to(device))
+        batch = (_crops(some, size, generator) for some in pictures)
+        for group in optimizer.param_groups:
+            group["lr"] = LEARNING_RATE / (1 + RATE_DECAY * step)
+        loss = decoder_loss(encoder, network, *batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if (step + 1) % KEEP_EVERY == 0 or step + 1 == steps:
+            done = {"step": step + 1, "network": network.state_dict(), "optimizer": optimizer.state_dict()}
+            save_state(path, done)
+    return network.requires_grad_(False).eval()
+
+
+def _crops(images: Tensor, size: int, generator: torch.Generator) -> Tensor:
+    room = torch.tensor([length - size + 1 for length in images.shape[2:]])
+    places = (torch.rand(len(images), 2, generator=generator) * room).long().tolist()
+    return torch.stack([image[:, y : y + size, x : x + size] for image, (y, x) in zip(images, places, strict=True)])

@@ -1,0 +1,158 @@
+"""What takes detail or colour from images: Gaussian blur, median filter, reversed colours.
+
+Images are float `(N, 3, H, W)` of any size, on any device, and so are the results, in the same memory layout; an
+operation of no strength returns the images themselves. At the edges images are reflected as is usual for each filter:
+for the blur about the edge pixels (as in OpenCV and torchvision), for the median behind them, so that they count twice
+(as in scipy; for 3x3 that is OpenCV's repeated edge as well).
+"""
+
+import math
+from numbers import Integral
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from advlook.core.errors import RequestError
+
+_WINDOWED = 2**22  # values in the windows that torch's median holds at once
+
+
+def gaussian_blur(images: Tensor, sigma: float, kernel_size: int | None = None) -> Tensor:
+    """Images blurred by a Gaussian of standard deviation `sigma`, in pixels, cut to `kernel_size` pixels a side.
+
+    The weights of the odd `kernel_size` are scaled to sum to 1; None: three sigmas on either side, practically uncut.
+    The kernel may be larger than the image.
+    Raises RequestError for images of another shape or type, a sigma that is negative or not finite, and a kernel_size
+    that is not odd.
+    """
+    if not 0 <= sigma < math.inf:
+        raise RequestError(f"sigma={sigma:g} is not the width of a blur; give it in pixels, at least 0")
+    if kernel_size is None:
+        kernel_size = 2 * math.ceil(3 * sigma) + 1
+    _check(images, kernel_size)
+    if sigma == 0:
+        return images
+    rows, columns = (_blur_matrix(length, sigma, kernel_size).to(images) for length in images.shape[2:])
+    return (rows @ (images @ columns.T)).contiguous(memory_format=_layout(images))
+
+
+@torch.no_grad()
+def median_filter(images: Tensor, times: int, kernel_size: int = 3) -> Tensor:
+    """Every pixel replaced, in each channel, by the median of the odd `kernel_size` square around it, `times` times.
+
+    Bytes, as an `ImageSet` holds them, are taken as well. The result carries no gradient. 3x3 and 5x5 of float32 and of
+    bytes on the CPU are OpenCV's, and some hundred times as fast as the larger ones.
+    Raises RequestError for images of another shape or type, a number of times that is not whole or below 0, and a
+    kernel_size that is not odd.
+    """
+    _check(images, kernel_size, or_bytes=True)
+    if not isinstance(times, Integral) or times < 0:
+        raise RequestError(f"times={times} must be a whole number, at least 0")
+    if times == 0 or kernel_size == 1 or not images.numel():
+        return images
+    layout = _layout(images)
+    for _ in range(times):
+        images = _median(images, kernel_size)
+    return images.contiguous(memory_format=layout)
+
+
+def reverse_colors(images: Tensor) -> Tensor:
+    """The negative, `1 - images`: its own inverse, up to the last bit of a float.
+
+    Raises RequestError for images of another shape or type, or outside [0, 1].
+    """
+    _check(images)
+    if images.numel() and not (images.amin() >= -1e-4 and images.amax() <= 1 + 1e-4):
+        raise RequestError(
+            f"images span [{images.amin():.3g}, {images.amax():.3g}], not [0, 1]: reverse them before any normalisation"
+        )
+    return 1 - images
+
+
+def _blur_matrix(length: int, sigma: float, kernel_size: int) -> Tensor:
+    """The blur of an axis as a matrix `(length, length)`: kernel and reflection in one, whatever the sizes."""
+    radius = kernel_size // 2
+    offsets = torch.arange(-radius, radius + 1, dtype=torch.float64)
+    weights = torch.exp(-0.5 * (offsets / sigma) ** 2)
+    seen = _reflected(length, radius, twice=False).unfold(0, kernel_size, 1)
+    matrix = torch.zeros(length, length, dtype=torch.float64)
+    return matrix.scatter_add_(1, seen, (weights / weights.sum()).expand(length, -1))
+
+
+def _reflected(length: int, radius: int, twice: bool) -> Tensor:
+    """Indices of an axis with `radius` more on either side, reflected; whether the edge counts twice."""
+    period = 2 * length if twice else max(1, 2 * length - 2)
+    places = torch.arange(-radius, length + radius) % period
+    return torch.minimum(places, 2 * (length - 1) + twice - places)
+
+
+def _median(images: Tensor, kernel_size: int) -> Tensor:
+    opencv = images.device.type == "cpu" and images.dtype in (torch.float32, torch.uint8) and kernel_size <= 5
+    if opencv and kernel_size == 3:  # OpenCV repeats the edges, which then is the same
+        return _opencv_median(images, kernel_size)
+    radius, (height, width) = kernel_size // 2, images.shape[2:]
+    rows, columns = (_reflected(length, radius, twice=True).to(images.device) for length in (height, width))
+    padded = images[:, :, rows][..., columns]
+    if opencv:
+        return _opencv_median(padded, kernel_size)[..., radius:-radius, radius:-radius]
+    return _median_of_nine(padded) if kernel_size == 3 else _median_of_windows(padded, kernel_size)
+
+
+def _opencv_median(images: Tensor, kernel_size: int) -> Tensor:
+    """Medians by OpenCV, with repeated edges: an image or, where its channels lie apart, a channel at a time.
+
+    OpenCV has no threads for medians, and to deal the images to some was measured to be slower.
+    """
+    last = _layout(images) is torch.channels_last
+    pictures = (images.permute(0, 2, 3, 1) if last else images.contiguous().flatten(0, 1)).numpy(force=True)
+    filtered = np.empty_like(pictures, order="C")
+    for picture, target in zip(pictures, filtered, strict=True):
+        cv2.medianBlur(picture, kernel_size, target)
+    made = torch.from_numpy(filtered)
+    return made.permute(0, 3, 1, 2) if last else made.view(images.shape)
+
+
+def _median_of_windows(padded: Tensor, kernel_size: int) -> Tensor:
+    """Medians of windows of any size, of as many images at once as memory should hold."""
+    count = max(1, _WINDOWED // (padded[0].numel() * kernel_size**2))
+    windows = (part.unfold(2, kernel_size, 1).unfold(3, kernel_size, 1) for part in padded.split(count))
+    return torch.cat([each.flatten(4).median(4).values for each in windows])
+
+
+def _median_of_nine(padded: Tensor) -> Tensor:
+    """Medians of 3x3 windows by minima and maxima alone, which a GPU has at once, and medians of many rows it has not.
+
+    The median of nine is that of three: the largest of the columns' minima, the median of their medians, the smallest
+    of their maxima (Paeth 1990). A column is sorted once for the three windows that it belongs to.
+    """
+    height, width = (length - 2 for length in padded.shape[2:])
+
+    def across(columns: Tensor) -> list[Tensor]:
+        return [columns.narrow(3, start, width) for start in range(3)]
+
+    low, middle, high = _sorted(*(padded.narrow(2, start, height) for start in range(3)))
+    _, _, lowest = _sorted(*across(low))
+    _, median, _ = _sorted(*across(middle))
+    highest, _, _ = _sorted(*across(high))
+    return _sorted(lowest, median, highest)[1]
+
+
+def _sorted(a: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The smallest, the middle and the largest of three, value by value."""
+    low, high = torch.minimum(a, b), torch.maximum(a, b)
+    return torch.minimum(low, c), torch.clamp(c, low, high), torch.maximum(high, c)
+
+
+def _layout(images: Tensor) -> torch.memory_format:
+    last = images.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if last else torch.contiguous_format
+
+
+def _check(images: Tensor, kernel_size: int = 1, or_bytes: bool = False) -> None:
+    known = images.is_floating_point() or (or_bytes and images.dtype == torch.uint8)
+    if images.dim() != 4 or images.shape[1] != 3 or not known:
+        raise RequestError(f"images are {images.dtype} {tuple(images.shape)}; give them as float (N, 3, H, W)")
+    if not isinstance(kernel_size, Integral) or kernel_size < 1 or kernel_size % 2 == 0:
+        raise RequestError(f"kernel_size={kernel_size} has no pixel in its middle; give an odd number such as 3")

@@ -1,0 +1,90 @@
+"""Corruptions of the four families of ImageNet-C: noise, blur, weather, digital, at five severities.
+
+After Hendrycks and Dietterich (2019), as far as torchvision and Pillow have them, at strengths of our own. It is not
+ImageNet-C, whose strengths are made for images of 224 pixels: here sizes are relative to the image's, but for the noise
+of single pixels and JPEG's blocks of eight.
+"""
+
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torchvision.transforms.v2.functional as vision
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import InterpolationMode
+
+from advlook.data.image_sets import to_float
+
+Apply = Callable[[Tensor, float, torch.Generator], Tensor]
+
+
+@dataclass(frozen=True)
+class Corruption:
+    """One corruption: `apply(images, strength, generator)` -> images, both float `(N, 3, H, W)`."""
+
+    family: str
+    title: str
+    unit: str  # what a strength is
+    strengths: tuple[float, float, float, float, float]  # by severity, from 1 to 5
+    apply: Apply
+
+    def sweep(self, images: Tensor, generator: torch.Generator) -> Iterator[tuple[int, Tensor]]:
+        """Severity and images in [0, 1], from severity 0, the images as they are, to 5."""
+        yield 0, images
+        for severity, strength in enumerate(self.strengths, 1):
+            yield severity, self.apply(images, strength, generator).clamp(0, 1)
+
+
+def gaussian_noise(images: Tensor, deviation: float, generator: torch.Generator) -> Tensor:
+    """Independent Gaussian noise on every value."""
+    return images + deviation * torch.randn(images.shape, generator=generator, device=images.device)
+
+
+def zoom_blur(images: Tensor, most: float, generator: torch.Generator) -> Tensor:
+    """The mean of images enlarged about their middle, 1 to `most` times."""
+    still = {"angle": 0.0, "translate": [0.0, 0.0], "shear": [0.0, 0.0], "interpolation": InterpolationMode.BILINEAR}
+    zooms = torch.linspace(1, most, 8).tolist()
+    return torch.stack([vision.affine(images, scale=zoom, **still) for zoom in zooms]).mean(0)
+
+
+def brightness(images: Tensor, factor: float, generator: torch.Generator) -> Tensor:
+    """All values multiplied; what exceeds 1 is lost."""
+    return vision.adjust_brightness(images, factor)
+
+
+def contrast(images: Tensor, factor: float, generator: torch.Generator) -> Tensor:
+    """Differences from the image's mean brightness multiplied."""
+    return vision.adjust_contrast(images, factor)
+
+
+def pixelate(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """So large a share of the pixels a side, each drawn as a block."""
+    size = list(images.shape[-2:])
+    coarse = vision.resize(images, [max(1, round(share * side)) for side in size], antialias=True)
+    return vision.resize(coarse, size, InterpolationMode.NEAREST)
+
+
+def jpeg(images: Tensor, quality: float, generator: torch.Generator) -> Tensor:
+    """Written as JPEG files of this quality, and read again."""
+    read = []
+    for pixels in images.mul(255).round().to("cpu", torch.uint8).permute(0, 2, 3, 1).numpy():
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "JPEG", quality=int(quality))
+        read.append(torch.from_numpy(np.array(Image.open(file))))
+    return to_float(torch.stack(read).permute(0, 3, 1, 2)).to(images.device)
+
+
+FAMILIES = {
+    corruption.title: corruption
+    for corruption in (
+        Corruption("noise", "Gaussian noise", "deviation", (0.04, 0.08, 0.12, 0.18, 0.26), gaussian_noise),
+        Corruption("blur", "zoom blur", "largest zoom", (1.06, 1.12, 1.18, 1.26, 1.36), zoom_blur),
+        Corruption("weather", "brightness", "factor", (1.3, 1.6, 2.0, 2.5, 3.2), brightness),
+        Corruption("digital", "contrast", "factor", (0.6, 0.45, 0.3, 0.2, 0.12), contrast),
+        Corruption("digital", "pixelate", "share of a side", (0.7, 0.55, 0.4, 0.3, 0.22), pixelate),
+        Corruption("digital", "JPEG", "quality", (50, 30, 18, 10, 6), jpeg),
+    )
+}

@@ -1,0 +1,196 @@
+"""Stylization: the texture and the colours of a picture laid over the forms of an image.
+
+Without anything learned: each image is optimised (Gatys et al. 2016) until the statistics of its responses to fixed
+random filters (Ustyuzhaninov et al. 2017) are those of the style, while its blurred luminance keeps the layout that
+the content's has. So no feature of a trained model, studied or not, decides what counts as texture. It is made for
+images of up to about 100 pixels a side; at the scale of ImageNet `adain.AdaIN` takes its place.
+
+Three things differ from these sources, so that few steps suffice and what comes out is strokes, not coloured speckle:
+
+- The filters see one axis of colour (luminance, or one of two opponent ones) in one band of a Laplacian pyramid, and
+  every response is measured in units of the style's own. Noise in a band or colour that the style lacks costs much.
+- Besides the Gram matrices the means of the responses are matched: two numbers of each, which tell few strong strokes
+  from much weak noise.
+- The start is no noise and not the content: it has the content's blurred luminance in the colours that the style has
+  at this luminance, plus fine detail from random places of the style.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from advlook.core.errors import RequestError
+from advlook.corruptions.adain import AdaIN
+from advlook.corruptions.filters import gaussian_blur
+from advlook.data.image_sets import LUMINANCE
+
+LEVELS = 3  # of the pyramid; each halves the resolution
+FILTERS = 8  # random ones of each colour axis and level
+FILTER_SIZE = 5  # pixels a side
+SMALLEST = FILTER_SIZE * 2 ** (LEVELS - 1)  # pixels a side that the coarsest filters need
+
+_AXES = ((1, 1, 1), (1, 0, -1), (1, -2, 1))  # luminance and two opponent colours, orthogonal
+_FLOOR = 0.05  # of the mean power of the responses: what is faint in a style need not be met to the last digit
+_SHARPNESS = 1.0  # pixels: the layout is what a Gaussian of this width leaves of the luminance
+_CONTENT = 30.0  # weight of the layout against the style's statistics; chosen by edges kept, and by eye
+_RATE = 0.03  # first step of Adam, in [0, 1]; it falls to 0 along a cosine
+
+Statistics = list[tuple[Tensor, Tensor]]  # by level: Gram matrix and mean
+
+
+def stylize(
+    images: Tensor,
+    styles: Tensor,
+    *,
+    strength: float = 1.0,
+    steps: int = 40,
+    seeds: Sequence[int] | None = None,
+    network: AdaIN | None = None,
+) -> Tensor:
+    """Images with the texture and colours of styles, float `(N, 3, H, W)` in [0, 1] like `images`.
+
+    styles: `(N, 3, h, w)`, one of each image, of any size; finer texture comes of larger styles reduced in size.
+    strength: what is aimed at, and started from, is the mixture (1 - strength) of the content's own and strength of the
+    style's; 0 returns the images themselves. seeds: one of each image, of the places in the style where its first
+    texture is taken (None: 0 for all). network: an `AdaIN` that does it instead, `strength` being its alpha.
+    Each image is optimised by itself: its result does not depend on the others in the batch.
+    Raises RequestError for images and styles that do not match or are too small, or a strength outside [0, 1].
+    """
+    _check(images, styles, strength, steps)
+    if strength == 0 or not len(images):
+        return images
+    if network is not None:
+        return network(images, styles, strength)
+    seeds = [0] * len(images) if seeds is None else seeds
+    if len(seeds) != len(images):
+        raise RequestError(f"{len(seeds)} seeds do not match {len(images)} images; give one an image")
+    filters = _filters(images)
+    with torch.no_grad():
+        aims = [
+            tuple(strength * to + (1 - strength) * own for to, own in zip(*pair, strict=True))
+            for pair in zip(_statistics(styles, filters), _statistics(images, filters), strict=True)
+        ]
+        layout = _layout(images)
+        start = strength * _start(images, styles, seeds) + (1 - strength) * images
+
+    def loss(shown: Tensor) -> Tensor:
+        return _distance(_statistics(shown, filters), aims) + _CONTENT * (_layout(shown) - layout).square().mean((1, 2))
+
+    return _adam(loss, start, steps)
+
+
+def gram_distance(images: Tensor, styles: Tensor) -> Tensor:
+    """Distance `(N,)` of the statistics that `stylize` optimises, of each image to its style: 0 where they agree."""
+    filters = _filters(images)
+    with torch.no_grad():
+        return _distance(_statistics(images, filters), _statistics(styles, filters))
+
+
+def _adam(loss: Callable[[Tensor], Tensor], start: Tensor, steps: int) -> Tensor:
+    """Minimise a loss `(N,)` over images in [0, 1]. Adam scales every pixel by itself, so images do not mix."""
+    shown = start.clone()
+    mean, square = torch.zeros_like(start), torch.zeros_like(start)
+    for step in range(steps):
+        with torch.enable_grad():
+            shown.requires_grad_(True)
+            (gradient,) = torch.autograd.grad(loss(shown).sum(), shown)
+        shown = shown.detach()
+        mean.lerp_(gradient, 0.1)
+        square.lerp_(gradient.square(), 0.01)
+        rate = _RATE * (1 + math.cos(math.pi * step / steps)) / 2
+        size = square.div(1 - 0.99 ** (step + 1)).sqrt_().add_(1e-12)
+        shown = shown.addcdiv(mean, size, value=-rate / (1 - 0.9 ** (step + 1))).clamp_(0, 1)
+    return shown
+
+
+def _filters(like: Tensor) -> list[Tensor]:
+    """Random filters of norm 1 of every level, `(3 FILTERS, 1, size, size)`; always the same ones."""
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.randn(LEVELS, 3 * FILTERS, FILTER_SIZE**2, generator=generator)
+    return list(F.normalize(drawn, dim=2).view(LEVELS, -1, 1, FILTER_SIZE, FILTER_SIZE).to(like))
+
+
+def _statistics(images: Tensor, filters: list[Tensor]) -> Statistics:
+    """Gram matrices and means of the rectified responses in each band, and of the colours that remain below them."""
+    axes = F.normalize(images.new_tensor(_AXES), dim=1).view(3, 3, 1, 1)
+    shown, found = F.conv2d(images - 0.5, axes), []
+    for bank in filters:
+        # Windows that overlap: pooling 2x2 pixels apart would show as blocks in what is optimised.
+        coarse = F.avg_pool2d(F.pad(shown, (1,) * 4, mode="replicate"), 4, 2)
+        band = shown - F.interpolate(coarse, shown.shape[2:], mode="bilinear")
+        band = F.pad(band, (FILTER_SIZE // 2,) * 4, mode="reflect")
+        found.append(_moments(F.relu(F.conv2d(band, bank, groups=3))))
+        shown = coarse
+    return [*found, _moments(shown)]
+
+
+def _moments(responses: Tensor) -> tuple[Tensor, Tensor]:
+    flat = responses.flatten(2)
+    return flat @ flat.transpose(1, 2) / flat.shape[2], flat.mean(2)
+
+
+def _distance(found: Statistics, aims: Statistics) -> Tensor:
+    """Mean squared differences `(N,)` of Gram matrices and of means, in units of the aims, summed over the levels."""
+    total = torch.zeros(())
+    for (gram, mean), (aim, aim_mean) in zip(found, aims, strict=True):
+        power = aim.diagonal(dim1=1, dim2=2)
+        scale = (power + _FLOOR * power.mean(1, keepdim=True) + 1e-6).rsqrt()
+        grams = ((gram - aim) * scale[:, :, None] * scale[:, None]).square().mean((1, 2))
+        total = total + grams + ((mean - aim_mean) * scale).square().mean(1)
+    return total
+
+
+def _luminance(images: Tensor) -> Tensor:
+    return torch.einsum("nchw,c->nhw", images, images.new_tensor(LUMINANCE))
+
+
+def _layout(images: Tensor) -> Tensor:
+    """Blurred luminance `(N, H, W)` of mean 0 and variance 1: brightness and contrast are the style's to choose."""
+    grey = _luminance(gaussian_blur(images, _SHARPNESS))
+    grey = grey - grey.mean((1, 2), keepdim=True)
+    return grey * (grey.square().mean((1, 2), keepdim=True) + 1e-4).rsqrt()
+
+
+def _start(images: Tensor, styles: Tensor, seeds: Sequence[int]) -> Tensor:
+    """The content's layout in the style's colours (regressed on its luminance), plus the style's detail, shuffled."""
+    grey = _luminance(styles)
+    spread = (grey - grey.mean((1, 2), keepdim=True))[:, None]
+    deviation = spread.std((2, 3), keepdim=True) + 1e-3
+    middle = styles.mean((2, 3), keepdim=True)
+    slope = ((styles - middle) * spread).mean((2, 3), keepdim=True) / deviation
+    detail = styles - gaussian_blur(styles, _SHARPNESS)
+    pieces = [_pieces(one, images.shape[2:], seed) for one, seed in zip(detail, seeds, strict=True)]
+    return (middle + slope * _layout(images)[:, None] + torch.stack(pieces)).clamp_(0, 1)
+
+
+def _pieces(detail: Tensor, shape: Sequence[int], seed: int) -> Tensor:
+    """Square pieces of `(3, h, w)` from random places, tiled to `(3, *shape)`: texture without the style's forms."""
+    side = min(max(FILTER_SIZE, min(shape) // 4), *detail.shape[1:])
+    rows, columns = (math.ceil(length / side) for length in shape)
+    places = torch.rand(rows, columns, 2, generator=torch.Generator().manual_seed(seed))
+    room = torch.tensor([length - side + 1 for length in detail.shape[1:]])
+    tops = (places * room).long().tolist()
+    lines = [torch.cat([detail[:, y : y + side, x : x + side] for y, x in line], 2) for line in tops]
+    return torch.cat(lines, 1)[:, : shape[0], : shape[1]]
+
+
+def _check(images: Tensor, styles: Tensor, strength: float, steps: int) -> None:
+    for name, given in (("images", images), ("styles", styles)):
+        if given.dim() != 4 or given.shape[1] != 3 or not given.is_floating_point():
+            raise RequestError(f"{name} are {given.dtype} {tuple(given.shape)}; give them as float (N, 3, H, W)")
+        if len(given) and min(given.shape[2:]) < SMALLEST:
+            raise RequestError(f"{name} of {tuple(given.shape[2:])} pixels are too small; give at least {SMALLEST}")
+    if len(images) != len(styles):
+        raise RequestError(f"{len(styles)} styles do not match {len(images)} images; give one an image")
+    check_strength(strength)
+    if steps < 1:
+        raise RequestError(f"steps={steps} must be at least 1")
+
+
+def check_strength(strength: float) -> None:
+    """Raises RequestError for a strength outside [0, 1]."""
+    if not 0 <= strength <= 1:
+        raise RequestError(f"strength={strength:g} is outside [0, 1]; 0 leaves the images, 1 is the whole style")

@@ -1,0 +1,6 @@
+"""Image sets: decoded or streamed, the catalogue of known ones, the embedded test-bed, styles."""
+
+from advlook.data.catalogue import CATALOGUE, TABLE_3, table_3
+from advlook.data.image_sets import ImageSet, load_folder, load_set
+
+__all__ = ["CATALOGUE", "TABLE_3", "ImageSet", "load_folder", "load_set", "table_3"]

@@ -1,0 +1,314 @@
+"""Image sets: decoded once into a uint8 cache, then cropped and flipped in batches.
+
+Every set becomes an `ImageSet`: images uint8 `(N, 3, S, S)` and labels int64 `(N,)`. A set is found by its name
+in the catalogue, which downloads it where it can, or by the path of any folder of class folders: `load` reads the one
+that a preset names, `load_set` any other.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from advlook.core.distributed import ALONE, Group
+from advlook.core.errors import RequestError
+from advlook.core.files import digest, write_atomically
+from advlook.core.presets import DataConfig
+from advlook.core.progress import tqdm
+from advlook.data import test_bed
+from advlook.data.catalogue import CATALOGUE as CATALOGUE
+from advlook.data.catalogue import find, set_folder
+from advlook.data.layouts import Listing, list_images, shuffled
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Decoded images: uint8 `(N, 3, S, S)`, labels int64 `(N,)`, and the name of every class."""
+
+    images: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, chosen: slice | Tensor) -> "ImageSet":
+        if isinstance(chosen, slice):
+            return ImageSet(self.images[chosen], self.labels[chosen], self.classes)
+        return ImageSet(_take(self.images, chosen), self.labels[chosen], self.classes)
+
+    def subset(self, count: int, seed: int = 0) -> "ImageSet":
+        """The first `count` images of a shuffle fixed by `seed`; all, in their order, for 0 or more than there are."""
+        if not 0 < count < len(self):
+            return self
+        return self[torch.tensor(shuffled(len(self), seed)[:count])]
+
+    def batches(
+        self, batch_size: int, device: torch.device | str = "cpu", chosen: Tensor | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Every image once, in order, as float32 in [0, 1] with its labels; or those `chosen` by their numbers."""
+        if chosen is None:
+            parts = zip(self.images.split(batch_size), self.labels.split(batch_size), strict=True)
+        else:
+            parts = ((_take(self.images, part), self.labels[part]) for part in chosen.split(batch_size))
+        for images, labels in parts:
+            yield to_float(images.to(device)), labels.to(device)
+
+    def training_batches(
+        self,
+        config: DataConfig,
+        batch_size: int,
+        generator: torch.Generator,
+        device: torch.device | str = "cpu",
+        group: Group = ALONE,
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """One epoch: shuffled, augmented, full batches only (a last batch of one would break batch normalisation).
+
+        Each process of a group is given its share of every batch, the same images whatever their number: all draw the
+        crops of the whole batch, and cut out their own.
+        """
+        for chosen in shuffled_batches(len(self), config.train_images, batch_size, generator):
+            crops = draw_crops(len(chosen), self.images.shape[-1], config, generator)
+            share = group.share(len(chosen))
+            images = cut_out(_take(self.images, chosen[share]), crops[share], config)
+            yield to_float(images.to(device)), self.labels[chosen[share]].to(device)
+
+
+def _take(images: Tensor, chosen: Tensor) -> Tensor:
+    """Images by index: whole rows of memory are copied, ten times as fast as indexing four dimensions."""
+    if not images.is_contiguous(memory_format=torch.channels_last):  # then rows would have to be made first
+        return images[chosen]
+    n, channels, height, width = images.shape
+    rows = images.permute(0, 2, 3, 1).reshape(n, -1).index_select(0, chosen)
+    return rows.view(len(chosen), height, width, channels).permute(0, 3, 1, 2)
+
+
+def to_float(images: Tensor) -> Tensor:
+    """uint8 `(N, 3, H, W)` to float32 in [0, 1], channels last."""
+    return images.contiguous(memory_format=torch.channels_last).float().div_(255)
+
+
+def shuffled_batches(count: int, wanted: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """The numbers below `count`, shuffled, in full batches; only the first `wanted` of them where that is not 0."""
+    order = torch.randperm(count, generator=generator)[: wanted or count]
+    return (chosen for chosen in order.split(batch_size) if len(chosen) == min(batch_size, count))
+
+
+def augment(images: Tensor, config: DataConfig, generator: torch.Generator) -> Tensor:
+    """Random resized crop or shift, and flip, of a batch, each image by its own draw.
+
+    images: uint8 `(N, 3, store, store)`; returns uint8 `(N, 3, size, size)`.
+    """
+    return cut_out(images, draw_crops(len(images), images.shape[-1], config, generator), config)
+
+
+def draw_crops(count: int, side: int, config: DataConfig, generator: torch.Generator) -> Tensor:
+    """What is shown of `count` square images: int64 `(count, 5)`, top, left, height, width, and 1 where mirrored.
+
+    Where crop_scale < 1 the crop keeps a share of the area uniform in [crop_scale, 1], of aspect 3/4 to 4/3. Otherwise
+    it has the size that models see, up to `shift` pixels of it beyond the edges.
+    """
+    crops = torch.full((count, 5), config.size)
+    if config.crop_scale < 1:
+        area = torch.rand(count, generator=generator) * (1 - config.crop_scale) + config.crop_scale
+        aspect = torch.exp((torch.rand(count, generator=generator) * 2 - 1) * np.log(4 / 3))
+        lengths = torch.stack([(area / aspect).sqrt(), (area * aspect).sqrt()], 1).clamp(max=1)
+        lengths = (lengths * side).round().long()
+        crops[:, :2] = (torch.rand(count, 2, generator=generator) * (side + 1 - lengths)).long()
+        crops[:, 2:4] = lengths
+    else:
+        first, last = -config.shift, side - config.size + config.shift
+        crops[:, :2] = torch.randint(first, last + 1, (count, 2, 1), generator=generator)[..., 0] if last > first else 0
+    crops[:, 4] = torch.rand(count, generator=generator) < 0.5 if config.flip else 0
+    return crops
+
+
+def cut_out(images: Tensor, crops: Tensor, config: DataConfig) -> Tensor:
+    """The crops that `draw_crops` has drawn of images uint8 `(N, 3, side, side)`, as uint8 `(N, 3, size, size)`.
+
+    Where crop_scale < 1 they are resized with antialiasing (bytes stay bytes: that is several times faster than
+    sampling floats). Otherwise the image is moved by whole pixels, edges reflected.
+    """
+    n, side, size = len(images), images.shape[-1], config.size
+    if config.crop_scale < 1:
+        windows = [
+            images[i : i + 1, :, top : top + height, left : left + width]
+            for i, (top, left, height, width, _) in enumerate(crops.tolist())
+        ]
+        images = torch.cat([F.interpolate(w, (size, size), mode="bilinear", antialias=True) for w in windows])
+    elif config.shift or side > size:
+        places = (crops[:, :2, None] + torch.arange(size)).abs()  # reflects at the near edge, next line: at the far one
+        places = (side - 1) - ((side - 1) - places).abs()
+        rows, columns = places[:, 0, :, None], places[:, 1, None, :]
+        images = images.permute(0, 2, 3, 1)[torch.arange(n)[:, None, None], rows, columns].permute(0, 3, 1, 2)
+    if config.flip:
+        images = torch.where(crops[:, 4].bool().view(-1, 1, 1, 1), images.flip(3), images)
+    return images
+
+
+def load(config: DataConfig, split: str, folder: Path, progress: bool = True) -> ImageSet:
+    """The "train" or "test" split of the preset's image set, from `folder` (usually `data/`).
+
+    Training images are kept at `config.store` pixels, test images at `config.size`; of the latter only those that the
+    preset asks for are decoded. Raises RequestError where the set is absent and cannot be downloaded, a file is
+    corrupt, a class is empty, or the classes are not as many as stated.
+    """
+    listing = listed(config, split, folder)
+    side, short = (config.store, config.store) if split == "train" else (config.size, config.test_store)
+    return load_listing(listing, side, short, cache=folder / "cache" / "images", progress=progress)
+
+
+def listed(config: DataConfig, split: str, folder: Path) -> Listing:
+    """The files of a split: all for training, and of the test images those that the preset asks for.
+
+    Raises RequestError as `load` does, but for what is found out only by decoding.
+    """
+    listing = find(config.name, split, folder)
+    if len(listing.classes) != config.classes:
+        raise RequestError(
+            f"{listing.root} holds {len(listing.classes)} classes, but the preset states {config.classes}"
+        )
+    return listing.subset(config.test_images) if split == "test" else listing
+
+
+def load_set(
+    name: str,
+    split: str,
+    side: int,
+    folder: Path,
+    *,
+    short: int | None = None,
+    limit: int = 0,
+    seed: int = 0,
+    progress: bool = True,
+) -> ImageSet:
+    """The "train" or "test" split of any set of the catalogue, or of any folder of class folders, at `side` pixels.
+
+    limit: as `ImageSet.subset(limit, seed)`, but the other images are never decoded; the embedded set, which has no
+    end, needs it, and is drawn by `seed`. folder: the data folder. Raises RequestError as `catalogue.find` does.
+    """
+    if name == "synthetic":
+        if limit < 1:
+            raise RequestError(f"limit={limit}: the embedded set is generated; say how many images, at least 1")
+        generated = test_bed.generate(limit, side, seed, split)
+        return ImageSet(generated.images, generated.labels, test_bed.CLASSES)
+    listing = find(name, split, folder).subset(limit, seed)
+    return load_listing(listing, side, short, cache=folder / "cache" / "images", progress=progress)
+
+
+def load_folder(
+    root: Path, side: int, short: int | None = None, *, cache: Path | None = None, progress: bool = True
+) -> ImageSet:
+    """Any folder of class folders, as `load_listing` decodes it.
+
+    Raises RequestError for a missing folder, an empty class, or a file that is no readable image (naming it).
+    """
+    return load_listing(Listing(root, *list_images(root)), side, short, cache=cache, progress=progress)
+
+
+def load_listing(
+    listing: Listing, side: int, short: int | None = None, *, cache: Path | None = None, progress: bool = True
+) -> ImageSet:
+    """The listed images: short sides resized to `short` pixels (None: `side`), the central `side` cut out.
+
+    Decoded in parallel, with `cache` into a memory-mapped file there, named by the files (path, size, date) and sizes.
+    Raises RequestError for a file that is missing or no readable image (naming it).
+    """
+    short = short or side
+    root, files, labels = listing.root, listing.files, torch.tensor(listing.labels)
+    description = f"decoding {root.parent.name}/{root.name}" if progress else None
+    if cache is None:
+        pixels = np.stack(list(_decode(files, side, short, description)))
+        return ImageSet(torch.from_numpy(pixels).permute(0, 3, 1, 2), labels, listing.classes)
+    stats = [(str(path.relative_to(root)), stat.st_size, stat.st_mtime_ns) for path, stat in _stats(files)]
+    path = cache / f"{root.parent.name}-{root.name}-{side}of{short}px-{digest(stats)}.npy"
+    return ImageSet(
+        mapped_pixels(path, len(files), side, lambda: _decode(files, side, short, description)), labels, listing.classes
+    )
+
+
+def mapped_pixels(path: Path, count: int, side: int, make: Callable[[], Iterable[np.ndarray]]) -> Tensor:
+    """Images uint8 `(count, 3, side, side)` kept in a file, which is written first where it is not there.
+
+    make: yields them in order, one or several at a time, each uint8 `(..., side, side, 3)`.
+    """
+    if not path.is_file():
+        write_atomically(path, lambda partial: _write_pixels(partial, count, side, make()))
+    # Copy-on-write mapping: torch asks for writable memory, and pages are read only as they are used.
+    return torch.from_numpy(np.load(path, mmap_mode="c")).permute(0, 3, 1, 2)
+
+
+def _write_pixels(target: Path, count: int, side: int, images: Iterable[np.ndarray]) -> None:
+    # Written in order, not through a memory map: on a full disk that would end in SIGBUS and not in an error.
+    header = {"descr": "|u1", "fortran_order": False, "shape": (count, side, side, 3)}
+    with open(target, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for part in images:
+            file.write(part.tobytes())
+
+
+def _stats(files: Sequence[Path]) -> Iterator[tuple[Path, os.stat_result]]:
+    for path in files:
+        try:
+            yield path, path.stat()
+        except OSError as error:
+            raise RequestError(f"image {path} cannot be read ({error.strerror}); get the set again") from None
+
+
+def fingerprint(config: DataConfig, folder: Path) -> str | None:
+    """Hash of the names and sizes of a set's test images; None for a generated set, or one that is not there yet."""
+    if config.name == "synthetic" or not set_folder(config.name, folder).is_dir():
+        return None
+    listing = find(config.name, "test", folder)
+    return digest([(str(path.relative_to(listing.root)), stat.st_size) for path, stat in _stats(listing.files)])
+
+
+@contextmanager
+def unreadable(path: Path | BinaryIO) -> Iterator[None]:
+    """What Pillow or the system raises within the block, as a RequestError that names the image."""
+    try:
+        yield
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise RequestError(f"image {path} cannot be read ({error}); replace or remove it") from None
+
+
+def read_rgb(path: Path | BinaryIO, least: int | None = None) -> Image.Image:
+    """One image file in RGB; a JPEG perhaps at a fraction of its size, but no side of it below `least` pixels."""
+    with unreadable(path), Image.open(path) as image:
+        if least:
+            image.draft("RGB", (least, least))
+        if image.mode.startswith("I;16"):  # 16-bit grey, which Pillow would cut off at 255
+            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        return image.convert("RGB")
+
+
+def read_image(path: Path | BinaryIO, side: int, short: int) -> np.ndarray:
+    """One image file as uint8 `(side, side, 3)`: the short side resized to `short`, the central `side` cut out."""
+    image = read_rgb(path, 2 * short)  # decoded no finer than needed
+    factor = short / min(image.size)
+    width, height = (max(short, round(length * factor)) for length in image.size)
+    image = image.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = (width - side) // 2, (height - side) // 2
+    return np.asarray(image.crop((left, top, left + side, top + side)))
+
+
+def _decode(files: Sequence[Path], side: int, short: int, description: str | None) -> Iterator[np.ndarray]:
+    """The images of all files, in order, decoded by as many threads as there are processors."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        decoded = pool.map(lambda path: read_image(path, side, short), files)
+        try:
+            yield from tqdm(decoded, description, len(files), unit=" images", disable=not description)
+        finally:
+            pool.shutdown(cancel_futures=True)  # one corrupt file: do not decode the rest first
+
+
+LUMINANCE = (0.299, 0.587, 0.114)  # weights of red, green and blue (ITU-R BT.601)

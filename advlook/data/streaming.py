@@ -1,0 +1,205 @@
+"""Images read from their files whenever they are shown: for sets that do not fit on the disk decoded.
+
+ImageNet at 256 px would be 252 GB. So `StreamedImages` keeps a list of files and nothing else: worker processes decode
+and crop a few batches ahead of what is being computed, and bytes go to the device, where they become floats. What an
+image looks like depends on the epoch's draw and the image's number alone, not on who decodes it: neither the number of
+workers nor that of the processes that train together changes anything.
+
+Pixels are decoded by OpenCV, faster than by Pillow, and resized by torch (`benchmarks/input.py`). What is no plain JPEG
+is left to Pillow. Where the cores are too few for the GPU (the benchmark says how many it takes), NVIDIA DALI is the
+loader to put in this one's place: its `decoders.image_random_crop` decodes on the GPU and draws such crops.
+"""
+
+import math
+import os
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from advlook.core.distributed import ALONE, Group
+from advlook.core.errors import RequestError
+from advlook.core.presets import DataConfig
+from advlook.data.image_sets import listed, read_image, read_rgb, shuffled_batches, to_float, unreadable
+from advlook.data.layouts import Listing
+
+TRIES = 10  # at a random crop that lies within the image
+REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
+
+
+@dataclass(frozen=True)
+class StreamedImages:
+    """The images of a listing, decoded anew whenever they are shown: an `ImageSet` that takes no room.
+
+    Whole images are shown as `datasets.read_image` makes them: the short side resized to `short` pixels, the central
+    `side` cut out. Training images are crops of the files as they are. A file that cannot be read raises RequestError,
+    which names it, when its batch is due.
+    """
+
+    listing: Listing
+    side: int
+    short: int
+
+    @cached_property
+    def labels(self) -> Tensor:
+        """Labels, int64 `(N,)`."""
+        return torch.tensor(self.listing.labels, dtype=torch.int64)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The name of every class."""
+        return self.listing.classes
+
+    def __len__(self) -> int:
+        return len(self.listing)
+
+    def __getitem__(self, chosen: slice | Tensor) -> "StreamedImages":
+        places = range(len(self))[chosen] if isinstance(chosen, slice) else torch.arange(len(self))[chosen].tolist()
+        return replace(self, listing=self.listing.take(places))
+
+    def subset(self, count: int, seed: int = 0) -> "StreamedImages":
+        """The images that `ImageSet.subset` would keep."""
+        return replace(self, listing=self.listing.subset(count, seed))
+
+    def batches(
+        self, batch_size: int, device: torch.device | str = "cpu", chosen: Tensor | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Every image once, in order, as float32 in [0, 1] with its labels; or those `chosen` by their numbers."""
+        numbers = torch.arange(len(self)) if chosen is None else chosen
+        return self._read(partial(_whole, self.side, self.short), numbers.split(batch_size), device)
+
+    def training_batches(
+        self,
+        config: DataConfig,
+        batch_size: int,
+        generator: torch.Generator,
+        device: torch.device | str = "cpu",
+        group: Group = ALONE,
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """One epoch: shuffled random resized crops, full batches only, of which each process is given its share."""
+        batches = shuffled_batches(len(self), config.train_images, batch_size, generator)
+        shares = [chosen[group.share(len(chosen))] for chosen in batches]
+        draw = int(torch.randint(2**62, (), generator=generator))
+        return self._read(partial(_cropped, config, draw), shares, device)
+
+    def _read(
+        self, make: Callable[[Path, int], np.ndarray], batches: Sequence[Tensor], device: torch.device | str
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches of these numbers, every image made by a worker: `make(file, number)` -> uint8 `(side, side, 3)`."""
+        loader = DataLoader(
+            _Reader(self.listing, make),
+            sampler=[chosen.tolist() for chosen in batches],
+            batch_size=None,
+            num_workers=min(worker_count(), len(batches)),
+            pin_memory=torch.device(device).type == "cuda",
+            generator=torch.Generator(),  # else it draws from torch's own, as dropout does
+        )
+        for read in loader:
+            if isinstance(read, RequestError):
+                raise read
+            images, labels = (part.to(device, non_blocking=True) for part in read)
+            yield to_float(images.permute(0, 3, 1, 2)), labels
+
+
+def training_images(config: DataConfig, folder: Path) -> StreamedImages:
+    """The training images of a preset's set, none of which is decoded before it is shown (`data.store = 0`).
+
+    Raises RequestError as `datasets.load` does, except that a corrupt file is met only later.
+    """
+    return StreamedImages(listed(config, "train", folder), config.size, config.test_store)
+
+
+def worker_count() -> int:
+    """Processes that decode for this one: its share of the machine's cores, or what ADVLOOK_WORKERS says.
+
+    0 stands for none: this process decodes for itself. Raises RequestError where that is no such number.
+    """
+    asked = os.environ.get("ADVLOOK_WORKERS")
+    if asked:
+        if not asked.isdecimal():
+            raise RequestError(f"ADVLOOK_WORKERS={asked!r} is not a number of processes; give 0, 1, 2, ...")
+        return int(asked)
+    return max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+
+
+@dataclass(frozen=True)
+class _Reader(Dataset):
+    """What a worker does with the numbers of a batch: images uint8 `(n, side, side, 3)` and labels int64 `(n,)`."""
+
+    listing: Listing
+    make: Callable[[Path, int], np.ndarray]
+
+    def __getitem__(self, numbers: list[int]) -> tuple[Tensor, Tensor] | RequestError:
+        files, labels = self.listing.files, self.listing.labels
+        try:
+            images = torch.from_numpy(np.stack([self.make(files[k], k) for k in numbers]))
+        except RequestError as error:
+            return error  # what a worker raises reaches the user behind a traceback
+        return images, torch.tensor([labels[k] for k in numbers], dtype=torch.int64)
+
+
+def _whole(side: int, short: int, path: Path, number: int) -> np.ndarray:
+    return read_image(path, side, short)
+
+
+def _cropped(config: DataConfig, draw: int, path: Path, number: int) -> np.ndarray:
+    return random_crop(path, config, random.Random(draw << 32 | number))
+
+
+def random_crop(path: Path, config: DataConfig, chance: random.Random) -> np.ndarray:
+    """A random resized crop of an image file, half of them mirrored where the preset flips: uint8 `(size, size, 3)`.
+
+    What is drawn is drawn by `chance`. A large JPEG is decoded at 1/2, 1/4 or 1/8 of its size, where that leaves twice
+    the pixels that are shown, and its crop begins and ends with a pixel of that size. Raises RequestError for a file
+    that cannot be read, and names it.
+    """
+    size = config.size
+    with unreadable(path), Image.open(path) as header:
+        width, height = header.size
+        content = path.read_bytes() if header.format == "JPEG" and header.mode in ("L", "RGB") else b""
+    plain = _ends(content)
+    left, top, wide, high = draw_crop(width, height, config.crop_scale, chance)
+    factor = max((k for k in REDUCED if plain and min(wide, high) >= 2 * k * size), default=1)
+    if plain:
+        flag = REDUCED.get(factor, cv2.IMREAD_COLOR) | cv2.IMREAD_IGNORE_ORIENTATION  # which Pillow ignores, too
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flag)
+        if pixels is None:
+            raise RequestError(f"image {path} cannot be read (OpenCV cannot decode it); replace or remove it")
+    else:
+        pixels = np.array(read_rgb(path))
+    left, top, wide, high = (round(length / factor) for length in (left, top, wide, high))
+    window = torch.from_numpy(pixels[top : top + high, left : left + wide]).permute(2, 0, 1)[None]
+    crop = F.interpolate(window, (size, size), mode="bilinear", antialias=True)[0].permute(1, 2, 0).numpy()
+    if plain:
+        crop = crop[..., ::-1]  # OpenCV has blue first
+    return crop[:, ::-1] if config.flip and chance.random() < 0.5 else crop
+
+
+def _ends(content: bytes) -> bool:
+    """Whether a JPEG file ends as it should: of one that was cut off OpenCV shows what is there, and says nothing."""
+    return content.rstrip(b"\0").endswith(b"\xff\xd9")
+
+
+def draw_crop(width: int, height: int, least: float, chance: random.Random) -> tuple[int, int, int, int]:
+    """Where to crop an image, in pixels: left, top, width, height; drawn as torchvision's RandomResizedCrop does.
+
+    The share of the area is uniform in [least, 1], the aspect log-uniform from 3/4 to 4/3. What does not lie within the
+    image is drawn again, ten times in all; then it is the largest central crop of an aspect within these bounds.
+    """
+    for _ in range(TRIES):
+        area = width * height * chance.uniform(least, 1)
+        aspect = math.exp(chance.uniform(math.log(3 / 4), math.log(4 / 3)))
+        wide, high = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < wide <= width and 0 < high <= height:
+            return chance.randint(0, width - wide), chance.randint(0, height - high), wide, high
+    wide, high = min(width, round(height * 4 / 3)), min(height, round(width * 4 / 3))
+    return (width - wide) // 2, (height - high) // 2, wide, high

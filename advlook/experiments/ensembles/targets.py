@@ -1,0 +1,115 @@
+"""The image sets that ensembles learn: those of the catalogue or of any folder, as they are or at a lower resolution.
+
+A *target* is named as in presets: "name", or "name@20" for the set degraded to 20 pixels a side and brought back up.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from advlook.core.errors import RequestError
+from advlook.core.files import digest
+from advlook.data.catalogue import check, find, lookup
+from advlook.data.image_sets import ImageSet, load_set, mapped_pixels
+from advlook.study.study import Study
+
+_BATCH = 250  # images degraded at once
+
+
+@dataclass(frozen=True)
+class Target:
+    """An image set for ensembles to learn, at the size that the backbones see.
+
+    side: pixels a side that it is degraded to; 0: as it is. pixels: what is left of its resolution, at most those that
+    the backbones see. train, test: how many images are used. digest: of these, by their files.
+    """
+
+    name: str
+    side: int
+    title: str
+    pixels: int
+    train: int
+    test: int
+    digest: str
+
+    def at(self, side: int) -> "Target":
+        """The same set degraded to `side` pixels; as it is where it has no more."""
+        if side >= self.pixels:
+            return self
+        return replace(self, side=side, pixels=side, digest=digest([self.digest, side]))
+
+
+def find_target(study: Study, text: str) -> Target:
+    """The target that a preset names; nothing is decoded.
+
+    Raises RequestError where the set is absent, with the command that gets it.
+    """
+    name, _, side = text.partition("@")
+    config, pixels = study.preset.ensembles, study.preset.data.size
+    if name == "synthetic":
+        title, counts = lookup(name).title, (config.train_images, config.test_images)
+        made = [name, *counts]
+    else:
+        listings = [
+            find(name, "train", study.data).subset(config.train_images),
+            find(name, "test", study.data).subset(config.test_images),
+        ]
+        counts = tuple(map(len, listings))
+        made = [(str(p.relative_to(one.root)), p.stat().st_size) for one in listings for p in one.files]
+        title = name
+        if lookup(name):  # of any other folder nobody says how many pixels its images really have
+            found = check(name, study.data)
+            title, pixels = found.title, min(pixels, found.pixels)
+    target = Target(name, 0, title, pixels, *counts, digest(made))
+    return target.at(int(side)) if side else target
+
+
+def find_targets(study: Study, names: Sequence[str]) -> tuple[list[Target], dict[str, str]]:
+    """Those of the targets that are there, by resolution; and for each of the others what to do to get it."""
+    found, absent = [], {}
+    for name in names:
+        try:
+            found.append(find_target(study, name))
+        except RequestError as error:
+            absent[name] = str(error)
+    return sorted(found, key=lambda target: (target.pixels, target.title)), absent
+
+
+def degraded(images: Tensor, side: int) -> Tensor:
+    """Images uint8 `(N, 3, S, S)` as they look at `side` pixels a side, at their old size: bicubic, down and up."""
+    small = F.interpolate(images, (side, side), mode="bicubic", antialias=True)
+    return F.interpolate(small, images.shape[-2:], mode="bicubic", antialias=True)
+
+
+def load_images(study: Study, target: Target, split: str, augmented: bool = False) -> ImageSet:
+    """The images of a target's "train" or "test" split that are used, the same for all runs.
+
+    They have the size and the margin of the preset's test images; with `augmented`, those of its training images, which
+    are cropped later (of a preset that keeps none decoded, the size of what test images are cut out of).
+    """
+    data = study.preset.data
+    kept = data.store or data.test_store
+    side, short = (kept, kept) if augmented else (data.size, data.test_store)
+    count = target.train if split == "train" else target.test
+    low = round(target.side * side / data.size)
+    return _load(target, split, side, study.data, short, count, low, study.progress)
+
+
+@lru_cache(maxsize=3)  # what the runs on one target need
+def _load(
+    target: Target, split: str, side: int, folder: Path, short: int, count: int, low: int, progress: bool
+) -> ImageSet:
+    images = load_set(target.name, split, side, folder, short=short, limit=count, progress=progress)
+    if not low:
+        return images
+    if target.name == "synthetic":  # in memory anyway
+        return replace(images, images=degraded(images.images, low))
+    made = digest([target.digest, split, side, short])
+    path = folder / "cache" / "images" / f"{Path(target.name).name}-{split}-degraded-{low}of{side}px-{made}.npy"
+    # Batch by batch: 50,000 images of ImageNet take 8 GB, and what is made of them again.
+    parts = (degraded(part, low).permute(0, 2, 3, 1).numpy() for part in images.images.split(_BATCH))
+    return replace(images, images=mapped_pixels(path, len(images), side, lambda: parts))

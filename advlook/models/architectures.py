@@ -1,0 +1,203 @@
+"""The five architectures, with normalisation inside: images in [0, 1] go in, logits come out."""
+
+import copy
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
+
+from advlook.core.errors import RequestError
+from advlook.core.presets import ARCHITECTURES, STEMS, Preset
+
+_RESNETS: dict[str, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
+    "resnet10": (BasicBlock, [1, 1, 1, 1]),
+    "resnet18": (BasicBlock, [2, 2, 2, 2]),
+    "resnet50": (Bottleneck, [3, 4, 6, 3]),
+    "resnet101": (Bottleneck, [3, 4, 23, 3]),
+}
+
+
+class Normalized(nn.Module):
+    """A network behind its channel-wise normalisation.
+
+    Takes float images `(N, 3, H, W)` in [0, 1], returns the network's logits `(N, classes)`.
+    """
+
+    def __init__(self, network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits `(N, classes)` of images `(N, 3, H, W)` in [0, 1]."""
+        return self.network((images - self.mean) / self.std)
+
+
+class ScaledResNet(ResNet):
+    """torchvision's ResNet with a chosen first width and, for small images, a stem that keeps resolution.
+
+    The "imagenet" stem (7x7 of stride 2, pooling) divides it by 4; "small" (3x3 of stride 1, pooling) by 2, and learns
+    faster than a 3x3 of stride 2 at the same cost; "tiny" (3x3) keeps it.
+    Parameter names are torchvision's; with width 64 and the "imagenet" stem it is torchvision's network.
+    """
+
+    def __init__(
+        self, block: type[BasicBlock | Bottleneck], layers: list[int], classes: int, stem: str, width: int
+    ) -> None:
+        self._width = width
+        self._first_stage = True
+        super().__init__(block, layers, classes)
+        if stem == "imagenet":
+            self.conv1 = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False)
+        else:
+            self.conv1 = nn.Conv2d(3, width, 3, padding=1, bias=False)
+            if stem == "tiny":
+                self.maxpool = nn.Identity()
+        nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
+        self.bn1 = nn.BatchNorm2d(width)
+        self.fc = nn.Linear(width * 8 * block.expansion, classes)
+
+    def _make_layer(
+        self, block: type[BasicBlock | Bottleneck], planes: int, blocks: int, stride: int = 1, dilate: bool = False
+    ) -> nn.Sequential:
+        if self._first_stage:
+            self.inplanes = self._width
+            self._first_stage = False
+        return super()._make_layer(block, planes * self._width // 64, blocks, stride, dilate)
+
+
+class AlexNetBN(nn.Module):
+    """AlexNet (Krizhevsky 2014, torchvision's channel counts) with batch normalisation after every convolution.
+
+    The "imagenet" stem is the published 11x11 stride-4 one for 224 px; "small" (5x5, stride 2) and "tiny" (5x5,
+    stride 1) suit 64 and 32 px. With those the last map is 2x2, not 6x6; the hidden layers have 16 widths, not 64;
+    and a tenth of their inputs is dropped, not half: what guards millions of weights starves these small layers.
+    """
+
+    def __init__(self, classes: int, stem: str, width: int) -> None:
+        super().__init__()
+        kernel, stride, side, hidden, drop = {
+            "imagenet": (11, 4, 6, 64 * width, 0.5),
+            "small": (5, 2, 2, 16 * width, 0.1),
+            "tiny": (5, 1, 2, 16 * width, 0.1),
+        }[stem]
+        c1, c2, c3, c4 = width, 3 * width, 6 * width, 4 * width
+
+        def block(channels_in: int, channels_out: int, kernel: int, stride: int = 1) -> list[nn.Module]:
+            padding = 2 if kernel == 11 else kernel // 2
+            convolution = nn.Conv2d(channels_in, channels_out, kernel, stride, padding, bias=False)
+            return [convolution, nn.BatchNorm2d(channels_out), nn.ReLU(inplace=True)]
+
+        pool = [nn.MaxPool2d(3, 2, padding=0 if stem == "imagenet" else 1)]
+        self.features = nn.Sequential(
+            *block(3, c1, kernel, stride),
+            *pool,
+            *block(c1, c2, 5),
+            *pool,
+            *block(c2, c3, 3),
+            *block(c3, c4, 3),
+            *block(c4, c4, 3),
+            *pool,
+        )
+        self.avgpool = nn.AdaptiveAvgPool2d(side)
+        self.classifier = nn.Sequential(
+            nn.Dropout(drop),
+            nn.Linear(c4 * side * side, hidden),
+            nn.ReLU(inplace=True),
+            nn.Dropout(drop),
+            nn.Linear(hidden, hidden),
+            nn.ReLU(inplace=True),
+            nn.Linear(hidden, classes),
+        )
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits `(N, classes)` of normalised images `(N, 3, H, W)`."""
+        return self.classifier(self.avgpool(self.features(images)).flatten(1))
+
+
+@torch.no_grad()
+def folded(model: nn.Module) -> nn.Module:
+    """The model as it answers in eval mode, with every batch normalisation folded into the convolution before it.
+
+    A copy, for evaluation alone: a third fewer passes over the maps, and logits that differ by rounding. Only models
+    that this module builds are folded, for of others nobody knows which layers follow each other; they are returned
+    as they are.
+    """
+    if not isinstance(model, Normalized) or not isinstance(model.network, ScaledResNet | AlexNetBN):
+        return model
+    model = copy.deepcopy(model).eval()
+    for module in list(model.modules()):
+        children = dict(module.named_children())
+        if isinstance(module, nn.Sequential):
+            pairs = list(pairwise(children))
+        else:  # a ResNet and its blocks: conv1 and bn1, conv2 and bn2, ...
+            pairs = [(name, name.replace("conv", "bn")) for name in children if name.startswith("conv")]
+        for first, second in pairs:
+            convolution, norm = children[first], children[second]
+            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(module, first, fuse_conv_bn_eval(convolution, norm))
+                setattr(module, second, nn.Identity())
+    return model.to(memory_format=torch.channels_last)
+
+
+def split_last_layer(model: nn.Module) -> tuple[Normalized, nn.Linear]:
+    """A copy of a model that returns the features its last layer sees, `(N, last.in_features)`, and that layer.
+
+    They are the means of a ResNet's last maps, and the last hidden layer of an AlexNet. Raises RequestError for a model
+    that this module does not build: of others nobody knows which layer is the last.
+    """
+    if not isinstance(model, Normalized) or not isinstance(model.network, ScaledResNet | AlexNetBN):
+        raise RequestError(f"a {type(model).__name__} cannot be split; it has to be one of {', '.join(ARCHITECTURES)}")
+    backbone = copy.deepcopy(model)
+    if isinstance(backbone.network, AlexNetBN):
+        last, backbone.network.classifier[-1] = backbone.network.classifier[-1], nn.Identity()
+    else:
+        last, backbone.network.fc = backbone.network.fc, nn.Identity()
+    return backbone, last
+
+
+def build_model(
+    arch: str,
+    classes: int,
+    *,
+    stem: str = "imagenet",
+    width: int = 64,
+    mean: Sequence[float] = (0.485, 0.456, 0.406),
+    std: Sequence[float] = (0.229, 0.224, 0.225),
+    seed: int | None = None,
+) -> Normalized:
+    """Build an untrained model by name.
+
+    By default it is the published network; `stem` and `width` (channels of the first layer) fit it to small images.
+    With `seed` the initial weights are those of that seed, whatever was drawn before, and the global random state is
+    left as it was.
+    Raises RequestError for a name that is not one of the five, or an unknown stem.
+    """
+    if arch not in ARCHITECTURES:
+        raise RequestError(f"arch {arch!r} is unknown; choose from {', '.join(ARCHITECTURES)}")
+    if stem not in STEMS:
+        raise RequestError(f"stem {stem!r} is unknown; choose from {', '.join(STEMS)}")
+    with torch.random.fork_rng(devices=[], enabled=seed is not None):
+        if seed is not None:
+            torch.default_generator.manual_seed(seed)  # the CPU's alone: weights are drawn there
+        if arch == "alexnet_bn":
+            network: nn.Module = AlexNetBN(classes, stem, width)
+        else:
+            block, layers = _RESNETS[arch]
+            network = ScaledResNet(block, layers, classes, stem, width)
+    return Normalized(network, mean, std).to(memory_format=torch.channels_last)
+
+
+def preset_model(preset: Preset, arch: str, seed: int) -> Normalized:
+    """The untrained model that a preset describes: its stem, width, classes and normalisation."""
+    data, model = preset.data, preset.models[arch]
+    return build_model(arch, data.classes, stem=model.stem, width=model.width, mean=data.mean, std=data.std, seed=seed)

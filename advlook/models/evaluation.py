@@ -1,0 +1,339 @@
+"""Accuracies, in percent: clean, top-k, and under attack."""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Protocol
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from advlook import attacks
+from advlook.attacks.suite import percent
+from advlook.core.distributed import ALONE, Group
+from advlook.core.errors import RequestError
+from advlook.core.files import mixed_seed
+from advlook.core.gradients import evaluating
+from advlook.core.progress import tqdm
+from advlook.data.layouts import Listing, list_images
+from advlook.data.streaming import StreamedImages
+from advlook.models.architectures import folded
+from advlook.models.external import Loaded, load_model
+
+# (model, images, labels, the generator of all that it draws) -> adversarial images
+Attack = Callable[[nn.Module, Tensor, Tensor, torch.Generator], Tensor]
+
+
+class Images(Protocol):
+    """Whatever shows its images in batches: an `ImageSet`, or a `StreamedImages`."""
+
+    labels: Tensor
+
+    def __len__(self) -> int: ...
+
+    def batches(
+        self, batch_size: int, device: torch.device | str = "cpu", chosen: Tensor | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Every image once, in order, or those of the numbers `chosen`: float32 in [0, 1], with labels."""
+        ...
+
+
+# The attacks by the names that the command line knows: (model, images, labels, eps, steps, generator) -> images.
+NAMED_ATTACKS: dict[str, Callable[..., Tensor]] = {
+    "noise": lambda m, x, y, eps, steps, g: attacks.random_noise(m, x, y, eps, generator=g),
+    "fgsm": lambda m, x, y, eps, steps, g: attacks.fgsm(m, x, y, eps),
+    "pgd": lambda m, x, y, eps, steps, g: attacks.pgd(m, x, y, eps, steps=steps, generator=g, precision="auto"),
+    "mi-fgsm": lambda m, x, y, eps, steps, g: attacks.mi_fgsm(m, x, y, eps, steps=steps),
+    "apgd-ce": lambda m, x, y, eps, steps, g: attacks.apgd(m, x, y, eps, steps=steps, generator=g),
+    "apgd-dlr": lambda m, x, y, eps, steps, g: attacks.apgd(m, x, y, eps, steps=steps, loss="dlr", generator=g),
+    "suite": lambda m, x, y, eps, steps, g: attacks.attack_suite(m, x, y, eps, steps=steps, generator=g).attacked,
+}
+
+
+@torch.no_grad()
+def predict(model: nn.Module, images: Images, *, batch_size: int = 250, device: torch.device | str = "cpu") -> Tensor:
+    """Logits `(N, classes)` of every image, on the CPU, in eval mode."""
+    with evaluating(folded(model)) as fast:
+        return torch.cat([fast(batch).float().cpu() for batch, _ in images.batches(batch_size, device)])
+
+
+def _among_best(logits: Tensor, labels: Tensor, k: int) -> Tensor:
+    k = min(k, logits.shape[1])
+    return (logits.topk(k, dim=1).indices == labels[:, None]).any(1)
+
+
+def top_k(logits: Tensor, labels: Tensor, k: int = 1) -> float:
+    """Share, in percent, of images whose label is among the `k` largest logits."""
+    return percent(_among_best(logits, labels, k))
+
+
+def found_among(
+    model: nn.Module,
+    images: Images,
+    ks: Sequence[int],
+    *,
+    batch_size: int = 250,
+    device: torch.device | str = "cpu",
+    group: Group = ALONE,
+    title: str | None = None,
+) -> Tensor:
+    """Which images have their label among the k largest logits, for each of `ks`: bool `(N, len(ks))`.
+
+    Other arguments as of `survivors`.
+    """
+
+    def judge(logits: Tensor, labels: Tensor) -> Tensor:
+        return torch.stack([_among_best(logits, labels, k) for k in ks], 1)
+
+    return _judged(model, images, judge, len(ks), batch_size, device, group, title)
+
+
+def topk_accuracy(
+    model: nn.Module,
+    images: Images,
+    k: int = 5,
+    *,
+    batch_size: int = 250,
+    device: torch.device | str = "cpu",
+    group: Group = ALONE,
+) -> dict[str, float]:
+    """`{"top1": ..., "top5": ...}` in percent, on any number of processes; "top5" counts the `k` best classes."""
+    first, best = found_among(model, images, (1, k), batch_size=batch_size, device=device, group=group).unbind(1)
+    return {"top1": percent(first), "top5": percent(best)}
+
+
+def survivors(
+    model: nn.Module,
+    images: Images,
+    attack: Attack,
+    *,
+    seed: int = 0,
+    right: Tensor | None = None,
+    batch_size: int = 250,
+    device: torch.device | str = "cpu",
+    group: Group = ALONE,
+    title: str | None = None,
+) -> Tensor:
+    """Which images `(N,) bool` are right before and after `attack(model, images, labels, generator)`.
+
+    Images that are wrong without an attack are lost, whatever an attack would make of them, and are not attacked. The
+    others are attacked in batches; the generator of a batch depends on `seed` and the batch's number alone, so that it
+    does not matter which process of a group takes it. All processes are told the whole result.
+    right: bool `(N,)`, which images are right without an attack, where that is known already. title: of the progress
+    bar, where one is wanted.
+    """
+    with evaluating(folded(model)) as fast:
+        if right is None:
+            right = correct(fast, images, batch_size=batch_size, device=device, group=group)
+        alive, left = torch.zeros_like(right), right.nonzero()[:, 0]
+        for number, chosen, batch, labels in _dealt(images, left, batch_size, device, group, title):
+            generator = torch.Generator(device).manual_seed(mixed_seed(seed, number))
+            attacked = attack(fast, batch, labels, generator)
+            with torch.no_grad():
+                alive[chosen] = (fast(attacked).argmax(1) == labels).cpu()
+    return _joined(alive, device, group)
+
+
+def correct(
+    model: nn.Module, images: Images, *, batch_size: int = 250, device: torch.device | str = "cpu", group: Group = ALONE
+) -> Tensor:
+    """Which images `(N,) bool` the model is right about, without an attack; arguments as of `survivors`."""
+
+    def judge(logits: Tensor, labels: Tensor) -> Tensor:
+        return (logits.argmax(1) == labels)[:, None]
+
+    return _judged(model, images, judge, 1, batch_size, device, group)[:, 0]
+
+
+@torch.no_grad()
+def _judged(
+    model: nn.Module,
+    images: Images,
+    judge: Callable[[Tensor, Tensor], Tensor],
+    columns: int,
+    batch_size: int,
+    device: torch.device | str,
+    group: Group,
+    title: str | None = None,
+) -> Tensor:
+    """What `judge(logits, labels)`, bool `(n, columns)`, says of the answer to every image: bool `(N, columns)`."""
+    found = torch.zeros(len(images), columns, dtype=torch.bool)
+    with evaluating(folded(model)) as fast:
+        for _, chosen, batch, labels in _dealt(images, None, batch_size, device, group, title):
+            found[chosen] = judge(fast(batch).float(), labels).cpu()
+    return _joined(found, device, group)
+
+
+def _dealt(
+    images: Images,
+    numbers: Tensor | None,
+    batch_size: int,
+    device: torch.device | str,
+    group: Group,
+    title: str | None = None,
+) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
+    """This process's batches of the images of these numbers (None: all): the number of the batch, those of its images,
+    its images and its labels."""
+    numbers = torch.arange(len(images)) if numbers is None else numbers
+    mine = numbers[group.dealt(len(numbers), batch_size)]
+    if not len(mine):
+        return
+    places = count(group.rank, group.size)
+    batches = zip(places, mine.split(batch_size), images.batches(batch_size, device, mine), strict=False)
+    hidden = title is None or not group.leads
+    with tqdm(total=len(numbers), desc=title, unit=" images", leave=False, disable=hidden) as bar:
+        for number, chosen, (batch, labels) in batches:
+            yield number, chosen, batch, labels
+            bar.update(min(batch_size * group.size, len(numbers) - bar.n))  # the others are about as far
+
+
+def _joined(found: Tensor, device: torch.device | str, group: Group) -> Tensor:
+    """What all processes of a group have found, bool; each has False where it is not its turn."""
+    return group.total(found.to(device, torch.uint8)).cpu().bool()
+
+
+def accuracy_under(model: nn.Module, images: Images, attack: Attack, **options: object) -> float:
+    """Accuracy in percent under an attack; arguments as of `survivors`."""
+    return percent(survivors(model, images, attack, **options))
+
+
+def suite_accuracy(
+    model: nn.Module,
+    images: Images,
+    eps: float,
+    *,
+    norm: str = "linf",
+    steps: int = 100,
+    seed: int = 0,
+    right: Tensor | None = None,
+    batch_size: int = 250,
+    device: torch.device | str = "cpu",
+    group: Group = ALONE,
+) -> dict[str, float]:
+    """Accuracy in percent after each attack of `attacks.attack_suite` in turn: `{"pgd", "apgd-ce", "apgd-dlr"}`."""
+    left = torch.zeros(len(attacks.SUITE), dtype=torch.int64, device=device)
+
+    def suite(m: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+        result = attacks.attack_suite(m, x, y, eps, norm=norm, steps=steps, generator=generator)
+        left.add_(torch.stack([result.survived[name].sum() for name in attacks.SUITE]))
+        return result.attacked
+
+    survivors(model, images, suite, seed=seed, right=right, batch_size=batch_size, device=device, group=group)
+    shares = (100 * group.total(left).double() / len(images)).tolist()
+    return dict(zip(attacks.SUITE, shares, strict=True))
+
+
+def robust_accuracy(
+    model: nn.Module,
+    images: Images,
+    eps: float,
+    *,
+    steps: int = 10,
+    restarts: int = 1,
+    seed: int = 0,
+    batch_size: int = 250,
+    device: torch.device | str = "cpu",
+    group: Group = ALONE,
+) -> dict[str, float]:
+    """Accuracies in percent, clean and within the L-infinity ball: `{"clean", "fgsm", "pgd"}`.
+
+    FGSM without random start, PGD with one; random draws come from `seed`, on any number of processes the same.
+    """
+    where = {"batch_size": batch_size, "device": device, "group": group}
+    right = correct(model, images, **where)
+    under = robust_survivors(model, images, eps, steps=steps, restarts=restarts, seed=seed, right=right, **where)
+    return {"clean": percent(right), **{name: percent(alive) for name, alive in under.items()}}
+
+
+def robust_survivors(
+    model: nn.Module, images: Images, eps: float, *, steps: int = 10, restarts: int = 1, **options: object
+) -> dict[str, Tensor]:
+    """Which images `(N,) bool` are right under each attack of `robust_accuracy`: `{"fgsm", "pgd"}`.
+
+    options: as of `survivors`.
+    """
+
+    def fgsm(m: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+        return attacks.fgsm(m, x, y, eps)
+
+    def pgd(m: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+        return attacks.pgd(m, x, y, eps, steps=steps, restarts=restarts, generator=generator, precision="auto")
+
+    return {name: survivors(model, images, attack, **options) for name, attack in {"fgsm": fgsm, "pgd": pgd}.items()}
+
+
+def evaluate_checkpoint(
+    checkpoint: Path,
+    arch: str,
+    data: Path,
+    *,
+    attack: str = "none",
+    eps: float = 4 / 255,
+    steps: int = 20,
+    stem: str | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    size: int | None = None,
+    resize: int | None = None,
+    limit: int = 0,
+    group: Group = ALONE,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """One row: accuracy in percent of any checkpoint on a folder of class folders, clean and under an attack.
+
+    Images are read as they are shown, so that memory is bounded by the batch; each batch is worked on by one process of
+    the group, and all of them return the same row. limit: so many images, drawn by a fixed seed; 0: all.
+
+    stem, mean and std are needed where the checkpoint does not say them (see `external.load_model`); "normalisation" in
+    the row tells where mean and std came from: "given", "file", or "assumed" to be ImageNet's. Images are resized to
+    `resize` pixels on the short side (as in training, else size / 0.875), and the central `size` pixels are shown (as
+    in training, else 224 for the published stem).
+    Raises RequestError where the checkpoint is unreadable or of another architecture, the size is not known or does not
+    suit, the folder's classes do not match, or an image is unreadable.
+    """
+    if attack not in ("none", *NAMED_ATTACKS):
+        raise RequestError(f"attack {attack!r} is unknown; choose from none, {', '.join(NAMED_ATTACKS)}")
+    loaded = load_model(checkpoint, arch, stem=stem, mean=mean, std=std)
+    side, short = _image_size(loaded, checkpoint, size, resize)
+    listing = Listing(data, *list_images(data))
+    if len(listing.classes) != loaded.classes:
+        raise RequestError(f"{data} holds {len(listing.classes)} classes, but the checkpoint knows {loaded.classes}")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = loaded.model.to(device, memory_format=torch.channels_last)
+    images = StreamedImages(listing.subset(limit), side, short)
+    # What an attack keeps in memory grows with the pixels: a GPU is filled with 250, a laptop need not be.
+    batch_size = 250 if device.type == "cuda" else max(1, min(250, 250 * 64**2 // side**2))
+    row = {
+        "checkpoint": checkpoint.name,
+        "images": len(images),
+        "pixels": f"{side} of {short}",
+        "normalisation": loaded.normalisation,
+    }
+    where = {"batch_size": batch_size, "device": device, "group": group}
+    first, best = found_among(model, images, (1, 5), **where, title="clean" if progress else None).unbind(1)
+    row |= {"top1": percent(first), "top5": percent(best)}
+    if attack != "none":
+
+        def chosen(m: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+            return NAMED_ATTACKS[attack](m, x, y, eps, steps, generator)
+
+        name = f"{attack}, eps {eps * 255:g}/255" + ("" if attack in ("noise", "fgsm") else f", {steps} steps")
+        row[name] = accuracy_under(model, images, chosen, right=first, **where, title=attack if progress else None)
+    return pd.DataFrame([row])
+
+
+def _image_size(loaded: Loaded, checkpoint: Path, size: int | None, resize: int | None) -> tuple[int, int]:
+    """Pixels to show, and pixels of the short side that they are cut out of: as asked for, else as in training."""
+    side = size or loaded.size or (224 if loaded.stem == "imagenet" else None)
+    if side is None:
+        raise RequestError(f"checkpoint {checkpoint} does not say the size of its images; give --size in pixels")
+    short = resize or (loaded.resize if side == loaded.size else None) or round(side / 0.875)
+    if short < side:
+        raise RequestError(f"resize={short} is below size={side}: the images would be smaller than what is shown")
+    try:
+        with torch.no_grad():
+            loaded.model(torch.zeros(1, 3, side, side))
+    except RuntimeError:
+        raise RequestError(f"size={side} does not suit this network with stem {loaded.stem!r}; give another") from None
+    return side, short

@@ -1,0 +1,133 @@
+"""Late fusion (paper, section 4.2): the last features of trained backbones joined, and one new linear classifier.
+
+An ensemble is fine-tuned as a whole, from a random classifier. Or its backbones stay frozen: then their features are
+computed once, and the classifier alone is trained on them, which costs next to nothing.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from advlook.core.presets import Preset
+from advlook.data.image_sets import ImageSet
+from advlook.models.architectures import split_last_layer
+from advlook.models.training import Trainer
+
+COMBINATIONS: dict[str, tuple[str, ...]] = {
+    "STD": ("std",),
+    "ADV": ("adv",),
+    "STD+STD": ("std", "std"),
+    "ADV+ADV": ("adv", "adv"),
+    "STD+ADV": ("std", "adv"),
+}
+Member = tuple[str, int]  # setting and training seed of a checkpoint
+
+
+def members(combination: str, seeds: Sequence[int], run: int) -> tuple[Member, ...]:
+    """The checkpoints that run 0, 1, ... of a combination joins; none where it would need one checkpoint twice.
+
+    A run starts at the next of the preset's seeds, and the second of a pair has the seed after that of the first. So a
+    preset with a single seed has no pairs of equals, and its STD+ADV is of one seed.
+    """
+    settings = COMBINATIONS[combination]
+    found = tuple((setting, seeds[(run + place) % len(seeds)]) for place, setting in enumerate(settings))
+    return found if len(set(found)) == len(found) else ()
+
+
+class Ensemble(nn.Module):
+    """Backbones side by side, their features joined, and one linear classifier on them: images in [0, 1] to logits.
+
+    models: of this package, with whatever last layers; copies without these are kept. classifier: of as many features
+    as they have together, in their order.
+    """
+
+    def __init__(self, models: Sequence[nn.Module], classifier: nn.Linear) -> None:
+        super().__init__()
+        self.backbones = nn.ModuleList(split_last_layer(model)[0] for model in models)
+        self.classifier = classifier
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits `(N, classes)` of images `(N, 3, H, W)`."""
+        return self.classifier(torch.cat([backbone(images) for backbone in self.backbones], dim=1))
+
+
+def new_ensemble(models: Sequence[nn.Module], classes: int, seed: int) -> Ensemble:
+    """An ensemble to be fine-tuned: of trained models and a random classifier, drawn by `seed`.
+
+    To start from the classifier of frozen backbones looks better and is not: where features are small its weights are
+    large, and so is what they send back, which in some models wrecks the backbones within a few steps.
+    """
+    width = sum(split_last_layer(model)[1].in_features for model in models)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return Ensemble(models, nn.Linear(width, classes))
+
+
+def parameters(model: nn.Module) -> int:
+    """How many numbers of a model are trained."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def tuning_preset(preset: Preset, arch: str) -> Preset:
+    """The preset as fine-tuning uses it: the paper's 30 epochs and its rate, "the other parameters" those of training.
+
+    Its schedule divides the rate by 10 every 30 epochs, and so leaves it constant. Weights are not averaged.
+    """
+    config = preset.ensembles
+    model = replace(preset.models[arch], learning_rate=config.learning_rate, epochs_std=config.epochs)
+    training = replace(preset.training, schedule="step", step_epochs=config.epochs, average=0.0, rate_for_batch=0)
+    data = replace(preset.data, train_images=0)
+    return replace(preset, data=data, models=preset.models | {arch: model}, training=training)
+
+
+def fine_tune(
+    ensemble: Ensemble,
+    preset: Preset,
+    arch: str,
+    images: ImageSet,
+    seed: int,
+    *,
+    device: torch.device | str = "cpu",
+    progressed: Callable[[int], object] = lambda images: None,
+) -> nn.Module:
+    """Train all of an ensemble on images of `data.store` pixels, and return it in eval mode.
+
+    As in STD training, but for what `tuning_preset` says. `progressed` is told the images of every step. Raises
+    NonFiniteLossError where the loss is no number any more.
+    """
+    trainer = Trainer(tuning_preset(preset, arch), arch, "std", seed, torch.device(device), ensemble)
+    for _ in range(trainer.epochs):
+        trainer.history.append(trainer.train_epoch(images, progressed))
+    return trainer.result.eval()
+
+
+def fit_classifier(features: Tensor, labels: Tensor, classes: int, preset: Preset, seed: int) -> nn.Linear:
+    """The classifier of frozen backbones: a layer for features `(N, width)`, trained on these.
+
+    SGD as in training, but at the preset's constant rate for frozen backbones, from zero; `seed` draws the order of
+    images. It sees each feature less its mean and divided by its standard deviation, for their sizes differ between
+    architectures and settings; the layer that is returned has that undone, and takes features as they are.
+    """
+    config, training = preset.ensembles, preset.training
+    mean, spread = features.mean(0), features.std(0)
+    spread = torch.where(spread > 0, spread, 1.0)
+    layer = nn.Linear(features.shape[1], classes)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    groups = [{"params": [layer.weight], "weight_decay": training.weight_decay}, {"params": [layer.bias]}]
+    optimizer = torch.optim.SGD(groups, lr=config.frozen_learning_rate, momentum=training.momentum)
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(config.frozen_epochs):
+        for chosen in torch.randperm(len(labels), generator=generator).split(training.batch_size):
+            scaled = (features[chosen] - mean) / spread  # batch by batch: of all images they are gigabytes
+            loss = F.cross_entropy(layer(scaled), labels[chosen], label_smoothing=training.label_smoothing)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    with torch.no_grad():
+        layer.weight /= spread
+        layer.bias -= layer.weight @ mean
+    return layer

@@ -1,0 +1,1 @@
+"""The runner of the notebooks, the gallery and the explorers."""

@@ -1,0 +1,305 @@
+"""Sensitivity maps: how the answer of a model for one class changes with every pixel of an image.
+
+Five of them, all sums of gradients with respect to the images: the plain gradient of a logit, that of the loss, guided
+backpropagation, SmoothGrad and integrated gradients. They take float images `(N, 3, H, W)` in [0, 1] and int64 labels
+`(N,)`, the class explained of each, and return maps `(N, 3, H, W)`: raw, signed, in colour, of the images' dtype and
+device, detached. The model is asked in eval mode, and left as it was: mode, parameters, gradients, buffers, hooks.
+`batch_size` bounds the memory: no forward pass holds more images, points and draws counted. A larger or smaller one
+changes results by rounding alone.
+
+All raise RequestError for images outside [0, 1], labels of another type or shape or that are no class of the model, and
+counts below 1.
+"""
+
+import math
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from numbers import Integral, Number
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from advlook.attacks.ball import check_request
+from advlook.core.errors import RequestError
+from advlook.core.gradients import at_least_float32, cross_entropy, evaluating, input_gradient, per_image
+from advlook.models.architectures import folded
+
+BATCH_SIZE = 64
+_ONE = torch.ones(1, dtype=torch.float64)
+_aten = torch.ops.aten
+_RELUS = (_aten.relu, _aten.relu_, _aten.threshold, _aten.threshold_)
+_CLAMPS = (_aten.clamp, _aten.clamp_, _aten.clamp_min, _aten.clamp_min_)
+
+
+def vanilla_gradient(model: nn.Module, images: Tensor, labels: Tensor, *, batch_size: int = BATCH_SIZE) -> Tensor:
+    """Gradient of the label's logit (Simonyan et al. 2014; equations 7 and 11 of the paper).
+
+    In logits per unit of [0, 1]. Arguments, result and errors as the module says.
+    """
+    return _maps(model, images, labels, "logit", _ONE, _themselves(images), batch_size)
+
+
+def loss_gradient(model: nn.Module, images: Tensor, labels: Tensor, *, batch_size: int = BATCH_SIZE) -> Tensor:
+    """Gradient of the label's cross-entropy (equations 8, 9 and 12 of the paper), in nats per unit of [0, 1].
+
+    It points to where the loss grows, so against the vanilla gradient. Where the model is sure the map is tiny, and
+    keeps its direction up to a lead of about 100 (`search.cross_entropy`). Arguments, result and errors as the module
+    says.
+    """
+    return _maps(model, images, labels, "loss", _ONE, _themselves(images), batch_size)
+
+
+def guided_backprop(model: nn.Module, images: Tensor, labels: Tensor, *, batch_size: int = BATCH_SIZE) -> Tensor:
+    """Guided backpropagation (Springenberg et al. 2015; equations 13 to 15 of the paper).
+
+    The gradient of the label's logit, but every ReLU passes on positive gradients alone, and those only where its
+    input was positive. ReLUs may work in place, and one module may serve several times. Result as the module says.
+    Raises RequestError also where the forward pass calls a functional ReLU, which would let negative gradients through
+    in silence (the message names the module that calls it), or no `nn.ReLU` module at all.
+    """
+    return _maps(model, images, labels, "logit", _ONE, _themselves(images), batch_size, guided=True)
+
+
+def smooth_grad(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    samples: int = 50,
+    sigma: float = 0.15,
+    of: str = "logit",
+    batch_size: int = BATCH_SIZE,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """SmoothGrad (Smilkov et al. 2017; equation 16 of the paper): the mean gradient over noisy copies of the image.
+
+    samples: how many copies; sigma: the standard deviation of their Gaussian noise as a fraction of each image's own
+    range, its largest value less its smallest; of: the gradient of what, the "logit" or the "loss". Noisy copies are
+    not cut to [0, 1], for that would take the noise from the darkest and brightest pixels. The draws are made image by
+    image and copy by copy, whatever the batch size. Result as the module says.
+    Raises RequestError also for a sigma outside [0, 1] and an unknown `of`.
+    """
+    _check_counts(samples=samples)
+    if not 0 <= sigma <= 1:
+        raise RequestError(f"sigma={sigma:g} is not a fraction of an image's range; give it in [0, 1], such as 0.15")
+    clean = images.detach()
+
+    def noisy(rows: slice, columns: slice) -> Tensor:
+        batch = clean[rows]
+        noise = batch.new_empty(len(batch), columns.stop - columns.start, *batch.shape[1:])
+        # One by one, because a generator's draws for a large tensor need not be those for its parts.
+        for draw in noise.flatten(0, 1):
+            draw.normal_(generator=generator)
+        pixels = batch.flatten(1)
+        return batch[:, None] + per_image(sigma * (pixels.amax(1) - pixels.amin(1)))[:, None] * noise
+
+    weights = torch.full((samples,), 1 / samples, dtype=torch.float64)
+    return _maps(model, images, labels, of, weights, noisy, batch_size)
+
+
+def integrated_gradients(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    steps: int = 50,
+    baseline: Tensor | float = 0.0,
+    of: str = "logit",
+    product: bool = True,
+    batch_size: int = BATCH_SIZE,
+) -> Tensor:
+    """Integrated gradients (Sundararajan et al. 2017; equation 17 of the paper).
+
+    The mean gradient on the straight line from the baseline to the image, times the way from one to the other. A map
+    sums to what the label's logit gains on that way, up to the error of the rule: Gauss-Legendre with `steps` points,
+    whose weights sum to 1. baseline: anything that broadcasts to the images; black by default. of: the gradient of
+    what, the "logit" or the "loss". With `product=False` the way is left out, as the paper leaves it out of all its
+    maps. Result as the module says, in logits (with the product).
+    Raises RequestError also for a baseline of another shape and an unknown `of`.
+    """
+    _check_counts(steps=steps)
+    end = images.detach()
+    given = torch.as_tensor(baseline, dtype=images.dtype, device=images.device).detach()
+    try:
+        start = given.expand(images.shape)
+    except RuntimeError:
+        raise RequestError(
+            f"baseline of shape {tuple(given.shape)} does not broadcast to images {tuple(images.shape)}"
+        ) from None
+    nodes, weights = (torch.from_numpy(values) for values in np.polynomial.legendre.leggauss(steps))
+    shares = ((1 + nodes) / 2).to(images)
+
+    def between(rows: slice, columns: slice) -> Tensor:
+        return torch.lerp(start[rows, None], end[rows, None], shares[columns].view(1, -1, 1, 1, 1))
+
+    mean = _maps(model, images, labels, of, weights / 2, between, batch_size)
+    return mean * (end - start) if product else mean
+
+
+METHODS: dict[str, Callable[..., Tensor]] = {
+    method.__name__: method
+    for method in (vanilla_gradient, loss_gradient, guided_backprop, smooth_grad, integrated_gradients)
+}
+TITLES = dict(
+    zip(METHODS, ("Vanilla Grad", "Loss Grad", "Guided Backprop", "SmoothGrad", "Integrated Gradients"), strict=True)
+)
+
+
+def by_name(
+    method: str,
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    samples: int = 50,
+    seed: int = 0,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """The map `(N, 3, H, W)` of one of METHODS; `samples`: SmoothGrad's copies, and the steps of integrated gradients.
+
+    SmoothGrad's noise comes from `seed`, so that models are compared on the same copies; or from `generator`, which
+    goes on from one batch of images to the next.
+    Raises RequestError for an unknown method.
+    """
+    if method not in METHODS:
+        raise RequestError(f"method {method!r} is unknown; choose from {', '.join(METHODS)}")
+    options: dict[str, dict[str, Any]] = {
+        "smooth_grad": {"samples": samples, "generator": generator or torch.Generator(images.device).manual_seed(seed)},
+        "integrated_gradients": {"steps": samples},
+    }
+    return METHODS[method](model, images, labels, **options.get(method, {}))
+
+
+_SCORES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "logit": lambda logits, labels: at_least_float32(logits).gather(1, labels[:, None])[:, 0],
+    "loss": cross_entropy,
+}
+
+
+def _themselves(images: Tensor) -> Callable[[slice, slice], Tensor]:
+    """The images as the only points at which their gradients are asked for."""
+    return lambda rows, columns: images.detach()[rows, None]
+
+
+def _maps(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    of: str,
+    weights: Tensor,
+    points: Callable[[slice, slice], Tensor],
+    batch_size: int,
+    guided: bool = False,
+) -> Tensor:
+    """Sums of gradients: `weights` `(S,)`, one for each point at which the gradient of an image is taken.
+
+    points: given which images and which of the weights, the points `(images, weights, 3, H, W)`.
+    """
+    check_request(images, labels, 0.0, "linf")
+    _check_counts(batch_size=batch_size)
+    if of not in _SCORES:
+        raise RequestError(f"of={of!r} is unknown; choose from {', '.join(_SCORES)}")
+    sums = torch.zeros(images.shape, dtype=torch.promote_types(images.dtype, torch.float32), device=images.device)
+    weights = weights.to(sums)
+    # Whole images side by side where they fit, else the points of one in equal parts.
+    height = max(1, batch_size // len(weights))
+    width = math.ceil(len(weights) / math.ceil(len(weights) / batch_size))
+    with evaluating(folded(model)) as fast, _guiding(fast) if guided else nullcontext(fast) as forward:
+        for top in range(0, len(images), height):
+            for left in range(0, len(weights), width):
+                rows, columns = slice(top, top + height), slice(left, min(left + width, len(weights)))
+                at = points(rows, columns)
+                repeated = labels[rows].repeat_interleave(at.shape[1])
+                gradient, _ = input_gradient(forward, at.flatten(0, 1), lambda z, y=repeated: _score(z, y, of))
+                parts = gradient.unflatten(0, at.shape[:2]).to(sums.dtype)
+                sums[rows] += (parts * weights[columns].view(1, -1, 1, 1, 1)).sum(1)
+    return sums.to(images.dtype)
+
+
+def _score(logits: Tensor, labels: Tensor, of: str) -> Tensor:
+    """What the gradient is taken of, summed over the images, which do not depend on each other."""
+    if labels.amin() < 0 or labels.amax() >= logits.shape[1]:
+        raise RequestError(
+            f"labels span [{labels.amin()}, {labels.amax()}], but the model's {logits.shape[1]} classes count from 0"
+        )
+    return _SCORES[of](logits, labels).sum()
+
+
+def _check_counts(**counts: int) -> None:
+    for name, value in counts.items():
+        if not isinstance(value, Integral) or value < 1:
+            raise RequestError(f"{name}={value} must be a whole number, at least 1")
+
+
+class _GuidedReLU(torch.autograd.Function):
+    """ReLU that passes back positive gradients alone, where its input was positive."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, inplace: bool) -> Tensor:
+        off = values <= 0
+        ctx.save_for_backward(off)
+        if inplace:  # the rest of the model may count on it
+            ctx.mark_dirty(values)
+            return values.masked_fill_(off, 0)
+        return values.masked_fill(off, 0)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (off,) = ctx.saved_tensors
+        return gradient.clamp(min=0).masked_fill_(off, 0), None
+
+
+@contextmanager
+def _guiding(model: nn.Module) -> Iterator[Callable[[Tensor], Tensor]]:
+    """A forward pass of the model whose ReLU modules are guided, within the block."""
+    # Any other ReLU module calls a functional one, and is found out by that.
+    relus = [m for m in model.modules() if isinstance(m, nn.ReLU) and "forward" not in vars(m)]
+    plain = [relu for relu in relus if type(relu).forward is nn.ReLU.forward]
+    met = False
+
+    def guided(relu: nn.ReLU, values: Tensor) -> Tensor:
+        nonlocal met
+        met = True
+        return _GuidedReLU.apply(values, relu.inplace)
+
+    def forward(images: Tensor) -> Tensor:
+        with _ReLUWatch(model):
+            logits = model(images)
+        if not met:
+            raise RequestError(f"guided_backprop guides nn.ReLU modules, but {type(model).__name__} calls none")
+        return logits
+
+    try:
+        for relu in plain:  # the instance's own forward: a module that serves in several places is met in all of them
+            relu.forward = lambda values, relu=relu: guided(relu, values)
+        yield forward
+    finally:
+        for relu in plain:
+            vars(relu).pop("forward", None)
+
+
+class _ReLUWatch(TorchDispatchMode):
+    """Refuses ReLUs that are called as functions, under whatever name: it sees the kernels that run."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.names = {module: name or "the model" for name, module in model.named_modules()}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        packet, bounds = func.overloadpacket, [*args[1:], *kwargs.values()]
+        rectifies = bounds and isinstance(bounds[0], Number) and bounds[0] == 0 and bounds[1:] in ([], [None])
+        if packet in _RELUS or (packet in _CLAMPS and rectifies):
+            frame = sys._getframe(1)
+            while frame and not (isinstance(owner := frame.f_locals.get("self"), nn.Module) and owner in self.names):
+                frame = frame.f_back
+            where = f"{self.names[owner]} ({type(owner).__name__})" if frame else "the model"
+            raise RequestError(
+                f"guided_backprop cannot guide the functional ReLU ({packet.__name__}) in the forward of {where}; "
+                "make it an nn.ReLU module"
+            )
+        return func(*args, **kwargs)

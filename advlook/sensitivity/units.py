@@ -1,0 +1,299 @@
+"""What the units of a layer look for: the filters of the first layer, and images that excite units of any layer.
+
+A layer is named as in `model.named_modules()`, a unit is a channel of its output. To excite a unit is to look for an
+image, not for a change of one; so nothing here takes photographs. The model's mode, parameters, gradients, statistics
+and hooks are left as they were.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import chain
+
+import torch
+from torch import Tensor, nn
+
+from advlook.attacks.ball import ascend, l2_norm
+from advlook.core.errors import RequestError
+from advlook.core.gradients import evaluating, input_gradient, per_image
+from advlook.core.precision import PRECISIONS, autocast
+from advlook.core.progress import tqdm
+
+PARAMETERISATIONS = ("pixels", "fourier")
+CONTRAST = 0.02  # of the noise that every image starts as: its root mean square, in units of [0, 1]
+
+
+@dataclass(frozen=True)
+class Maximised:
+    """Images that excite units, one a unit, and how far each of its starts got.
+
+    An activation is the mean of the unit's map, before any nonlinearity that follows (of a layer without maps, such as
+    a linear one, the unit itself), when the model in eval mode is shown the image.
+    """
+
+    images: Tensor  # (U, 3, size, size) in [0, 1]: of each unit's starts the one that got furthest
+    activations: Tensor  # (U,), of `images`
+    start_activations: Tensor  # (U,), of the noise that `images` began as
+    all_activations: Tensor  # (U, starts), reached from every start
+
+
+def conv_layers(model: nn.Module, *, size: int = 64) -> list[str]:
+    """Names of the convolutions in the order in which they run, found by running an image of `size` pixels a side.
+
+    A convolution that never runs is left out, one that runs more than once is named where it first runs.
+    Raises RequestError for a size that the network cannot take.
+    """
+    ran: dict[str, None] = {}  # a set that keeps the order
+    with ExitStack() as stack:
+        for name, module in model.named_modules():
+            if isinstance(module, nn.Conv2d):
+                stack.enter_context(module.register_forward_pre_hook(lambda *_, name=name: ran.setdefault(name)))
+        stack.enter_context(evaluating(model))
+        _run_blank(model, size)
+    return list(ran)
+
+
+def first_filters(model: nn.Module, *, size: int = 64) -> Tensor:
+    """Weights `(units, 3, k, k)`, a copy, of the convolution that runs first on an image of `size` pixels a side.
+
+    Batch normalisation behind it undoes any factor of a filter, so the strengths of two models' filters compare only
+    with it folded in: `first_filters(models.folded(model))`.
+    Raises RequestError where no convolution runs, the first one does not see three channels, or the size does not suit.
+    """
+    names = conv_layers(model, size=size)
+    if not names:
+        raise RequestError(f"model {type(model).__name__} runs no nn.Conv2d, so it has no first filters; give another")
+    weights = model.get_submodule(names[0]).weight.detach().clone()
+    if weights.shape[1] != 3:
+        raise RequestError(f"the filters of {names[0]!r} have shape {tuple(weights.shape)}, not (units, 3, k, k)")
+    return weights
+
+
+def on_one_scale(filters: Sequence[Tensor]) -> tuple[list[Tensor], float]:
+    """Filters of several models as images in [0, 1] on one symmetric scale, and the weight at which it ends.
+
+    Zero is grey, 0.5; the largest magnitude of all the filters, which is returned as well, is 0 or 1. So a filter that
+    is half as strong shows half the contrast, whichever model it is of.
+    """
+    limit = max(float(weights.abs().max()) for weights in filters)
+    return [0.5 + weights / (2 * limit or 1.0) for weights in filters], limit
+
+
+def maximise(
+    model: nn.Module,
+    layer: str,
+    units: Sequence[int] | Tensor,
+    *,
+    size: int,
+    steps: int = 100,
+    step_size: float = 0.03,
+    starts: int = 1,
+    parameterisation: str = "pixels",
+    jitter: int = 0,
+    generator: torch.Generator | None = None,
+    batch_size: int = 64,
+    precision: str = "float32",
+    progress: bool = False,
+) -> Maximised:
+    """Activation maximisation (Erhan et al. 2009; equation 10 of the paper), of many units at once.
+
+    Gradient ascent on the sum of a unit's map, in [0, 1], from noise of low contrast around grey. A step is as long for
+    a weak unit as for a strong one: it changes pixels by `step_size`, root mean square, in units of [0, 1], and leaves
+    out those that already are at the border it pushes them to. Of everything that an ascent saw, the best is kept.
+
+    size: pixels a side; units: channels of the layer's output, which may be `(N, C, H, W)` or `(N, C)`. To look behind
+    a batch normalisation, name that as the layer. starts: ascents of each unit. batch_size: images in memory at once,
+    of any units. With `parameterisation="fourier"` the spectra of noise and steps are scaled by 1/f (Olah et al. 2017,
+    without their colour statistics); with `jitter` every step sees the image shifted, around its borders, by up to so
+    many pixels. Both favour smooth pictures, whatever the model, and lower the activation reached.
+    The noise of a unit depends on the generator, the unit and the start alone, not on which others are asked for.
+    precision: the arithmetic of the ascent, "float32" (the model's own), "bfloat16", or "auto": the latter where it is
+    native. Activations are always those of the model's own.
+    Raises RequestError for a layer that is unknown, does not run or has no units, a unit out of range, or a size,
+    number or parameterisation that makes no sense.
+    """
+    units = [int(unit) for unit in units]
+    _check_request(units, size, steps, step_size, starts, parameterisation, jitter, batch_size, precision)
+    target, like = _Truncated(model, layer), _blank(model, size)
+    device = generator.device if generator else None
+    seed, shift_seed = torch.randint(2**31, (2,), generator=generator, device=device).tolist()
+    scale = _spectrum_scale(size) if parameterisation == "fourier" else None
+    noise = torch.cat([_noise(starts, size, scale, seed + unit) for unit in units]).to(like.dtype)
+    scale = scale if scale is None else scale.to(like)
+    draws = torch.Generator().manual_seed(shift_seed)
+    shifts = [[0, 0], *(torch.randint(-jitter, jitter + 1, (2,), generator=draws).tolist() for _ in range(steps))]
+    chosen = torch.tensor(units).repeat_interleave(starts)
+    length, parts = step_size * (3 * size**2) ** 0.5, []
+    with (
+        evaluating(target),
+        tqdm(total=len(noise) * (steps + 1), desc=layer, unit=" images", disable=not progress, leave=False) as bar,
+    ):
+        _check_units(target, size, units)
+        for images, numbers in zip(noise.split(batch_size), chosen.split(batch_size), strict=True):
+            images = images.to(like.device, memory_format=torch.channels_last)
+            numbers = numbers.to(like.device)
+            with autocast(precision, like.device):
+                best, *reached = _ascent(target, images, numbers, length, scale, shifts, bar.update)
+            if precision != "float32":
+                reached = [_activations(target, shown, numbers) for shown in (best, images)]
+            parts.append((best, *reached))
+    images, reached, began = (torch.cat(part).unflatten(0, (-1, starts)) for part in zip(*parts, strict=True))
+    rows, best = torch.arange(len(units), device=like.device), reached.argmax(1)
+    return Maximised(images[rows, best].contiguous(), reached[rows, best], began[rows, best], reached)
+
+
+class _Reached(Exception):
+    """Ends a forward pass."""
+
+
+class _Truncated(nn.Module):
+    """A model up to one of its layers, whose output it returns; what comes behind does not run."""
+
+    def __init__(self, model: nn.Module, layer: str) -> None:
+        super().__init__()
+        self.model, self.layer = model, layer
+        try:
+            model.get_submodule(layer)
+        except AttributeError:
+            names = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+            some = names if len(names) < 6 else [*names[:3], "...", *names[-2:]]
+            raise RequestError(f"layer {layer!r} is unknown; the model has, for example, {', '.join(some)}") from None
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Output of the layer, `(N, C, H, W)` or `(N, C)`."""
+        found = []
+
+        def stop(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+            found.append(output)
+            raise _Reached
+
+        # Nothing behind the layer runs, so no in-place ReLU overwrites its output.
+        with self.model.get_submodule(self.layer).register_forward_hook(stop):
+            try:
+                self.model(images)
+            except _Reached:
+                return found[0]
+        raise RequestError(f"layer {self.layer!r} does not run in the model's forward pass; choose another")
+
+
+def _of_units(output: Tensor, units: Tensor) -> Tensor:
+    """The map of unit `units[i]` of image i, flat: `(N, pixels)`."""
+    return output[torch.arange(len(units), device=units.device), units].reshape(len(units), -1)
+
+
+@torch.no_grad()
+def _activations(model: nn.Module, images: Tensor, units: Tensor) -> Tensor:
+    """The mean `(N,)` of the map of unit `units[i]` of image i."""
+    return _of_units(model(images), units).mean(1)
+
+
+def _ascent(
+    model: nn.Module,
+    images: Tensor,
+    units: Tensor,
+    step: float,
+    scale: Tensor | None,
+    shifts: Sequence[Sequence[int]],
+    advance: Callable[[int], object],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Excite unit `units[i]` in image i, by a step of L2 length `step` a shift.
+
+    Returns the best images, their activations `(N,)`, and those of the first images. An image is kept as the model saw
+    it, shifted, so that its activation is what the model gives for it.
+    """
+    first: Tensor | None = None
+    for down, right in shifts:
+        seen = images.roll((down, right), (2, 3))
+        gradient, output = input_gradient(model, seen, lambda output: _of_units(output, units).sum())
+        reached = _of_units(output, units).to(images.dtype).mean(1)
+        if first is None:
+            best, highest, first = seen, reached, reached
+        better = reached > highest
+        best, highest = torch.where(per_image(better), seen, best), torch.where(better, reached, highest)
+        stuck = ((seen >= 1) & (gradient > 0)) | ((seen <= 0) & (gradient < 0))
+        direction = gradient.masked_fill(stuck, 0)
+        if scale is not None:
+            # Masked again, it still is a direction of ascent, for the filter is symmetric and positive.
+            direction = _filtered(direction, scale).masked_fill_(stuck, 0)
+        images = ascend(seen, direction, step, "l2").clamp_(0, 1).roll((-down, -right), (2, 3))
+        advance(len(images))
+    return best, highest, first
+
+
+def _spectrum_scale(size: int) -> Tensor:
+    """What every frequency of `rfft2` is scaled by, `(size, size // 2 + 1)`: 1/f, at f = 0 as the lowest above it.
+
+    Such steps are gradient ascent in decorrelated coefficients of amplitude f^-1/2. With coefficients of amplitude 1/f
+    plain steps would be scaled by its square; Olah et al. keep to 1/f by Adam, which moves all of them alike.
+    """
+    frequency = torch.hypot(torch.fft.fftfreq(size)[:, None], torch.fft.rfftfreq(size)[None, :])
+    return 1 / frequency.clamp_min(1 / size)
+
+
+def _filtered(images: Tensor, factor: Tensor) -> Tensor:
+    """Images with every frequency multiplied by a factor `(H, W // 2 + 1)`."""
+    return torch.fft.irfft2(torch.fft.rfft2(images) * factor, s=images.shape[-2:])
+
+
+def _noise(count: int, size: int, scale: Tensor | None, seed: int) -> Tensor:
+    """Starting images `(count, 3, size, size)`; the first ones are the same whatever the count."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.stack([torch.randn(3, size, size, generator=generator) for _ in range(count)])
+    noise = noise if scale is None else _filtered(noise, scale)
+    length = CONTRAST * (3 * size**2) ** 0.5
+    return (0.5 + noise * per_image(length / l2_norm(noise))).clamp_(0, 1)
+
+
+def _blank(model: nn.Module, size: int) -> Tensor:
+    """A black image `(1, 3, size, size)`, of the type and on the device of the model."""
+    state = (value for value in chain(model.parameters(), model.buffers()) if value.is_floating_point())
+    like = next(state, torch.zeros(0))
+    return torch.zeros(1, 3, size, size, dtype=like.dtype, device=like.device)
+
+
+def _run_blank(model: nn.Module, size: int) -> Tensor:
+    """What the model makes of a blank image; RequestError where it cannot take one of that size."""
+    try:
+        with torch.no_grad():
+            return model(_blank(model, size))
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[0]
+        raise RequestError(f"size={size} does not suit this network ({reason}); give another") from None
+
+
+def _check_units(target: _Truncated, size: int, units: Sequence[int]) -> None:
+    """Raise RequestError where the layer has no such units."""
+    output = _run_blank(target, size)
+    if not isinstance(output, Tensor) or output.dim() not in (2, 4):
+        kind = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else f"type {type(output).__name__}"
+        raise RequestError(f"layer {target.layer!r} gives {kind}, not (N, C, H, W) or (N, C); choose another")
+    wrong = [unit for unit in units if not 0 <= unit < output.shape[1]]
+    if wrong:
+        raise RequestError(f"unit {wrong[0]} is unknown; layer {target.layer!r} has units 0 to {output.shape[1] - 1}")
+
+
+def _check_request(
+    units: list[int],
+    size: int,
+    steps: int,
+    step_size: float,
+    starts: int,
+    parameterisation: str,
+    jitter: int,
+    batch: int,
+    precision: str,
+) -> None:
+    """Raise RequestError for numbers that make no ascent."""
+    if not units:
+        raise RequestError("units is empty; name at least one")
+    if parameterisation not in PARAMETERISATIONS:
+        raise RequestError(f"parameterisation {parameterisation!r} is unknown; choose from pixels, fourier")
+    if precision not in PRECISIONS:
+        raise RequestError(f"precision {precision!r} is unknown; choose from {', '.join(PRECISIONS)}")
+    for name, value in (("size", size), ("steps", steps), ("starts", starts), ("batch_size", batch)):
+        if value < 1:
+            raise RequestError(f"{name}={value} must be at least 1")
+    if not 0 < step_size <= 1:
+        raise RequestError(f"step_size={step_size:g} must be above 0 and at most 1; give it in units of [0, 1]")
+    if not 0 <= jitter < size:
+        raise RequestError(f"jitter={jitter} must be from 0 to below size={size}, in pixels")

@@ -1,0 +1,5 @@
+"""Bootstrap intervals, models compared image by image, and the rules of verdicts."""
+
+from advlook.stats.paired import difference, right_of
+
+__all__ = ["difference", "right_of"]

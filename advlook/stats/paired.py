@@ -1,0 +1,124 @@
+"""Models compared image by image: what each was right about, kept as text in a row of a table, and brought together."""
+
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+PACKED = ("right", "right_control", "right_pgd", "by_shape", "by_texture")  # columns of tables that hold packed images
+
+
+def pack(chosen: Tensor) -> str:
+    """bool `(images,)` as a hexadecimal text, which fits into a cell of a table."""
+    return np.packbits(chosen.cpu().numpy()).tobytes().hex()
+
+
+def unpack(texts: Iterable[str], images: int) -> np.ndarray:
+    """What `pack` made of so many images, one line a text: bool `(texts, images)`."""
+    packed = np.stack([np.frombuffer(bytes.fromhex(text), np.uint8) for text in texts])
+    return np.unpackbits(packed, axis=1, count=images).astype(bool)
+
+
+def right_of(rows: pd.DataFrame) -> np.ndarray:
+    """Which images were right, one line a row: bool `(rows, images)`. rows: with columns "right" (packed), images."""
+    return unpack(rows["right"], int(rows["images"].iloc[0]))
+
+
+def pooled(
+    rows: pd.DataFrame, values: Callable[[pd.DataFrame], np.ndarray]
+) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+    """For "all" seeds and, where there are several, each: by setting, what its models answer, averaged image by image.
+
+    rows: of one architecture; values: what one model answers, `(images, columns)`, from its rows.
+    """
+    each = {
+        setting: {str(seed): values(run) for seed, run in models.groupby("seed")}
+        for setting, models in rows.groupby("setting", sort=False)
+    }
+    yield "all", {setting: np.mean(list(runs.values()), axis=0) for setting, runs in each.items()}
+    seeds = list(next(iter(each.values())))
+    for seed in seeds if len(seeds) > 1 else ():
+        yield seed, {setting: runs[seed].astype(float) for setting, runs in each.items()}
+
+
+def by_seed(rows: pd.DataFrame, values: Callable[[pd.DataFrame], np.ndarray]) -> tuple[list[int], np.ndarray]:
+    """The seeds of which there are both a STD and an ADV model, and `(images, seeds, 2 columns)`, STD's columns first.
+
+    rows, values: as of `pooled`; an image for which any model gives nan is left out.
+    """
+    each = {key: values(run) for key, run in rows.groupby(["setting", "seed"])}
+    seeds = sorted(seed for setting, seed in each if setting == "std" and ("adv", seed) in each)
+    if not seeds:
+        return [], np.empty((0, 0, 0))
+    found = np.stack([np.concatenate([each["std", seed], each["adv", seed]], axis=1) for seed in seeds], axis=1)
+    return seeds, found[~np.isnan(found).any((1, 2))]
+
+
+def packed(*columns: str) -> Callable[[pd.DataFrame], np.ndarray]:
+    """Of a model with one row: what is packed into these columns of it, bool `(images, columns)`."""
+    return lambda run: unpack(run.iloc[0][list(columns)], int(run.iloc[0]["images"])).T
+
+
+# Effects: of means `(..., columns)`, the columns of STD before those of ADV ----------------------------------------
+
+
+def lead(means: np.ndarray) -> np.ndarray:
+    """ADV - STD in points, `(...)`, in the last of the columns of each."""
+    return 100 * (means[..., -1] - means[..., means.shape[-1] // 2 - 1])
+
+
+def lead_before(means: np.ndarray) -> np.ndarray:
+    """STD - ADV in points, `(...)`, in the first of the columns of each."""
+    return 100 * (means[..., 0] - means[..., means.shape[-1] // 2])
+
+
+def lost_more(means: np.ndarray) -> np.ndarray:
+    """By how many points more STD has lost than ADV from the first to the last of the columns of each, `(...)`."""
+    return lead(means) + lead_before(means)
+
+
+def difference(means: np.ndarray) -> np.ndarray:
+    """ADV - STD, `(...)`, in the unit of the one column of each."""
+    return means[..., 1] - means[..., 0]
+
+
+def less(means: np.ndarray) -> np.ndarray:
+    """By how many percent ADV is below STD, `(...)`, in the one column of each."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return 100 * (1 - means[..., 1] / means[..., 0])
+
+
+def bias(means: np.ndarray) -> np.ndarray:
+    """The first of two columns in percent of both together, `(...)`; nan where both are 0."""
+    with np.errstate(invalid="ignore"):
+        return 100 * means[..., 0] / means.sum(-1)
+
+
+def bias_difference(means: np.ndarray) -> np.ndarray:
+    """ADV - STD in points, `(...)`, of the bias of two columns of each."""
+    return bias(means[..., 2:]) - bias(means[..., :2])
+
+
+def relative_difference(means: np.ndarray) -> np.ndarray:
+    """ADV - STD in points, `(..., levels)`, where each accuracy is taken in percent of the model's own at level 0.
+
+    means: `(..., 2 levels)`, those of STD before those of ADV. nan or infinite where an accuracy at level 0 is 0.
+    """
+    std, adv = np.split(means, 2, axis=-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return 100 * (adv / adv[..., :1] - std / std[..., :1])
+
+
+# What the table says -----------------------------------------------------------------------------------------------
+
+
+def labelled(table: pd.DataFrame) -> pd.DataFrame:
+    """The table `07_sanity` with the names of its models taken apart.
+
+    comparison: "random-std" and the like for pairs, "up" and "alone" for fresh stages; setting: that of the second
+    model; stage: the one that is fresh, or the lowest of them ("" for pairs).
+    """
+    words = table["model_b"].str.split(" ", expand=True).reindex(columns=range(3)).astype(object)
+    first, second = (names.str.split("-").str[0] for names in (table["model_a"], words[0]))
+    return table.assign(comparison=words[2].fillna(first + "-" + second), setting=second, stage=words[1].fillna(""))

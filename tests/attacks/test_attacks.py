@@ -1,0 +1,654 @@
+"""Attacks: closed-form optima, the ball, what becomes of lost images, and a model left as it was."""
+
+from functools import partial
+from itertools import pairwise
+
+import pytest
+import torch
+import torch.nn.functional as F
+from helpers import FailingHead, Linear, Recorder, convolutional, random_images, snapshot, used_model
+from torch import nn
+
+from advlook.attacks.apgd import _Climb, apgd, apgd_checkpoints, dlr, targeted_dlr
+from advlook.attacks.ball import ascend, project, random_in_ball
+from advlook.attacks.fgsm import fgsm
+from advlook.attacks.mi_fgsm import mi_fgsm
+from advlook.attacks.noise import random_noise
+from advlook.attacks.pgd import pgd
+from advlook.attacks.suite import attack_suite
+from advlook.core.errors import RequestError
+from advlook.core.gradients import cross_entropy, frozen_batchnorm, input_gradient
+
+ATTACKS = {
+    "fgsm": (fgsm, "linf"),
+    "fgsm, random start": (partial(fgsm, random_start=True), "linf"),
+    "pgd linf": (partial(pgd, steps=3, random_start=False), "linf"),
+    "pgd linf, random starts": (partial(pgd, steps=3, restarts=2), "linf"),
+    "pgd linf, long steps": (partial(pgd, steps=3, step_size=0.7), "linf"),
+    "pgd linf, bfloat16": (partial(pgd, steps=3, restarts=2, precision="bfloat16"), "linf"),
+    "pgd l2": (partial(pgd, norm="l2", steps=3, random_start=False), "l2"),
+    "pgd l2, random starts": (partial(pgd, norm="l2", steps=3, restarts=2), "l2"),
+    "pgd l2, long steps": (partial(pgd, norm="l2", steps=3, step_size=3.0), "l2"),
+    "mi-fgsm linf": (partial(mi_fgsm, steps=3), "linf"),
+    "mi-fgsm l2, long steps": (partial(mi_fgsm, norm="l2", steps=3, step_size=3.0), "l2"),
+    "apgd linf": (partial(apgd, steps=8), "linf"),
+    "apgd linf, dlr": (partial(apgd, steps=8, loss="dlr", restarts=2), "linf"),
+    "apgd l2": (partial(apgd, norm="l2", steps=8), "l2"),
+    "apgd l2, dlr": (partial(apgd, norm="l2", steps=8, loss="dlr", restarts=2), "l2"),
+    "noise linf": (random_noise, "linf"),
+    "noise l2": (partial(random_noise, norm="l2"), "l2"),
+}
+each_attack = pytest.mark.parametrize(("attack", "norm"), ATTACKS.values(), ids=ATTACKS.keys())
+
+
+def function(attack):
+    """The attack behind a partial."""
+    return getattr(attack, "func", attack)
+
+
+def seeded(attack):
+    """The same attack, whose draws, where it makes any, are those of one seed."""
+    if function(attack) is mi_fgsm:
+        return attack
+    return lambda *args, **kwargs: attack(*args, **kwargs, generator=torch.Generator().manual_seed(0))
+
+
+def direction(model):
+    """How the difference of the two logits of a linear model grows with the pixels, `(3, 4, 4)`."""
+    return (model.layer.weight[1] - model.layer.weight[0]).detach().view(3, 4, 4)
+
+
+def optimum(model, images, eps, norm):
+    """The point of the ball at which a linear model is most sure of class 1, away from the borders of [0, 1]."""
+    towards = direction(model)
+    return images + eps * (towards.sign() if norm == "linf" else towards / towards.norm())
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("targeted", [False, True])
+def test_linear_optimum_is_attained(norm, targeted):
+    """Against a linear model the attacks find the best perturbation there is, known in closed form."""
+    # A margin that no perturbation overcomes, else PGD would stop once the image is lost.
+    model, images, labels = Linear(margin=12.0), random_images(low=0.3, high=0.7), torch.zeros(8, dtype=torch.int64)
+    targets = torch.ones(8, dtype=torch.int64) if targeted else None
+    best = optimum(model, images, 0.1, norm)
+    found = pgd(model, images, labels, 0.1, norm=norm, steps=5, random_start=False, targets=targets)
+    torch.testing.assert_close(found, best, atol=1e-6, rtol=0)
+    if norm == "linf":
+        torch.testing.assert_close(fgsm(model, images, labels, 0.1, targets=targets), best, atol=1e-6, rtol=0)
+    for found in (
+        pgd(model, images, labels, 0.1, norm=norm, steps=40, targets=targets),
+        mi_fgsm(model, images, labels, 0.1, norm=norm, steps=40, targets=targets),
+        apgd(model, images, labels, 0.1, norm=norm, steps=40),
+    ):
+        gap, full = ((direction(model) * (x - images)).flatten(1).sum(1) for x in (found, best))
+        assert (gap > 0.95 * full).all()
+
+
+@pytest.mark.parametrize("margin", [12.0, 30.0, 70.0])
+def test_sure_model_is_attacked(margin):
+    """A model so sure of its answer that float32 rounds its probability to 1 is attacked in the right direction."""
+    model, images, labels = Linear(margin=margin), random_images(low=0.3, high=0.7), torch.zeros(8, dtype=torch.int64)
+    best = optimum(model, images, 0.1, "linf")
+    for found in (
+        fgsm(model, images, labels, 0.1),
+        pgd(model, images, labels, 0.1, random_start=False),
+        mi_fgsm(model, images, labels, 0.1),
+        apgd(model, images, labels, 0.1, steps=10),
+    ):
+        torch.testing.assert_close(found, best, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("margin", [20.0, 40.0, 60.0, 80.0])
+def test_sure_model_is_attacked_in_l2(margin):
+    """However small the gradient of a sure model is, a step along it has its full length: eps past the border."""
+    model, images, labels = Linear(margin=margin), random_images(low=0.3, high=0.7), torch.zeros(8, dtype=torch.int64)
+    best = optimum(model, images, 0.3, "l2")
+    for attack in (pgd, apgd):
+        found = attack(model, images, labels, 0.3, norm="l2")
+        gap, full = ((direction(model) * (x - images)).flatten(1).sum(1) for x in (found, best))
+        assert (gap > 0.95 * full).all(), attack
+
+
+def test_border_optimum_is_attained():
+    """Where the ball sticks out of [0, 1] the L-infinity optimum is its corner, cut to the borders."""
+    model, images, labels = Linear(margin=30.0), random_images(), torch.zeros(8, dtype=torch.int64)
+    best = optimum(model, images, 0.1, "linf").clamp(0, 1)
+    assert ((best == 0) | (best == 1)).any()
+    for found in (fgsm(model, images, labels, 0.1), pgd(model, images, labels, 0.1, steps=10)):
+        torch.testing.assert_close(found, best, atol=1e-6, rtol=0)
+
+
+@each_attack
+@pytest.mark.parametrize("eps", [0.0, 4 / 255, 0.5])
+@pytest.mark.parametrize("targeted", [False, True])
+def test_result_is_inside_ball_and_range(attack, norm, eps, targeted):
+    """Adversarial images stay in the ball and in [0, 1], even from images at the borders, and carry no graph."""
+    if targeted and function(attack) in (apgd, random_noise):
+        pytest.skip("takes no targets")
+    model = convolutional().eval()
+    images = random_images(6, 8, -0.5, 1.5).clamp(0, 1)
+    labels = model(images).argmax(1)
+    found = attack(model, images, labels, eps, **({"targets": (labels + 1) % 3} if targeted else {}))
+    assert found.shape == images.shape
+    assert found.dtype == images.dtype
+    assert not found.requires_grad
+    assert found.data_ptr() != images.data_ptr()
+    delta = (found.double() - images.double()).flatten(1)
+    length = delta.abs().amax(1) if norm == "linf" else delta.norm(dim=1)
+    assert length.max() <= eps + 1e-6
+    assert found.min() >= 0
+    assert found.max() <= 1
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_random_start_fills_the_ball(norm):
+    """Random starts are uniform in the ball: radii follow the law of its dimension, and no direction is preferred."""
+    images = torch.full((4000, 3, 1, 1), 0.5)
+    delta = (random_in_ball(images, 0.2, norm, torch.Generator().manual_seed(0)) - images).flatten(1) / 0.2
+    radius = delta.abs().amax(1) if norm == "linf" else delta.norm(dim=1)
+    assert radius.max() <= 1 + 1e-5
+    # In three dimensions the cube of the radius is uniform, in either norm.
+    quantiles = (radius**3).quantile(torch.tensor([0.1, 0.5, 0.9]))
+    torch.testing.assert_close(quantiles, torch.tensor([0.1, 0.5, 0.9]), atol=0.04, rtol=0)
+    assert delta.mean(0).abs().max() < 0.04
+
+
+@pytest.mark.parametrize("attack", [fgsm, pgd, partial(pgd, norm="l2")])
+def test_targeted_attack_loses_to_the_target(attack):
+    """A targeted attack raises the target's probability on every image, and with room enough wins it."""
+    model, images = Linear(classes=5), random_images(16, low=0.2, high=0.8)
+    labels = model(images).argmax(1)
+    targets = (labels + 2) % 5
+    found = attack(model, images, labels, 0.01, targets=targets)
+    before, after = (F.log_softmax(model(x), 1).gather(1, targets[:, None]) for x in (images, found))
+    assert (after > before).all()
+    if attack is not fgsm:
+        assert (model(attack(model, images, labels, 1.0, targets=targets)).argmax(1) == targets).float().mean() > 0.9
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_restarts_keep_the_best_of_each_image(norm):
+    """With restarts every image keeps the best that single runs from the same starts would have found."""
+    model, images, labels = (
+        Linear(margin=12.0),
+        random_images(12, low=0.3, high=0.7),
+        torch.zeros(12, dtype=torch.int64),
+    )
+    run = partial(pgd, model, images, labels, 0.1, norm=norm, steps=2, step_size=0.01)
+    generator = torch.Generator().manual_seed(0)
+    singles = torch.stack([run(generator=generator) for _ in range(3)])
+    losses = torch.stack([model(x)[:, 1] - model(x)[:, 0] for x in singles])
+    assert len(losses.argmax(0).unique()) > 1
+    together = run(restarts=3, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(together, singles[losses.argmax(0), torch.arange(12)], atol=0, rtol=0)
+
+
+def test_restarts_are_never_weaker_than_one():
+    """More restarts lose every image that one run loses, and leave no survivor with a lower loss."""
+    model, images = convolutional().eval(), random_images(40, 8)
+    labels = model(images).argmax(1)
+    one, five = (
+        pgd(model, images, labels, 0.03, steps=2, restarts=n, generator=torch.Generator().manual_seed(3))
+        for n in (1, 5)
+    )
+    lost_one, lost_five = (model(x).argmax(1) != labels for x in (one, five))
+    assert 0 < lost_one.sum() < 40
+    assert (lost_five | ~lost_one).all()
+    loss_one, loss_five = (F.cross_entropy(model(x), labels, reduction="none") for x in (one, five))
+    assert (loss_five >= loss_one - 1e-6)[~lost_five].all()
+
+
+def test_lost_images_leave_the_batch():
+    """No further work goes into images that are lost: the model sees only the others, in later restarts as well."""
+    images, labels = random_images(8, low=0.3, high=0.7), torch.tensor([0, 1, 0, 0, 1, 0, 1, 0])
+    model = Recorder(Linear(margin=12.0))  # class 0 for every image, within the ball
+    found = pgd(model, images, labels, 0.02, steps=3, restarts=2, random_start=False)
+    assert model.sizes == [8, 5, 5, 5, 5, 5, 5, 5]
+    torch.testing.assert_close(found[labels == 1], images[labels == 1], atol=0, rtol=0)
+    model.sizes.clear()
+    pgd(model, images, torch.ones(8, dtype=torch.int64), 0.02, steps=3, restarts=2)
+    assert model.sizes == [8]
+
+
+def test_lost_image_keeps_what_lost_it():
+    """Every image that left the batch is misclassified in the result."""
+    model = Recorder(convolutional().eval())
+    images = random_images(40, 8)
+    labels = model(images).argmax(1)
+    found = pgd(model, images, labels, 0.03, steps=5, restarts=2)
+    assert 0 < model.sizes[-1] < 40
+    assert (model(found).argmax(1) != labels).sum() >= 40 - model.sizes[-2]
+
+
+class RoundedIsWrong(nn.Module):
+    """In bfloat16 it answers another class than it does in float32, whatever the image."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3 * 16, 2)
+        with torch.no_grad():
+            self.layer.weight.zero_()
+            self.layer.bias.zero_()
+
+    def forward(self, images):
+        logits = self.layer(images.flatten(1))
+        return logits + torch.tensor([1.0, 0.0] if logits.dtype == torch.float32 else [0.0, 1.0])
+
+
+def test_losses_are_established_in_the_models_own_arithmetic():
+    """What bfloat16 takes for lost is searched on, since float32 has it right; and it is taken in bfloat16."""
+    model = Recorder(RoundedIsWrong())
+    images, labels = random_images(8), torch.zeros(8, dtype=torch.int64)
+    pgd(model, images, labels, 0.1, steps=3, precision="bfloat16")
+    assert model.sizes == [8] * 7  # each step by both arithmetics, and the last point
+    model.sizes.clear()
+    pgd(model, images, labels, 0.1, steps=3, precision="float32")
+    assert model.sizes == [8] * 4
+
+
+def test_fgsm_is_one_step_of_pgd():
+    """FGSM equals PGD with one step of size eps and no random start."""
+    model, images = Linear(classes=4), random_images()
+    labels = model(images).argmax(1)
+    one_step = pgd(model, images, labels, 0.03, steps=1, step_size=0.03, random_start=False)
+    torch.testing.assert_close(fgsm(model, images, labels, 0.03), one_step, atol=0, rtol=0)
+
+
+def test_default_step_size():
+    """Without a step size PGD goes 2.5 eps / steps at a time."""
+    model, images = Linear(classes=4), random_images()
+    labels = model(images).argmax(1)
+    run = partial(pgd, model, images, labels, 0.02, steps=4, random_start=False)
+    torch.testing.assert_close(run(), run(step_size=2.5 * 0.02 / 4), atol=0, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("attack", "random"),
+    [
+        (fgsm, False),
+        (partial(fgsm, random_start=True), True),
+        (partial(pgd, steps=2), True),
+        (partial(pgd, steps=2, norm="l2"), True),
+        (partial(pgd, steps=2, restarts=2, random_start=False), False),
+        (partial(apgd, steps=2), True),
+        (random_noise, True),
+    ],
+)
+def test_equal_under_a_fixed_generator(attack, random):
+    """The draws come from the generator alone: the same seed gives the same bits, another seed others."""
+    model, images = convolutional().eval(), random_images(6, 8)
+    labels = model(images).argmax(1)
+    runs = []
+    for seed in (0, 0, 1):
+        torch.rand(3)  # the global state must not matter
+        state = torch.get_rng_state()
+        runs.append(attack(model, images, labels, 0.01, generator=torch.Generator().manual_seed(seed)))
+        assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(runs[0], runs[1])
+    assert torch.equal(runs[0], runs[2]) != random
+
+
+@each_attack
+@pytest.mark.parametrize("mode", ["train", "eval", "mixed"])
+def test_model_is_left_as_it_was(attack, norm, mode):
+    """Mode, parameters, gradients, requires_grad and running statistics survive an attack, as do the images."""
+    model, images, labels = used_model(mode), random_images(6, 8), torch.arange(6) % 3
+    before, pixels = snapshot(model), images.clone()
+    with torch.no_grad():  # the caller's mode must not matter either
+        attack(model, images, labels, 0.01)
+        assert not torch.is_grad_enabled()
+    assert snapshot(model) == before
+    assert torch.equal(images, pixels)
+    assert not images.requires_grad
+
+
+@each_attack
+@pytest.mark.parametrize("call", [1, 2])
+def test_model_is_left_as_it_was_after_an_exception(attack, norm, call):
+    """A model that fails in the middle of an attack is left as it was."""
+    if function(attack) is random_noise or (call == 2 and function(attack) is fgsm):
+        pytest.skip("does not call the model so often")
+    model = nn.Sequential(convolutional(), FailingHead(call)).train()
+    before = snapshot(model)
+    with pytest.raises(ArithmeticError):
+        # Six images of one class: some survive the first step.
+        attack(model, random_images(6, 8), torch.zeros(6, dtype=torch.int64), 0.001)
+    assert snapshot(model) == before
+
+
+def test_a_suite_leaves_a_model_in_train_mode_as_it_was():
+    """Running statistics are not moved by what attacks show to a model."""
+    model, labels = convolutional().train(), torch.zeros(8, dtype=torch.int64)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    attack_suite(model, random_images(side=8), labels, 0.1, attacks=("pgd", "apgd-ce"), steps=2)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_frozen_batchnorm_normalises_by_the_batch():
+    """Frozen batch normalisation gives train mode's outputs, and in eval mode changes nothing."""
+    images = random_images(6, 8)
+    for training in (True, False):
+        model = convolutional().train(training)
+        with frozen_batchnorm(model):
+            frozen = model(images)
+        assert model[1].num_batches_tracked == 0
+        torch.testing.assert_close(frozen, model(images), atol=0, rtol=0)
+
+
+def test_cross_entropy_is_the_usual_one():
+    """The loss that attacks raise equals torch's, as does its gradient where float32 can hold it."""
+    logits = 5 * torch.randn(20, 7, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    labels = torch.arange(20) % 7
+    ours, theirs = cross_entropy(logits, labels), F.cross_entropy(logits, labels, reduction="none")
+    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(*(torch.autograd.grad(loss.sum(), logits)[0] for loss in (ours, theirs)))
+
+
+def test_input_gradient_is_the_gradient():
+    """The gradient equals that of an ordinary backward pass, without one for any parameter."""
+    model, images, labels = convolutional().eval(), random_images(6, 8), torch.arange(6) % 3
+    gradient, logits = input_gradient(model, images, lambda z: F.cross_entropy(z, labels))
+    assert all(p.grad is None for p in model.parameters())
+    watched = images.clone().requires_grad_()
+    expected = model(watched)
+    F.cross_entropy(expected, labels).backward()
+    torch.testing.assert_close(gradient, watched.grad)
+    torch.testing.assert_close(logits, expected.detach())
+    assert not logits.requires_grad
+
+
+def test_steps_have_the_given_length():
+    """A step is as long as asked for in its norm, and a zero gradient moves nothing."""
+    images, gradient = torch.full((2, 3, 4, 4), 0.5), random_images(2, low=-1)
+    assert torch.allclose((ascend(images, gradient, 0.1, "linf") - images).abs(), torch.tensor(0.1))
+    assert torch.allclose((ascend(images, gradient, 0.1, "l2") - images).flatten(1).norm(dim=1), torch.tensor(0.1))
+    for norm in ("linf", "l2"):
+        assert torch.equal(ascend(images, torch.zeros_like(images), 0.1, norm), images)
+        inside = images + 0.01
+        torch.testing.assert_close(project(inside, images, 0.5, norm), inside)
+
+
+GOOD = {"images": random_images(), "labels": torch.zeros(8, dtype=torch.int64), "eps": 0.01}
+
+
+@pytest.mark.parametrize("attack", [fgsm, pgd, mi_fgsm, apgd, random_noise])
+@pytest.mark.parametrize(
+    ("wrong", "names"),
+    [
+        ({"eps": 8}, ["eps=8", "4/255"]),
+        ({"eps": -0.1}, ["eps=-0.1", "[0, 1]"]),
+        ({"eps": float("nan")}, ["eps=nan"]),
+        ({"images": random_images(low=-2, high=2)}, ["[0, 1]", "normalisation"]),
+        ({"images": random_images() * 255}, ["[0, 1]", "unnormalised"]),
+        ({"images": random_images() * float("nan")}, ["nan", "[0, 1]"]),
+        ({"labels": torch.zeros(8)}, ["labels", "int64", "float32"]),
+        ({"labels": torch.zeros(7, dtype=torch.int64)}, ["labels", "(8,)", "(7,)"]),
+        ({"labels": torch.zeros(8, 3, dtype=torch.int64)}, ["labels", "(8, 3)"]),
+        ({"targets": torch.zeros(8, dtype=torch.int32)}, ["targets", "int64", "int32"]),
+        ({"targets": torch.zeros(1, dtype=torch.int64)}, ["targets", "(8,)", "(1,)"]),
+    ],
+)
+def test_request_that_makes_no_sense_is_refused(attack, wrong, names):
+    """A wrong unit, range, type or shape ends in one line that names it, before the model is asked."""
+    if "targets" in wrong and attack in (apgd, random_noise):
+        pytest.skip("takes no targets")
+    model = Recorder(Linear())
+    with pytest.raises(RequestError) as caught:
+        attack(model, **GOOD | wrong)
+    assert "\n" not in str(caught.value)
+    assert all(name in str(caught.value) for name in names)
+    assert not model.sizes
+
+
+@pytest.mark.parametrize("attack", [pgd, mi_fgsm, apgd])
+@pytest.mark.parametrize(
+    ("wrong", "names"),
+    [
+        ({"norm": "l1"}, ["'l1'", "linf, l2"]),
+        ({"steps": 0}, ["steps=0"]),
+        ({"restarts": 0}, ["restarts=0"]),
+        ({"step_size": 2}, ["step_size=2", "4/255"]),
+        ({"norm": "l2", "eps": -1}, ["eps=-1"]),
+        ({"precision": "half"}, ["'half'", "float32, bfloat16"]),
+        ({"norm": "l2", "step_size": -1}, ["step_size=-1"]),
+        ({"loss": "hinge"}, ["'hinge'", "ce, dlr"]),
+        ({"loss": "dlr"}, ["3 classes", "has 2", "ce"]),
+        ({"loss": "dlr-targeted"}, ["4 classes", "has 2", "ce"]),
+    ],
+)
+def test_iterative_attack_refuses(attack, wrong, names):
+    """An unknown norm, and steps, restarts, losses and step sizes that make no sense, are named."""
+    if not wrong.keys() <= attack.__kwdefaults__.keys() | {"eps"}:
+        pytest.skip("has no such argument")
+    with pytest.raises(RequestError) as caught:
+        attack(Linear(), **GOOD | wrong)
+    assert "\n" not in str(caught.value)
+    assert all(name in str(caught.value) for name in names)
+
+
+def test_rounding_errors_around_the_range_pass():
+    """Images that miss [0, 1] by rounding alone are accepted."""
+    images = random_images()
+    images[0, 0, 0, 0], images[0, 0, 0, 1] = -3e-8, 1 + 1e-7
+    found = fgsm(Linear(), images, torch.zeros(8, dtype=torch.int64), 0.1)
+    assert found.min() >= 0
+    assert found.max() <= 1
+
+
+@each_attack
+def test_empty_batch(attack, norm):
+    """No images in, no images out."""
+    found = attack(convolutional().eval(), torch.zeros(0, 3, 8, 8), torch.zeros(0, dtype=torch.int64), 0.01)
+    assert found.shape == (0, 3, 8, 8)
+
+
+@each_attack
+def test_memory_layout_does_not_matter(attack, norm):
+    """Non-contiguous and channels-last images give the result of contiguous ones, in the same shape."""
+    model, images = convolutional().eval(), random_images(6, 8)
+    labels = model(images).argmax(1)
+    run = seeded(partial(attack, model, labels=labels, eps=0.01))
+    plain = run(images=images)
+    layouts = [
+        images.contiguous(memory_format=torch.channels_last),
+        images.transpose(2, 3).contiguous().transpose(2, 3),
+        torch.cat([images, images], 1)[:, :3],
+    ]
+    for other in layouts:
+        found = run(images=other)
+        assert found.shape == images.shape
+        # The sign of a gradient that is zero but for rounding may differ.
+        assert ((found - plain).abs() > 1e-5).float().mean() < 0.01
+
+
+@each_attack
+def test_dtype_is_kept(attack, norm):
+    """Images of double precision are attacked in double precision."""
+    model, images = convolutional().eval().double(), random_images(6, 8).double()
+    assert attack(model, images, model(images).argmax(1), 0.01).dtype == torch.float64
+
+
+@each_attack
+def test_neighbours_do_not_matter(attack, norm):
+    """What becomes of an image does not depend on what else is in the batch, nor on when the others are lost."""
+    model, images, others = convolutional().eval().double(), random_images(20, 8).double(), random_images(20, 8, seed=5)
+    labels = model(images).argmax(1)
+    mixed, wrong = others.double(), (labels + 1) % 3
+    mixed[::2], wrong[::2] = images[::2], labels[::2]  # the others are other images, most of them lost at once
+    run = seeded(partial(attack, model, eps=0.03))
+    alone, among = run(images=images, labels=labels), run(images=mixed, labels=wrong)
+    torch.testing.assert_close(among[::2], alone[::2], atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("attack", [partial(pgd, steps=6, restarts=2), partial(apgd, steps=12, restarts=2)])
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_survivor_keeps_its_best_point(attack, norm):
+    """Of all points that an attack looked at, a surviving image keeps the one of highest loss."""
+    model, seen = Linear(classes=3, margin=30.0), []  # class 0 throughout the ball
+    watched = nn.Sequential(model)
+    watched.register_forward_hook(lambda module, inputs, logits: seen.append(logits.detach()))
+    images, labels = random_images(12), torch.zeros(12, dtype=torch.int64)
+    found = attack(watched, images, labels, 0.1, norm=norm)
+    losses = torch.stack([cross_entropy(logits, labels) for logits in seen])
+    torch.testing.assert_close(cross_entropy(model(found), labels), losses.amax(0))
+    assert losses.std(0).min() > 0
+
+
+def test_dlr_is_invariant():
+    """DLR is the same for shifted and for scaled logits, and positive exactly where an image is misclassified."""
+    logits = torch.randn(50, 6, generator=torch.Generator().manual_seed(0)).double()
+    labels, targets = torch.arange(50) % 6, torch.arange(1, 51) % 6
+    for loss in (lambda z: dlr(z, labels), lambda z: targeted_dlr(z, labels, targets)):
+        for other in (logits + 7, 1000 * logits, 0.001 * logits - 3):
+            torch.testing.assert_close(loss(other), loss(logits))
+    assert torch.equal(dlr(logits, labels) > 0, logits.argmax(1) != labels)
+    assert torch.equal(
+        targeted_dlr(logits, labels, targets) > 0, (logits[range(50), targets] > logits[range(50), labels])
+    )
+
+
+def test_dlr_by_hand():
+    """DLR and its targeted form on one row of logits, worked out by hand."""
+    logits = torch.tensor([[4.0, 3.0, 1.0, 0.0]])
+    assert dlr(logits, torch.tensor([0])).item() == pytest.approx(-(4 - 3) / (4 - 1))
+    assert dlr(logits, torch.tensor([2])).item() == pytest.approx(-(1 - 4) / (4 - 1))
+    assert targeted_dlr(logits, torch.tensor([0]), torch.tensor([3])).item() == pytest.approx(-4 / (4 - 0.5))
+
+
+def test_apgd_checkpoints_are_the_published_ones():
+    """In 100 steps APGD reconsiders its step size after 22, 41, 57, ... (Croce and Hein 2020, section 3)."""
+    assert apgd_checkpoints(100) == [22, 41, 57, 70, 80, 87, 93, 99]
+    assert all(0 < place <= 7 for place in apgd_checkpoints(7))
+
+
+def test_apgd_halves_where_stuck():
+    """At a checkpoint images return to their best point with half the step by the two published conditions alone."""
+    points = torch.arange(4.0).view(4, 1, 1, 1)
+    run = _Climb(
+        current=points,
+        before=points,
+        loss=torch.zeros(4),
+        gradient=-points,
+        step=torch.ones(4),
+        best=points + 10,
+        best_loss=torch.tensor([1.0, 1.0, 0.5, 0.5]),
+        best_gradient=points + 20,
+        rises=torch.tensor([8.0, 7.0, 8.0, 8.0]),
+        halved=torch.tensor([False, False, False, True]),
+        best_at_checkpoint=torch.full((4,), 0.5),
+    )
+    run.halve(10)
+    # Rising; too seldom rising; nothing better found; nothing better found, but halved the last time already.
+    assert run.step.tolist() == [1, 0.5, 0.5, 1]
+    assert run.current.flatten().tolist() == [0, 11, 12, 3]
+    assert run.gradient.flatten().tolist() == [0, 21, 22, -3]
+    assert run.halved.tolist() == [False, True, True, False]
+    assert run.rises.sum() == 0
+
+
+def test_targeted_apgd_tries_other_classes():
+    """Each restart of targeted APGD aims at the next most likely class: here only the second can be reached."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(48, 5))
+    with torch.no_grad():
+        model[1].weight.zero_()
+        model[1].weight[2] = 1 / 48  # the mean of the pixels, which moves by eps at most
+        model[1].bias.copy_(torch.tensor([1.0, 0.95, 0.4, 0.0, -1.0]))
+    images, labels = torch.full((6, 3, 4, 4), 0.5), torch.zeros(6, dtype=torch.int64)
+    one, two = (apgd(model, images, labels, 0.2, steps=10, loss="dlr-targeted", restarts=n) for n in (1, 2))
+    assert model(one).argmax(1).tolist() == [0] * 6
+    assert model(two).argmax(1).tolist() == [2] * 6
+
+
+def test_momentum_is_kept():
+    """Without momentum MI-FGSM is iterated FGSM; with it, a step that the loss opposes still goes on."""
+    model, images = Linear(classes=4), random_images()
+    labels = model(images).argmax(1)
+    plain = pgd(model, images, labels, 0.001, steps=4, step_size=0.00025, random_start=False)
+    kept = (model(plain).argmax(1) == labels).all()
+    assert kept  # else PGD would have stopped early
+    torch.testing.assert_close(mi_fgsm(model, images, labels, 0.001, steps=4, decay=0.0), plain, atol=1e-7, rtol=0)
+
+    class Bowl(nn.Module):
+        """The loss of class 0 grows towards 0.5 from either side, and the steps leap over it."""
+
+        def forward(self, images):
+            return torch.stack([(images - 0.5).square().flatten(1).sum(1), torch.zeros(len(images))], 1)
+
+    start = torch.full((1, 3, 1, 1), 0.46)
+    ends = [mi_fgsm(Bowl(), start, torch.tensor([0]), 0.2, steps=2, step_size=0.05, decay=d) for d in (0.0, 10.0)]
+    assert ends[0].mean().item() == pytest.approx(0.46)
+    assert ends[1].mean().item() == pytest.approx(0.56)
+
+
+def test_momentum_attack_drives_lost_images_on():
+    """MI-FGSM spends every step on every image: lost ones get further from the border."""
+    model, images = Recorder(convolutional().eval()), random_images(20, 8)
+    labels = model(images).argmax(1)
+    found = mi_fgsm(model, images, labels, 0.1, steps=5)
+    assert model.sizes == [20] * 6
+    stopped = pgd(model, images, labels, 0.1, steps=5, step_size=0.02, random_start=False)
+    lost = (model(stopped).argmax(1) != labels) & (model(found).argmax(1) != labels)
+    gain = cross_entropy(model(found), labels) - cross_entropy(model(stopped), labels)
+    assert lost.any()
+    assert gain[lost].mean() > 0
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_noise_is_as_large_as_an_attack(norm):
+    """The baseline moves every image by exactly eps, without a look at the model."""
+    images = random_images(low=0.3, high=0.7)
+    delta = (random_noise(None, images, torch.zeros(8, dtype=torch.int64), 0.1, norm=norm) - images).flatten(1)
+    length = delta.abs() if norm == "linf" else delta.norm(dim=1)
+    torch.testing.assert_close(length, torch.full_like(length, 0.1))
+    assert delta.sign().mean().abs() < 0.2
+
+
+def suite_case():
+    """A model, images and labels of which some are wrong and some are lost to each attack."""
+    model, images = convolutional(classes=5).eval(), random_images(60, 8)
+    labels = model(images).argmax(1)
+    labels[:6] = (labels[:6] + 1) % 5
+    return model, images, labels
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_suite_counts_what_is_left(norm):
+    """Every attack of a suite loses only what was left, the shares add up, and the images bear out the result."""
+    model, images, labels = suite_case()
+    eps = 0.01 if norm == "linf" else 0.1
+    result = attack_suite(model, images, labels, eps, norm=norm, steps=10, attacks=("pgd", "apgd-ce", "apgd-t"))
+    stages = list(result.survived.values())
+    assert list(result.survived) == ["clean", "pgd", "apgd-ce", "apgd-t"]
+    assert torch.equal(stages[0], model(images).argmax(1) == labels)
+    assert all((before | ~after).all() for before, after in pairwise(stages))
+    assert 0 < stages[-1].sum() < stages[0].sum()
+    assert torch.equal(model(result.attacked).argmax(1) == labels, stages[-1])
+    accuracy, shares = result.accuracy, result.shares
+    assert accuracy["clean"] - sum(shares.values()) == pytest.approx(accuracy["apgd-t"])
+    assert list(shares) == ["pgd", "apgd-ce", "apgd-t"]
+
+
+def test_suite_works_on_survivors_alone():
+    """An attack is only shown images that all before it left right, the first only those that are right as they are."""
+    model, images, labels = suite_case()
+    recorder = Recorder(model)
+    result = attack_suite(recorder, images, labels, 0.01, attacks=("apgd-ce", "pgd"), steps=10)
+    assert recorder.sizes[:2] == [60, 54]
+    assert max(recorder.sizes[-12:]) <= result.survived["apgd-ce"].sum()
+
+
+def test_suite_is_never_weaker_than_its_parts():
+    """What the suite leaves is at most what its first attack alone leaves."""
+    model, images, labels = suite_case()
+    alone = pgd(model, images, labels, 0.01, generator=torch.Generator().manual_seed(0))
+    result = attack_suite(model, images, labels, 0.01, generator=torch.Generator().manual_seed(0))
+    assert result.survived["apgd-dlr"].sum() <= (model(alone).argmax(1) == labels).sum()
+
+
+def test_suite_edge_cases():
+    """No images give an empty result; an unknown attack is named."""
+    empty = attack_suite(convolutional().eval(), torch.zeros(0, 3, 8, 8), torch.zeros(0, dtype=torch.int64), 0.01)
+    assert empty.attacked.shape == (0, 3, 8, 8)
+    with pytest.raises(RequestError, match=r"'square'.*apgd-ce"):
+        attack_suite(Linear(), **GOOD, attacks=["square"])

@@ -1,0 +1,517 @@
+"""Claims: every verdict of every rule, and all claims on the tables of a made-up world and of one that is reversed."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from advlook.__main__ import main
+from advlook.core.errors import RequestError
+from advlook.core.presets import load_preset
+from advlook.experiments.claims import measure as claims
+from advlook.experiments.claims.figures import forest
+from advlook.experiments.claims.measure import CLAIMS
+from advlook.stats import rules
+from advlook.stats.bootstrap import Sample
+from advlook.stats.paired import pack
+from advlook.stats.rules import CONTRADICTED, INCONCLUSIVE, SUPPORTED, UNTESTED, Rule
+from advlook.study.study import Study
+
+ARCHS = ("alexnet_bn", "resnet10")
+SIZE = 64
+
+
+def bits(rate, units):
+    """The first of so many images are right: models that are right more often are so on the same ones."""
+    return pack(torch.arange(units) < rate * units)
+
+
+def made_up(right=True, units=1000, seeds=(0, 1), archs=ARCHS):
+    """All tables that claims read, of a world where all that the paper says is clearly so; or else is clearly not."""
+    tables = {claim.table: [] for claim in CLAIMS}
+    for arch in archs:
+        for seed in seeds:
+            for setting in ("std", "adv"):
+                who = {"arch": arch, "setting": setting, "seed": seed}
+                for name, rows in of_model(setting == "adv", right, units, seed).items():
+                    tables[name] += [who | row for row in rows]
+            tables["06_runs"] += [
+                {"arch": arch, "seed": seed} | row for row in runs(right, units, len(seeds) > 1, seed)
+            ]
+        tables["07_sanity"] += [{"arch": arch} | row for row in similarities(right, units, seeds)]
+    found = {name: pd.DataFrame(rows) for name, rows in tables.items()}
+    found["06_runs"]["low"] = found["06_runs"]["pixels"] <= SIZE / 2
+    found["05_checks"] = pd.DataFrame({"check": ["texture", "shape"], "passed": True})
+    return found
+
+
+def of_model(adv, right, units, seed):
+    """Of one model, rows by table. Values are of STD and ADV; `seed` moves both a little."""
+
+    def of(std, value):
+        return value if adv else std
+
+    def either(paper, other):
+        return of(*(paper if right else other))
+
+    spread = 1 + 0.1 * np.sin(np.arange(units)) + 0.01 * seed
+    edges = either((0.2, 0.4), (0.4, 0.2)) * spread
+    frequencies = either((0.4, 0.2), (0.2, 0.4)) * spread
+    layers = ("conv1", "conv2", "conv3")
+    sizes = [
+        {"measure": measure, "of": layer, "at": k, "value": size * either((2.0, 1.0), (1.0, 2.0))}
+        for measure in ("filter_norm", "unit_median_frequency", "unit_colour_variance")
+        for layer in (layers[:1] if measure == "filter_norm" else layers)
+        for k, size in enumerate(spread)
+    ]
+    blurred = ((0, of(0.9, 0.8)), (1, either((0.8, 0.7), (0.5, 0.8))), (9, 0.1))
+    filtered = ((0, of(0.9, 0.8)), (1, either((0.8, 0.75), (0.8, 0.5))), (2, either((0.5, 0.7), (0.7, 0.4))), (9, 0.1))
+    levels = [(op, *each) for op, sweep in (("blur", blurred), ("median", filtered)) for each in sweep]
+    control = {"right_control": bits(of(0.8, 0.76), units), "images": units}
+    return {
+        "01_tradeoff": [
+            {
+                "right": bits(either((0.9, 0.7), (0.7, 0.9)), units),
+                "images": units,
+                "right_pgd": bits(either((0.1, 0.5), (0.5, 0.1)), units),
+            }
+        ],
+        "03_maps": [
+            {"of": "loss_gradient", "image": k, "edge_correlation": value, "median_frequency": 0.3}
+            for k, value in enumerate(edges)
+        ]
+        + [
+            {"of": "guided_backprop", "image": k, "edge_correlation": 0.3, "median_frequency": value}
+            for k, value in enumerate(frequencies)
+        ],
+        "03_scale": sizes,
+        "04_sweeps": [
+            {"operation": op, "level": level, "top1": 100 * rate, "images": units, "right": bits(rate, units)}
+            for op, level, rate in levels
+        ],
+        "05_variants": [
+            {"variant": variant, "strength": strength, "right": bits(rate, units), **control}
+            for variant, strength, rate in (
+                ("reversed", 0, either((0.4, 0.37), (0.6, 0.15))),
+                ("stylized", 0.5, of(0.6, 0.6)),
+                ("stylized", 1, either((0.2, 0.5), (0.5, 0.2))),
+            )
+        ],
+        "05_conflicts": [
+            {"by_shape": bits(shape, units), "by_texture": bits(0.8 - shape, units), "images": units}
+            for shape in (either((0.2, 0.6), (0.6, 0.2)),)
+        ],
+    }
+
+
+def runs(right, units, pairs, seed):
+    """One run of every combination on four sets, two of them of low resolution."""
+    for dataset, pixels in (("digits", 16), ("numbers", 32), ("photographs", 64), ("birds", 96)):
+        high = pixels > SIZE / 2
+        rates = {"STD": 0.6, "ADV": 0.6, "STD+ADV": 0.9 if right else 0.4}
+        if pairs:
+            first = high == right
+            rates |= {"STD+STD": 0.8 if first else 0.6, "ADV+ADV": 0.6 if first else 0.8}
+        for combination, rate in rates.items():
+            members = " ".join(f"{part.lower()}-{k}" for k, part in enumerate(combination.split("+"), seed))
+            about = {"dataset": dataset, "pixels": pixels, "combination": combination, "members": members}
+            for mode, share in (("fine-tuned", rate), ("frozen", 0.3)):
+                yield about | {"mode": mode, "right": bits(share, units), "top1": 100 * share, "images": units}
+
+
+def similarities(right, units, seeds):
+    """Trained models of two seeds are alike, and unlike an untrained one; or the other way round."""
+    alike, fresh = (0.6, 0.2) if right else (0.2, 0.6)
+    about = {"method": "guided_backprop", "measure": "spearman_abs"}
+    for setting in ("std", "adv"):
+        pairs = [(f"random-{(seed + 1) % 2}", f"{setting}-{seed}", fresh) for seed in seeds]
+        pairs += [(f"{setting}-{a}", f"{setting}-{b}", alike) for a in seeds for b in seeds if a < b]
+        for a, b, value in pairs:
+            for image in range(units):
+                yield about | {"model_a": a, "model_b": b, "image": image, "value": value + 0.05 * np.cos(image)}
+
+
+@pytest.fixture(scope="module")
+def given():
+    """Verdicts by kind of world, claim and architecture."""
+    worlds = {"right": made_up(), "reversed": made_up(right=False), "tiny": made_up(units=3)}
+    return {name: claims.evaluate(tables).set_index(["claim", "arch"])["verdict"] for name, tables in worlds.items()}
+
+
+@pytest.mark.parametrize(
+    ("world", "verdict"), [("right", SUPPORTED), ("reversed", CONTRADICTED), ("tiny", INCONCLUSIVE)]
+)
+@pytest.mark.parametrize("claim", [claim.name for claim in CLAIMS])
+def test_every_claim_follows_the_world(given, claim, world, verdict):
+    """Where the paper is right it is supported, in a reversed world contradicted, and three images tell nothing."""
+    assert given[world][claim].to_dict() == dict.fromkeys(ARCHS, verdict)
+
+
+@pytest.fixture(scope="module")
+def small():
+    """Tables of twenty images, and what they say."""
+    tables = made_up(units=20)
+    return tables, claims.evaluate(tables)
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.name)
+def test_what_is_missing_is_told(claim, small):
+    """Without its table, or the architecture in it, a claim is not tested, says why, and disturbs no other."""
+    tables, complete = small
+    kept = {name: table for name, table in tables.items() if name != claim.table}
+    found = claims.evaluate(kept)
+    own = found["claim"].isin([other.name for other in CLAIMS if other.table == claim.table])
+    assert (found["verdict"] == UNTESTED).tolist() == own.tolist()
+    assert found[own]["reason"].str.contains(f"no table {claim.table}").all()
+    effects = ["claim", "arch", "effect", "low", "high", "p"]
+    pd.testing.assert_frame_equal(found[~own][effects], complete[~own][effects])
+    table = tables[claim.table]
+    found = claims.evaluate(tables | {claim.table: table[table["arch"] == ARCHS[0]]}, [claim])
+    assert found["verdict"].tolist()[1] == UNTESTED
+    assert found["verdict"].tolist()[0] != UNTESTED
+
+
+def test_tables_of_an_earlier_version_are_told(small):
+    """A table without the record of single images names the column and the notebook to run again."""
+    table = small[0]["01_tradeoff"].drop(columns="right_pgd")
+    found = claims.evaluate({"01_tradeoff": table}).set_index("claim")
+    assert set(found.loc["robustness costs accuracy", "reason"].isna()) == {True}
+    reason = found.loc["robustness is gained", "reason"].iloc[0]
+    assert reason == "table 01_tradeoff has no column right_pgd; run notebook 01 again"
+
+
+def test_a_single_seed_is_enough_but_for_pairs():
+    """With one seed only claims that need two models of a kind are not tested; the others are as before."""
+    found = claims.evaluate(made_up(seeds=(0,), archs=ARCHS[:1])).set_index("claim")["verdict"]
+    untested = {
+        "STD+STD leads at high resolution",
+        "ADV+ADV leads at low resolution",
+        "STD+ADV stays with the best",
+        "guided maps depend on learning",
+    }
+    assert set(found[found == UNTESTED].index) == untested
+    assert set(found[~found.index.isin(untested)]) == {SUPPORTED}
+
+
+def test_seeds_that_disagree_leave_a_claim_open():
+    """As many images as one likes do not help where one seed says yes and the other no: seeds are resampled too."""
+    table = made_up(units=500, archs=ARCHS[:1])["01_tradeoff"]
+    swapped = table["seed"] == 1
+    table.loc[swapped, "right"] = table.loc[swapped, "right"].to_numpy()[::-1]
+    found = claims.evaluate({"01_tradeoff": table}, CLAIMS[:1]).iloc[0]
+    assert found["verdict"] == INCONCLUSIVE
+    assert found["each_seed"] == "0: 20, 1: -20"
+    assert found["low"] < -20 < 20 < found["high"]
+
+
+def test_one_seed_that_disagrees_leaves_a_claim_open():
+    """Seven seeds that say yes make the mean clear, but what the eighth contradicts holds of no training to come."""
+    rng = np.random.default_rng(0)
+    for last, verdict in ((-1, INCONCLUSIVE), (1, SUPPORTED)):
+        effects = np.array([20.0] * 7 + [last])
+        values = (effects + 0.1 * rng.normal(size=(100, 8)))[:, :, None]
+        claim = dataclasses.replace(
+            CLAIMS[0], samples=lambda *_, values=values: [Sample(values, lambda m: m[..., 0], range(8))]
+        )
+        row = claims.evaluate({"any": pd.DataFrame({"arch": ["resnet10"]})}, [claim]).iloc[0]
+        assert (row["p_holm"] < 0.05, row["low"] > 0, row["verdict"]) == (True, True, verdict)
+
+
+def test_images_that_do_not_count_as_stylized_test_nothing(small):
+    """Where notebook 05 says that textures were not replaced, what models do with them is no answer."""
+    failed = pd.DataFrame({"check": ["texture", "shape"], "passed": [False, True]})
+    found = claims.evaluate(small[0] | {"05_checks": failed}).set_index("claim")
+    untested = {"stylization reverses it", "ADV goes by shape"}
+    assert set(found.index[found["verdict"] == UNTESTED]) == untested
+    assert found.loc[list(untested), "reason"].str.contains("do not count as stylized").all()
+
+
+def test_maps_without_a_correlation_disturb_no_other_claim(small):
+    """A model whose maps are constant leaves one claim untested, and says why."""
+    table = small[0]["07_sanity"].copy()
+    table.loc[(table["model_a"] == "adv-1") | (table["model_b"] == "adv-1"), "value"] = np.nan
+    found = claims.evaluate(small[0] | {"07_sanity": table}).set_index("claim")
+    assert set(found.index[found["verdict"] == UNTESTED]) == {"guided maps depend on learning"}
+
+
+def test_ensembles_are_judged_where_they_have_learned_the_set():
+    """Of fine-tuned and frozen the one that is more accurate over all combinations speaks, set by set."""
+    tables = made_up(units=200, archs=ARCHS[:1])
+    table = tables["06_runs"]
+    frozen, birds = table["mode"] == "frozen", table["dataset"] == "birds"
+    table.loc[frozen & birds, "right"] = bits(0.95, 200)
+    table.loc[frozen & birds, "top1"] = 95.0
+    compared = rules.compare(tables, CLAIMS).set_index(["claim", "at"]).loc["STD+ADV beats single models"]
+    assert list(compared.index.str.split(", ").str[-1]) == ["fine-tuned", "fine-tuned", "fine-tuned", "frozen"]
+    assert compared["effect"].tolist() == pytest.approx([30, 30, 30, 0])
+
+
+def test_runs_of_the_same_checkpoints_are_one():
+    """With two seeds every second run of a pair joins the same two models: more runs are no more trainings."""
+    tables = made_up(units=50, archs=ARCHS[:1])
+    runs = tables["06_runs"]
+    again = runs[runs["seed"] == 0].assign(seed=2)
+    tables["06_runs"] = pd.concat([runs, again])
+    seeds = rules.compare(tables, CLAIMS).groupby("claim")["seeds"].first()
+    assert seeds["STD+ADV beats single models"] == 2
+    swapped = runs["members"].replace({"std-1 std-2": "std-1 std-0", "adv-1 adv-2": "adv-1 adv-0"})
+    tables["06_runs"] = runs.assign(members=swapped)
+    assert rules.compare(tables, CLAIMS).groupby("claim")["seeds"].first()["STD+STD leads at high resolution"] == 1
+
+
+def test_most_sets_are_more_than_one():
+    """On a single image set nothing can be said of most."""
+    tables = made_up(units=50, archs=ARCHS[:1])
+    tables["06_runs"] = tables["06_runs"][tables["06_runs"]["dataset"] != "birds"]
+    found = claims.evaluate(tables).set_index("claim")
+    assert set(found.index[found["verdict"] == UNTESTED]) == {"STD+STD leads at high resolution"}
+    assert found.loc["STD+STD leads at high resolution", "reason"].endswith("were run: 1; it takes two")
+
+
+def test_effects_are_what_the_tables_say():
+    """Points, percent less, relative differences and shape bias, on numbers that can be worked out by hand."""
+    found = claims.evaluate(made_up(units=100, archs=ARCHS[:1])).set_index("claim")["effect"]
+    assert found["robustness costs accuracy"] == pytest.approx(90 - 70)
+    assert found["robustness is gained"] == pytest.approx(50 - 10)
+    assert found["first-layer weights are smaller"] == pytest.approx(50)
+    assert found["guided maps are coarser"] == pytest.approx(50)
+    assert found["blur keeps the difference"] == pytest.approx((70 - 80) - (80 - 90))
+    assert found["median filtering reverses it"] == pytest.approx(70 - 50)
+    assert found["reversed colours take equal points"] == pytest.approx((80 - 40) - (76 - 37))
+    assert found["reversed colours take equal shares"] == pytest.approx(100 * (0.37 / 0.76 - 0.4 / 0.8))
+    assert found["ADV goes by shape"] == pytest.approx(100 * (0.6 - 0.2) / 0.8)
+    assert found["STD+ADV beats single models"] == pytest.approx(90 - 60)
+    assert found["STD+ADV stays with the best"] == pytest.approx(90 - 80)
+    assert found["guided maps depend on learning"] == pytest.approx(0.6 - 0.2)
+
+
+def test_levels_near_chance_do_not_count():
+    """Where blur has taken most of both accuracies, the difference is gone in any world; levels before that count.
+
+    ADV, which starts lower, has not lost most of its own where it is below half of STD's.
+    """
+    tables = made_up(units=50, archs=ARCHS[:1])
+    compared = rules.compare(tables, CLAIMS)
+    assert compared[compared["claim"] == "blur keeps the difference"]["at"].tolist() == ["sigma 1 px"]
+    median = compared[compared["claim"] == "median filtering reverses it"]
+    assert median["at"].tolist() == ["before", "median, 2 passes"]
+    table = tables["04_sweeps"]
+    far = (table["operation"] == "blur") & (table["level"] == 9) & (table["setting"] == "adv")
+    table.loc[far, ["top1", "right"]] = [42.0, bits(0.42, 50)]
+    compared = rules.compare(tables, CLAIMS)
+    assert compared[compared["claim"] == "blur keeps the difference"]["at"].tolist() == ["sigma 1 px", "sigma 9 px"]
+
+
+def test_every_window_of_the_median_counts():
+    """ADV ahead after passes of one window, and behind after those of another, is no support."""
+    tables = made_up(units=200, archs=ARCHS[:1])
+    table = tables["04_sweeps"]
+    wider = table[table["operation"] == "median"].assign(operation="median 5x5")
+    wider.loc[wider["level"] == 2, "right"] = [
+        bits(0.7 if setting == "std" else 0.5, 200) for setting in wider.loc[wider["level"] == 2, "setting"]
+    ]
+    tables["04_sweeps"] = pd.concat([table, wider])
+    found = claims.evaluate(tables).set_index("claim").loc["median filtering reverses it"]
+    assert (found["verdict"], found["at"]) == (CONTRADICTED, "median 5x5, 2 passes")
+    assert found["held"] == "2 for, 1 against"
+
+
+def test_correction_counts_every_comparison():
+    """An effect that is clear by itself is open once it is one question among many; its interval stays as it is."""
+    table = made_up(units=40, archs=ARCHS[:1])["01_tradeoff"]
+    table["right"] = [bits(0.9, 40) if setting == "std" else bits(0.775, 40) for setting in table["setting"]]
+    table["right_pgd"] = bits(0.5, 40)
+    cost, gain = CLAIMS[:2]
+    many = [cost, *(dataclasses.replace(gain, name=f"nothing {number}") for number in range(30))]
+    alone, among = (claims.evaluate({"01_tradeoff": table}, asked).iloc[0] for asked in ([cost], many))
+    assert (alone["verdict"], among["verdict"]) == (SUPPORTED, INCONCLUSIVE)
+    assert (alone["low"], alone["high"], alone["p"]) == (among["low"], among["high"], among["p"])
+    assert alone["p_holm"] == alone["p"]
+    assert among["p_holm"] == pytest.approx(31 * alone["p"])
+
+
+F, A, O = "for", "against", "open"  # noqa: E741
+
+
+@pytest.mark.parametrize(
+    ("over", "sides", "verdict"),
+    [
+        ("every", [F], SUPPORTED),
+        ("every", [A], CONTRADICTED),
+        ("every", [O], INCONCLUSIVE),
+        ("every", [F, F, O], INCONCLUSIVE),
+        ("every", [F, F, A], CONTRADICTED),
+        ("most", [F, F, A], SUPPORTED),
+        ("most", [F, A, A], CONTRADICTED),
+        ("most", [F, F, A, A], INCONCLUSIVE),
+        ("most", [F, O, A, A], INCONCLUSIVE),
+        ("most", [F, O, A, A, A], CONTRADICTED),
+        ("turn", [F, F, F], SUPPORTED),
+        ("turn", [F, F, A], CONTRADICTED),
+        ("turn", [A, F, F], CONTRADICTED),
+        ("turn", [F, F, O], INCONCLUSIVE),
+        ("turn", [O, F, F], INCONCLUSIVE),
+    ],
+)
+def test_rules(over, sides, verdict):
+    """Every verdict of every kind of rule."""
+    assert Rule(over=over).verdict(sides) == verdict
+
+
+@pytest.mark.parametrize(
+    ("rule", "effects", "sides", "place"),
+    [
+        (Rule(), [3.0, 1.0, 2.0], [F, F, F], 1),
+        (Rule(), [-3.0, -4.0], [A, O], 0),
+        (Rule(), [1.0, -4.0], [F, O], 1),
+        (Rule(-5, 5), [1.0, -4.0, 3.0], [F, F, F], 1),
+        (Rule(over="most"), [3.0, -1.0, 2.0], [F, A, F], 2),
+        (Rule(over="most"), [9.0, 1.0, 8.0, 5.0], [F, O, F, F], 2),
+        (Rule(over="most"), [9.0, -1.0], [F, A], 1),
+        (Rule(over="turn"), [1.0, 9.0, 2.0], [F, F, F], 2),
+        (Rule(over="turn"), [-6.0, 9.0], [A, F], 0),
+        (Rule(over="turn"), [6.0, -9.0], [F, A], 1),
+    ],
+)
+def test_the_decisive_comparison_stands_for_all(rule, effects, sides, place):
+    """Of those that made the verdict: the hardest of every one, the middle of most, and of a turn what came after."""
+    assert rule.decisive(effects, sides) == place
+
+
+@pytest.mark.parametrize(
+    ("effect", "width", "verdict"),
+    [(0, 1, SUPPORTED), (3, 4, INCONCLUSIVE), (6, 4, INCONCLUSIVE), (9, 1, CONTRADICTED), (-9, 1, CONTRADICTED)],
+)
+def test_margins_need_the_whole_interval(effect, width, verdict):
+    """Alike is what lies within the margins with its whole interval, not what is merely not different."""
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(200, 1, 1))
+    values = effect + (values - values.mean()) * width * np.sqrt(200) / (1.96 * values.std())
+    claim = dataclasses.replace(
+        CLAIMS[0], samples=lambda *_: [Sample(values, lambda means: means[..., 0], [0])], rule=Rule(-5, 5)
+    )
+    assert claims.evaluate({"any": pd.DataFrame({"arch": ["resnet10"]})}, [claim])["verdict"].item() == verdict
+
+
+# Files, command line, figure ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    """A study whose tables are made up, as they come back from their files."""
+    monkeypatch.setenv("ADVLOOK_OUTPUT", str(tmp_path))
+    study = Study(load_preset("smoke"), output=tmp_path, data=tmp_path, progress=False)
+    for name, table in made_up(units=40).items():
+        (study.output / "tables").mkdir(parents=True, exist_ok=True)
+        table.drop(columns="low", errors="ignore").to_csv(study.output / "tables" / f"{name}.csv", index=False)
+    return study
+
+
+def test_claims_are_read_from_files(study):
+    """The saved table begins with the contract's columns; one seed's effects and the rule stand in it."""
+    table, compared = claims.claim_tables(study)
+    saved = study.load_table("08_claims")
+    assert list(saved)[:8] == ["claim", "statement", "where", "arch", "effect", "low", "high", "verdict"]
+    assert len(saved) == len(CLAIMS) * len(ARCHS)
+    assert saved["verdict"].tolist() == table["verdict"].tolist()
+    assert len(study.load_table("08_comparisons")) == len(compared) > len(saved)
+    assert saved["effect"].to_numpy() == pytest.approx(table["effect"].to_numpy(dtype=float), nan_ok=True)
+
+
+def test_a_notebook_that_writes_elsewhere_finds_the_tables(study, monkeypatch):
+    """The runner lets it write into a folder of its own, and tells it where the results of the others are."""
+    monkeypatch.setenv("ADVLOOK_EARLIER", str(study.output.parent))
+    staged = Study(study.preset, output=study.output / ".staging-08_claims", data=study.data, progress=False)
+    assert set(claims.load_tables(staged)) == set(claims.load_tables(study))
+    claims.claim_tables(staged)
+    assert (staged.output / "tables" / "08_claims.csv").is_file()
+    assert not (study.output / "tables" / "08_claims.csv").exists()
+
+
+def test_packed_images_that_look_like_numbers_stay_texts(study):
+    """Digits alone, leading zeros or an exponent do not make a number of what is packed."""
+    path = study.output / "tables" / "01_tradeoff.csv"
+    table = pd.read_csv(path, dtype=str)
+    texts = ["0011223344", "1122334455", "00000012e4", "9900000000"]
+    table["right"] = (texts * len(table))[: len(table)]
+    table.to_csv(path, index=False)
+    assert claims.load_tables(study)["01_tradeoff"]["right"].tolist() == table["right"].tolist()
+
+
+def test_the_command_prints_a_compact_table(study, capsys):
+    """A line a claim and architecture with its verdict, in 120 columns, and the sum; no result is written."""
+    before = sorted(study.output.rglob("*"))
+    assert main(["claims", "--preset", "smoke"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert all(len(line) <= 120 for line in lines)
+    assert lines[0].startswith("robustness costs accuracy")
+    assert "+20.0 [" in lines[0]
+    assert len([line for line in lines if "AlexNet" in line]) == len(CLAIMS)
+    assert lines[len(CLAIMS) * len(ARCHS) + 2].startswith("intervals are 95%")
+    assert sorted(study.output.rglob("*")) == before
+
+
+def test_the_command_prints_a_table_for_a_text(study, capsys):
+    """A row a claim, a column a preset and architecture; cells are verdicts with effects."""
+    assert main(["claims", "--preset", "smoke", "--preset", "smoke", "--markdown"]) == 0
+    head, rule, *rows = (line.split(" | ") for line in capsys.readouterr().out.strip().strip("|").splitlines())
+    assert len(head) == len(rule) == 1 + len(ARCHS)
+    assert head[1].startswith("smoke, AlexNet")
+    assert [row[0].removeprefix("| ") for row in rows] == [claim.statement for claim in CLAIMS]
+    assert rows[0][1].startswith("**supported** +20.0 [")
+    assert rows[0][1].endswith("] points")
+
+
+def test_a_claim_that_one_preset_lacks_is_not_tested_there():
+    """Tables of other architectures and of fewer claims go side by side."""
+    table = claims.evaluate({"01_tradeoff": made_up(units=20)["01_tradeoff"]}, CLAIMS[:2])
+    fewer = table[(table["arch"] == ARCHS[0]) & (table["claim"] == CLAIMS[1].name)]
+    rows = rules.markdown({"one": table, "other": fewer}).splitlines()[2:]
+    assert [row.count("|") for row in rows] == [3 + len(ARCHS)] * 2
+    assert rows[0].endswith("| not tested |")
+    assert not rows[1].endswith("| not tested |")
+
+
+def test_without_any_table_the_request_is_refused(tmp_path, monkeypatch, capsys):
+    """One line says what to run, and the exit code is 2."""
+    monkeypatch.setenv("ADVLOOK_OUTPUT", str(tmp_path))
+    assert main(["claims", "--preset", "smoke"]) == 2
+    assert "advlook reproduce --preset smoke" in capsys.readouterr().err
+    with pytest.raises(RequestError, match="no tables"):
+        claims.load_tables(Study("smoke"))
+
+
+def test_answers_name_each_architecture_where_they_differ():
+    """A verdict that all share is said once."""
+    table = claims.evaluate({"01_tradeoff": made_up(units=20)["01_tradeoff"]}, CLAIMS[:2])
+    table.loc[3, "verdict"] = CONTRADICTED
+    table.loc[:2, "verdict"] = SUPPORTED
+    first, second = rules.answers(table)
+    assert first == f"{CLAIMS[0].statement} Supported."
+    assert second.endswith("AlexNet (BN) supported, ResNet-10 contradicted.")
+
+
+def test_the_figure_is_drawn_from_the_table_alone(study):
+    """Every statement, number and verdict is there, also of claims that were not tested; margins are shaded."""
+    (study.output / "tables" / "07_sanity.csv").unlink()
+    claims.claim_tables(study)
+    table = study.load_table("08_claims")
+    (axis,) = forest(table).axes
+    texts = [text.get_text() for text in axis.texts]
+    assert set(table["statement"]) <= set(texts)
+    assert sorted(text for text in texts if text in rules.VERDICTS) == sorted(table["verdict"])
+    tested = table[table["verdict"] != UNTESTED]
+    assert {rules.told(row) for _, row in tested.iterrows()} <= set(texts)
+    diamonds = [line for line in axis.lines if line.get_marker() == "D"]
+    assert len(diamonds) == len(tested)
+    with_margins = sum(claim.rule.low < 0 for claim in CLAIMS)
+    assert len(axis.patches) == with_margins
+
+
+def test_help_ends_with_an_example(capsys):
+    """The help of the command has something to copy."""
+    with pytest.raises(SystemExit):
+        main(["claims", "--help"])
+    assert "advlook claims --preset imagenette" in capsys.readouterr().out.split("example")[1]

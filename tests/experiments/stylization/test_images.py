@@ -1,0 +1,297 @@
+"""Stylized sets and cue conflicts: kept, resumed and drawn by seed; their styles; whether they count as stylized."""
+
+import dataclasses
+
+import pandas as pd
+import pytest
+import torch
+import torch.nn.functional as F
+from helpers import image_set, random_images, small_preset, smooth, write_folder
+
+from advlook.core.errors import RequestError
+from advlook.corruptions.stylization import stylize
+from advlook.data import styles
+from advlook.data.styles import assign, generate_textures, load_styles
+from advlook.experiments.stylization import images, validity
+from advlook.experiments.stylization.images import conflicting_pairs, cue_conflict_set, stylized_set
+from advlook.study.study import Study
+
+SIDE = 24
+
+
+@pytest.fixture
+def study(tmp_path):
+    """Forty noisy images in the styles of a folder of five, in chunks of eight."""
+    config = {"engine": "optimised", "styles": "pictures", "images": 40, "partial_images": 12, "cues": 10, "steps": 2}
+    write_folder(tmp_path / "datasets" / "pictures", ("a",), 5, side=50)
+    study = Study(small_preset(stylization=config, data={"size": SIDE}), output=tmp_path, data=tmp_path, progress=False)
+    study.__dict__["test"] = image_set(60, SIDE)
+    study.__dict__["training_images"] = image_set(60, SIDE, seed=1)
+    return study
+
+
+@pytest.fixture(autouse=True)
+def _in_this_process(monkeypatch):
+    monkeypatch.setattr(images, "worker_count", lambda jobs, device: 1)
+    monkeypatch.setattr(images, "_CHUNK", 8)
+
+
+# Sets ----------------------------------------------------------------------------------------------------------------
+
+
+def test_set_records_one_style_an_image(study):
+    made = stylized_set(study)
+    table = made.table()
+    assert list(table.columns) == ["image", "label", "style", "strength"]
+    assert len(table) == len(made.images) == 40
+    assert set(table["style"]) <= set(load_styles("pictures", 2 * SIDE, study.data / "datasets").names)
+    assert table["style"].nunique() > 1
+    pictures = images.study_styles(study)
+    for name, style in zip(made.names, made.pictures(), strict=True):
+        assert torch.equal(style, pictures.images[pictures.names.index(name)])
+    assert torch.equal(made.images.labels, made.contents.labels)
+
+
+def test_set_is_what_the_engine_makes(study):
+    made = stylized_set(study)
+    images, styles = (some[:8].float().div(255).contiguous() for some in (made.contents.images, made.pictures()))
+    direct = stylize(images, styles, steps=2, seeds=range(8)).mul(255).round().to(torch.uint8)
+    assert torch.equal(made.images.images[:8], direct)
+
+
+def test_strengths_share_images_and_styles(study):
+    full, half, none = (stylized_set(study, strength) for strength in (1.0, 0.5, 0.0))
+    assert len(half.images) == 12
+    assert full.names[:12] == half.names
+    assert torch.equal(full.contents.images[:12], half.contents.images)
+    assert torch.equal(none.images.images, full.contents.images)
+
+
+def test_smaller_set_is_the_beginning_of_a_larger_one(study):
+    assert torch.equal(stylized_set(study, count=10).images.images, stylized_set(study).images.images[:10])
+
+
+def test_interrupted_set_goes_on_to_the_same_bits(study, tmp_path, monkeypatch):
+    expected = stylized_set(study).images.images.clone()
+    for path in (study.data / "cache" / "stylized").rglob("*.npy"):
+        path.unlink()
+    engine, calls = images.stylize, []
+
+    def failing(*arguments, **options):
+        calls.append(len(arguments[0]))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return engine(*arguments, **options)
+
+    monkeypatch.setattr(images, "stylize", failing)
+    with pytest.raises(KeyboardInterrupt):
+        stylized_set(study)
+    assert len(list((study.data / "cache" / "stylized").rglob("*"))) == 3  # the preset's folder and two chunks
+    assert torch.equal(stylized_set(study).images.images, expected)
+    assert calls == [8] * 6  # three before, the third of them in vain; then the third to the fifth
+    stylized_set(study)
+    assert len(calls) == 6
+
+
+@pytest.mark.parametrize("change", [{"steps": 3}, {"styles": "generated"}])
+def test_what_makes_a_set_makes_another(study, change):
+    first = stylized_set(study, count=8).images.images
+    changed = dataclasses.replace(study.preset.stylization, **change)
+    study.preset = dataclasses.replace(study.preset, stylization=changed)
+    assert not torch.equal(stylized_set(study, count=8).images.images, first)
+
+
+@pytest.mark.slow
+def test_processes_make_the_same_set(study, monkeypatch):
+    alone = stylized_set(study, count=16).images.images.clone()
+    for path in (study.data / "cache" / "stylized").rglob("*.npy"):
+        path.unlink()
+    monkeypatch.setattr(images, "worker_count", lambda jobs, device: 2)
+    monkeypatch.setattr(images, "_ALONE", 0)
+    assert torch.equal(stylized_set(study, count=16).images.images, alone)
+
+
+def test_cue_conflicts_are_of_different_classes(study):
+    made = cue_conflict_set(study)
+    assert len(made.images) == 10
+    assert (made.images.labels != made.textures).all()
+    assert torch.equal(made.contents.labels, made.images.labels)
+    assert torch.equal(made.sources.labels, made.textures)
+    assert not torch.equal(made.images.images, made.contents.images)
+
+
+def test_conflicting_pairs_are_drawn_by_seed():
+    labels = torch.arange(50) % 4
+    forms, sources = conflicting_pairs(labels, 30, seed=1)
+    assert (labels[forms] != labels[sources]).all()
+    assert len(set(forms.tolist())) == 30
+    again, other = conflicting_pairs(labels, 30, seed=1), conflicting_pairs(labels, 30, seed=2)
+    assert torch.equal(sources, again[1])
+    assert not torch.equal(sources, other[1])
+    with pytest.raises(RequestError, match="two classes"):
+        conflicting_pairs(torch.zeros(5), 3)
+
+
+def test_embedded_set_brings_its_own_conflicts(tmp_path):
+    made = cue_conflict_set(Study("smoke", output=tmp_path, data=tmp_path, progress=False))
+    assert (made.images.labels != made.textures).all()
+    assert made.contents is None
+
+
+# Styles --------------------------------------------------------------------------------------------------------------
+
+
+def test_styles_of_a_folder(tmp_path):
+    write_folder(tmp_path / "pictures", ("a", "b"), 2, side=40)
+    found = load_styles("pictures", 32, tmp_path)
+    assert found.names == ("a/0.png", "a/1.png", "b/0.png", "b/1.png")
+    assert found.images.shape == (4, 3, 32, 32)
+    assert found.images.dtype == torch.uint8
+
+
+def test_folders_without_styles_end_in_one_line(tmp_path):
+    (tmp_path / "empty").mkdir()
+    for name, says in (("nowhere", "does not exist"), ("empty", "holds no pictures")):
+        with pytest.raises(RequestError, match=says) as refused:
+            load_styles(name, 32, tmp_path)
+        assert "\n" not in str(refused.value)
+
+
+def test_our_paintings_come_with_the_command_that_gets_them(tmp_path):
+    """The line that refuses, and the one that lists, say what to run; once they are there, how many they are."""
+    with pytest.raises(RequestError, match=r"run `git clone .*paintings`, or put any pictures in it"):
+        load_styles("paintings", 32, tmp_path)
+    assert styles.available(tmp_path).startswith("absent: run `git clone")
+    write_folder(tmp_path / "paintings", count=2, side=16)
+    assert styles.available(tmp_path) == "6 pictures"
+
+
+def test_generated_textures_differ_and_are_fixed_by_their_seed(tmp_path):
+    found = load_styles("generated", 32, tmp_path)
+    assert torch.equal(found.images, load_styles("generated", 32, tmp_path).images)
+    assert len({image.numpy().tobytes() for image in found.images}) == len(found)
+    assert (found.images.float().std((2, 3)).amax(1) > 5).all()
+
+
+def test_assignment_does_not_change_with_the_count():
+    assert torch.equal(assign(100, 7)[:20], assign(20, 7))
+    assert set(assign(200, 7).tolist()) == set(range(7))
+
+
+# Measurements --------------------------------------------------------------------------------------------------------
+
+
+def test_patch_distance_of_known_cases():
+    """Of a grey by d: every projection moves by d times the direction's sum. Of a shift in space: nothing."""
+    grey = torch.full((2, 3, 16, 16), 0.4)
+    directions = torch.randn(64, 75, generator=torch.Generator().manual_seed(0))
+    sums = F.normalize(directions, dim=1).sum(1)
+    found = validity.patch_distance(grey, grey + 0.2)
+    torch.testing.assert_close(found, torch.full((2,), 0.2 * sums.square().mean().sqrt().item()), rtol=1e-4, atol=0)
+    noise = random_images(1, 64)
+    another = validity.patch_distance(noise, random_images(1, 64, seed=1))
+    assert validity.patch_distance(noise, noise).item() == 0
+    assert another.item() < 0.02  # two draws of one texture
+    assert validity.patch_distance(noise, noise.mean((2, 3), keepdim=True).expand_as(noise)).item() > 0.2
+
+
+def test_patch_distance_sees_more_than_second_moments():
+    """Noise with the mean and variance of dots on a ground is further from them than other such dots are."""
+    generator = torch.Generator().manual_seed(0)
+    share = 0.01
+    dots, others = (torch.rand(2, 8, 3, 64, 64, generator=generator) < share).float()
+    noise = share + (share * (1 - share)) ** 0.5 * torch.randn(8, 3, 64, 64, generator=generator)
+    assert (validity.patch_distance(dots, noise) > 1.5 * validity.patch_distance(dots, others)).all()
+
+
+def test_patch_distance_of_a_sample_is_near_that_of_all(monkeypatch):
+    """Of large images some patches stand for all: the distance of other pictures hardly changes."""
+    one, other = generate_textures(4, 128).float().div(255), generate_textures(4, 96, seed=1).float().div(255)
+    whole = validity.patch_distance(one, other)
+    monkeypatch.setattr(validity, "_PATCHES", 2**12)
+    torch.testing.assert_close(validity.patch_distance(one, other), whole, rtol=0.05, atol=0)
+    assert not torch.equal(validity.patch_distance(one, other), whole)
+
+
+def test_edge_agreement_of_known_cases():
+    images = smooth(6)
+    same, paler, other = (validity.edge_agreement(images, some) for some in (images, 0.5 * images, smooth(6, seed=9)))
+    torch.testing.assert_close(same, torch.ones(6, dtype=torch.float64))
+    assert (paler > 0.99).all()
+    assert (other < 0.7).all()
+    with pytest.raises(RequestError, match="same shape"):
+        validity.edge_agreement(images, images[..., 1:])
+
+
+def test_patch_classifier_sees_what_it_says():
+    """A place changes with each of its 9x9 pixels and with no other.
+
+    Without negative weights no path to a pixel ends in a dead unit, nor do two cancel.
+    """
+    model = validity.PatchClassifier(3, width=8).eval()
+    for weight in model.parameters():
+        weight.detach().abs_()
+    image = random_images(1, 33, low=0.6).requires_grad_(True)
+    place = model.evidence(image)[0, :, 3, 2].sum()
+    (gradient,) = torch.autograd.grad(place, image)
+    seen = gradient[0].abs().sum(0) > 0
+    expected = torch.zeros_like(seen)
+    expected[12 : 12 + validity.RECEPTIVE_FIELD, 8 : 8 + validity.RECEPTIVE_FIELD] = True
+    assert torch.equal(seen, expected)
+
+
+def test_patch_classifier_answers_by_the_mean_of_its_places():
+    """Logits are the mean of all places' evidence, though these are never all there."""
+    model, images = validity.PatchClassifier(5, width=8).eval(), random_images(3, 40)
+    torch.testing.assert_close(model(images), model.evidence(images).mean((2, 3)))
+
+
+@pytest.mark.parametrize(("train_images", "steps"), [(0, 12), (6, 4)])
+def test_patch_classifier_is_trained_on_windows_for_as_long_as_the_set_allows(study, monkeypatch, train_images, steps):
+    """So many steps a class, of which there are three; or the epochs that a small set has, and be it of one batch."""
+    for name, value in {"_STEPS": 4, "_BATCH": 6, "_EPOCHS": 4, "_WINDOW": 16}.items():
+        monkeypatch.setattr(validity, name, value)
+    data = dataclasses.replace(study.preset.data, train_images=train_images)
+    study.preset = dataclasses.replace(study.preset, data=data)
+    shown, forward = [], validity.PatchClassifier.forward
+
+    def recording(model, images):
+        shown.append(images)
+        return forward(model, images)
+
+    monkeypatch.setattr(validity.PatchClassifier, "forward", recording)
+    validity.patch_classifier(study)
+    assert [images.shape for images in shown] == [(6, 3, 16, 16)] * steps
+
+
+def test_checks_in_batches_are_those_of_all(study, monkeypatch):
+    """How many images are measured at once changes rounding alone."""
+    monkeypatch.setattr(validity, "_STEPS", 1)
+    made = stylized_set(study, 1.0, 7)
+    whole = validity.checks(study, made)
+    monkeypatch.setattr(validity, "_HELD", 3 * made.styles.images[0].numel())
+    pd.testing.assert_frame_equal(validity.checks(study, made), whole, rtol=1e-4)
+
+
+def test_patch_classifier_learns_and_is_kept(study, monkeypatch):
+    monkeypatch.setattr(validity, "_STEPS", 10)  # a class, of three
+    model = validity.patch_classifier(study)
+    images = study.test.images.float().div(255)
+    assert (model(images).argmax(1) == study.test.labels).float().mean() > 0.8  # brightness tells the class
+    monkeypatch.setattr(validity, "_fit", None)
+    again = validity.patch_classifier(study)
+    torch.testing.assert_close(model(images), again(images))
+
+
+def test_checks_tell_stylized_from_content(study, monkeypatch):
+    monkeypatch.setattr(validity, "_STEPS", 5)
+    table = validity.checks(study, stylized_set(study, 0.0, 6))
+    assert len(table) == 6
+    assert (table["patches_to_content"] == 0).all()
+    assert table["patches_to_style"].tolist() == table["patches_before"].tolist()
+    assert table["gram_after"].tolist() == table["gram_before"].tolist()
+    assert (table["edges_content"] > 0.999).all()
+    assert (table["patch_right"] == table["patch_right_before"]).all()
+    made = validity.checks(study, stylized_set(study, 1.0, 6))
+    assert (made["gram_after"] < made["gram_before"]).all()
+    assert (made["patches_to_content"] > 0).all()

@@ -1,0 +1,252 @@
+"""Notebook 03's measurements: their rows on made-up and on tiny models, and what is concluded from them."""
+
+import dataclasses
+import math
+
+import pandas as pd
+import pytest
+import torch
+from helpers import snapshot
+from torch import nn
+
+from advlook import sensitivity
+from advlook.core.presets import load_preset
+from advlook.experiments.visualize import figures as figures_scale
+from advlook.experiments.visualize import measure as vision
+from advlook.sensitivity import frequency
+from advlook.study.study import Study
+
+KEYS = [("alexnet_bn", setting, seed) for setting in vision.SETTINGS for seed in (0, 1)]
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    """The smoke preset with untrained models in every place: what is measured needs no training."""
+    preset = load_preset("smoke")
+    small = dataclasses.replace(preset.visualize, images=6, samples=2, units=3, steps=2, starts=1)
+    preset = dataclasses.replace(preset, archs=("alexnet_bn",), visualize=small)
+    made = Study(preset, output=tmp_path, data=tmp_path, progress=False)
+    model = made.model("alexnet_bn", "random", 0)
+    monkeypatch.setattr(made, "model", lambda *key: model)
+    return made
+
+
+def grid_table(changed, setting="std", seed=0, side=5):
+    """A `03_fourier` whose answers change as `changed(radius)` says, on `side` x `side` frequencies 0.1 apart."""
+    places = [(k - side // 2) / 10 for k in range(side)]
+    return pd.DataFrame(
+        [
+            {
+                "arch": "alexnet_bn",
+                "setting": setting,
+                "seed": seed,
+                "fy": fy,
+                "fx": fx,
+                "images": 10,
+                "changed": changed(math.hypot(fy, fx)),
+                "error": 50.0,
+                "clean": 50.0,
+                "eps": 1.0,
+            }
+            for fy in places
+            for fx in places
+        ]
+    )
+
+
+def scale_rows(measure, values, **about):
+    """Rows of `03_scale` for alexnet_bn: values by setting, one a seed."""
+    return pd.DataFrame(
+        [
+            {
+                "arch": "alexnet_bn",
+                "setting": setting,
+                "seed": seed,
+                "measure": measure,
+                "value": value,
+                "of": None,
+                "at": math.nan,
+            }
+            | about
+            for setting, each in values.items()
+            for seed, value in enumerate(each)
+        ]
+    )
+
+
+def test_curve_over_frequency_finds_the_only_ring_that_matters():
+    """Answers that change at one radius alone give a curve that is zero elsewhere, and that radius as the half."""
+    table = vision.along_frequency(grid_table(lambda radius: 80.0 if abs(radius - 0.2) < 1e-9 else 0.0))
+    curve = table[table["measure"] == "answers_changed"].set_index("at")["value"]
+    half = table[table["measure"] == "answers_half_frequency"]["value"].item()
+    assert half == pytest.approx(0.2)
+    # Rings are a step wide: the one at 0.2 also holds the points at hypot(0.1, 0.2) = 0.22.
+    assert curve[0.1] == curve[0.0] == 0
+    assert curve.idxmax() == pytest.approx(0.2)
+    assert (table[table["measure"] == "answers_wrong"]["value"] == 50).all()
+
+
+def test_answers_of_a_model_that_sees_brightness_alone(study):
+    """Shuffling pixels and taking fine structure away leave such a model's accuracy exactly as it was."""
+
+    class Brightness(nn.Module):
+        def forward(self, images):
+            mean = images.mean((1, 2, 3))
+            return torch.stack([mean, 0.5 - mean, *[mean - 9] * 8], 1)
+
+    found = pd.DataFrame(list(vision.answers(study, Brightness())))
+    clean = found[found["measure"] == "accuracy_clean"]["value"].item()
+    kept = found[found["measure"].isin(["accuracy_low_pass", "accuracy_shuffled"])]["value"]
+    assert clean > 0
+    assert len(kept) == len(vision.CUTOFFS) + sum(study.preset.data.size % b == 0 for b in vision.BLOCKS)
+    assert (kept == clean).all()
+    assert (found[found["measure"] == "kept_shuffled"]["value"] == 100).all()
+
+
+def test_every_map_has_its_measures(study):
+    """Five maps, each with spectrum, median frequency, edges and energy; spectra have mean 1, shares sum to 100."""
+    found = pd.DataFrame(list(vision.maps(study, study.model())))
+    found = found[found["image"].isna()]
+    for method in sensitivity.METHODS:
+        rows = found[found["of"] == method]
+        assert set(rows["measure"]) == {
+            "map_spectrum",
+            "map_median_frequency",
+            "map_median_frequency_coarse",
+            "map_edge_correlation",
+            "map_energy_outline",
+            "map_energy_inside",
+            "map_energy_background",
+        }
+        assert rows[rows["measure"].str.startswith("map_energy")]["value"].sum() == pytest.approx(100)
+        halves = rows.set_index("measure")["value"]
+        assert halves["map_median_frequency_coarse"] <= min(vision.BELOW, halves["map_median_frequency"])
+    side = study.preset.data.size
+    radius = frequency.frequency_radius(side, side)
+    rings, share = frequency.radial_mean(torch.ones(side, side), radius, 1 / side)
+    counts = (radius * side).round().flatten().unique(return_counts=True)[1]
+    spectrum = found[(found["of"] == "loss_gradient") & (found["measure"] == "map_spectrum")]["value"]
+    assert len(spectrum) == len(rings) == len(share)
+    assert (torch.tensor(spectrum.to_numpy()) * counts).sum().item() / side**2 == pytest.approx(1, rel=1e-4)
+
+
+def test_maps_in_batches_are_those_of_all_images(study):
+    """A batch of two changes no number: neither SmoothGrad's noise nor which silhouette belongs to which image."""
+    whole = pd.DataFrame(list(vision.maps(study, study.model())))
+    evaluation = dataclasses.replace(study.preset.evaluation, batch_size=4)
+    study.preset = dataclasses.replace(study.preset, evaluation=evaluation)
+    parts = pd.DataFrame(list(vision.maps(study, study.model())))
+    pd.testing.assert_frame_equal(parts, whole, rtol=1e-4, atol=1e-6)
+
+
+def test_single_images_have_the_mean_of_the_table(study):
+    """What is kept of every image averages to the row of its map and measure."""
+    found = pd.DataFrame(list(vision.maps(study, study.model())))
+    alone, rows = found[found["image"].notna()], found[found["image"].isna()]
+    assert alone.groupby("of").size().to_dict() == dict.fromkeys(sensitivity.METHODS, 6)
+    for column, (measure, at) in vision.BY_IMAGE.items():
+        chosen = rows[(rows["measure"] == measure) & (True if at is None else rows["at"] == at)].set_index("of")[
+            "value"
+        ]
+        means = alone.groupby("of")[column].mean()
+        assert (means - chosen[means.index]).abs().max() < 1e-4
+
+
+def test_models_are_left_alone(study):
+    """No measurement changes a model."""
+    model = study.model()
+    before = snapshot(model)
+    for measurement in (vision.fourier, vision.answers, vision.maps, vision.filters, vision.units):
+        assert list(measurement(study, model))
+    assert snapshot(model) == before
+
+
+def test_units_are_the_same_for_every_model(study):
+    """Drawn by a seed: as many as the preset asks for, in range, and at most as many as the layer has."""
+    model = study.model()
+    layers = vision.depth_layers(study, model)
+    assert len(layers) == vision.DEPTHS
+    assert layers == sorted(layers, key=lambda name: int(name.split(".")[-1]))
+    for layer in layers:
+        drawn = vision.drawn_units(study, model, layer)
+        assert drawn == vision.drawn_units(study, model, layer)
+        assert len(set(drawn)) == 3
+        assert max(drawn) < model.get_submodule(layer).out_channels
+    rows = pd.DataFrame(list(vision.units(study, model)))
+    assert rows.groupby(["measure", "of"]).size().tolist() == [3] * 2 * len(layers)
+
+
+@pytest.mark.parametrize(
+    ("std", "adv", "verdict"),
+    [
+        ((5, 6), (1, 2), "yes"),
+        ((1, 2), (5, 6), "no"),
+        ((1, 5), (3, 3), "mixed"),
+        ((5, math.nan), (1, 2), "yes"),
+        ((math.nan, math.nan), (1, 2), "-"),
+    ],
+)
+def test_comparison_is_made_seed_by_seed(std, adv, verdict):
+    """Lower of ADV in every seed is "yes" where a larger scale would be lower, and "no" the other way round."""
+    values = {"random": (9, 9), "std": std, "adv": adv}
+    low = vision.compared(scale_rows("answers_half_frequency", values))
+    assert low["ADV is"].tolist() == [verdict]
+    assert low["larger would be"].tolist() == ["lower"]
+    high = vision.compared(scale_rows("kept_shuffled", values, at=4))
+    assert high["ADV is"].tolist() == [{"yes": "no", "no": "yes"}.get(verdict, verdict)]
+    assert high["std"].item() == pytest.approx(pd.Series(std).mean(), nan_ok=True)
+    assert high["adv"].item() == sum(adv) / 2
+
+
+def test_comparison_takes_the_level_that_it_names():
+    """Rows of another cut-off, layer or map do not count."""
+    values = {"random": (1,), "std": (1,), "adv": (2,)}
+    other = scale_rows("kept_shuffled", {"random": (1,), "std": (9,), "adv": (2,)}, at=8)
+    found = vision.compared(pd.concat([scale_rows("kept_shuffled", values, at=4), other]))
+    assert found["ADV is"].tolist() == ["yes"]
+    assert found["std"].item() == 1
+
+
+def test_figures_are_drawn_from_the_tables(study):
+    """From `03_scale` and `03_fourier` alone, every plot shows each of its panels; nothing else is asked for."""
+    parts = []
+    for name in ("answers", "maps", "filters", "units", "fourier"):
+        rows = pd.DataFrame(list(getattr(vision, name)(study, study.model())))
+        for arch, setting, seed in KEYS:
+            parts.append(rows.assign(arch=arch, setting=setting, seed=seed, table=name))
+    every = pd.concat(parts, ignore_index=True)
+    fourier = every[every["table"] == "fourier"]
+    table = pd.concat([every[every["table"] != "fourier"], vision.along_frequency(fourier)], ignore_index=True)
+    panels = {
+        "answer_curves": 4,
+        "map_spectra": 5,
+        "edge_correlations": 5,
+        "unit_depths": 2,
+        "filter_sizes": 1,
+        "map_energy": 3,
+    }
+    for name, count in panels.items():
+        axes = getattr(figures_scale, name)(table).axes
+        assert [axis.has_data() for axis in axes] == [True] * count, name
+    assert len(figures_scale.fourier_maps(fourier).axes) == 3 + 1
+
+
+def test_pictures_show_what_they_are_given(study):
+    """Grids of maps, filters and units have a place for each; with one scale a weaker map shows less contrast."""
+    images, found = vision.shown_maps(study, "alexnet_bn", 0, 2)
+    assert len(figures_scale.map_grid(images, found).axes) == 2 * (1 + 2 * len(vision.FIGURE_2))
+    weak = {"std": found["std"], "adv": {method: maps / 10 for method, maps in found["adv"].items()}}
+
+    def contrasts(shared):
+        axes = figures_scale.map_grid(images, weak, shared=shared).axes
+        shown = [axis.images[0].get_array() for axis in axes[1 : 1 + 2 * len(vision.FIGURE_2)]]
+        return [picture.std() for picture in shown]
+
+    apart, together = contrasts(False), contrasts(True)
+    count = len(vision.FIGURE_2)
+    assert apart[0] == pytest.approx(apart[count], rel=0.05)
+    assert together[count] < together[0] / 5
+    weights = {s: vision.filters_of(study, study.model()) for s in ("std", "adv")}
+    assert figures_scale.filter_grid(weights).subfigs
+    units = vision.shown_units(study, "alexnet_bn", 0)
+    assert len(figures_scale.maximised_grid(units, 2).axes) == vision.DEPTHS * 4

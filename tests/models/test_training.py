@@ -1,0 +1,426 @@
+"""Training: schedules, the attack inside it, resuming to the same bits, and what it is for."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import Recorder, convolutional, image_set, random_images, small_preset, snapshot
+from safetensors.torch import load_file
+
+import advlook
+from advlook import attacks
+from advlook.core.errors import RequestError
+from advlook.core.files import digest
+from advlook.core.precision import autocast, cpu_multiplies_bfloat16
+from advlook.core.presets import load_preset
+from advlook.data.image_sets import ImageSet
+from advlook.models import training
+from advlook.models.checkpoints import half_precision, load_checkpoint, load_state, read_metadata
+from advlook.models.evaluation import robust_accuracy, topk_accuracy
+from advlook.models.training import (
+    NonFiniteLossError,
+    Trainer,
+    learning_rate,
+    overfits_catastrophically,
+    ramped_eps,
+    train,
+    training_attack,
+)
+
+IMAGES, TEST = image_set(34), image_set(12, seed=1)
+CPU = torch.device("cpu")
+
+
+def run(preset, target, arch="resnet10", setting="std", images=IMAGES):
+    return train(preset, arch, setting, 0, images, TEST, target, progress=False)
+
+
+def same_weights(one, other):
+    """Whether two checkpoints hold the same bits."""
+    first, second = load_file(one), load_file(other)
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def without_times(path):
+    return [{k: v for k, v in entry.items() if k != "seconds"} for entry in read_metadata(path)["history"]]
+
+
+class Interruption(Exception):
+    """Stands for whatever ends a process."""
+
+
+RUNS = [
+    ("resnet10", "std", 0.0, {}),
+    ("resnet10", "std", 0.9, {"schedule": "step", "step_epochs": 1, "precision": "bfloat16"}),
+    ("resnet10", "adv", 0.9, {"sizes": (12, 16)}),
+    ("alexnet_bn", "adv", 0.9, {}),  # has dropout
+]
+
+
+@pytest.mark.parametrize(("arch", "setting", "average", "options"), RUNS)
+def test_resuming_gives_the_same_bits(tmp_path, monkeypatch, arch, setting, average, options):
+    """Interrupted after every epoch and in the middle of one, training ends with the weights of one go."""
+    preset = small_preset(
+        training={"average": average, "check_every": 2, **options}, adversary={"random_start": True, "ramp_share": 0.3}
+    )
+    whole, broken = tmp_path / "whole.safetensors", tmp_path / "broken.safetensors"
+    run(preset, whole, arch, setting)
+    train_epoch, save = Trainer.train_epoch, training.save_state
+    calls = []
+
+    def stop_midway(trainer, images, progressed):
+        calls.append(len(trainer.history))
+        if len(calls) % 2 == 0:
+            return train_epoch(trainer, images, progressed)
+
+        def interrupt(count):
+            raise Interruption
+
+        return train_epoch(trainer, images, interrupt)
+
+    def save_and_stop(path, state):
+        save(path, state)
+        raise Interruption
+
+    monkeypatch.setattr(Trainer, "train_epoch", stop_midway)
+    monkeypatch.setattr(training, "save_state", save_and_stop)
+    for _ in range(6):
+        torch.rand(7)  # another process has drawn something else
+        with pytest.raises(Interruption):
+            run(preset, broken, arch, setting)
+        assert not broken.exists()
+    run(preset, broken, arch, setting)
+    assert calls == [0, 0, 1, 1, 2, 2]
+    assert same_weights(whole, broken)
+    assert without_times(whole) == without_times(broken)
+
+
+def test_killed_process_resumes_to_the_same_bits(tmp_path):
+    """A process killed by SIGKILL in the middle of an epoch leaves a state from which the same weights come."""
+    script = tmp_path / "killed.py"
+    script.write_text(
+        """
+import os, signal, sys, torch
+from pathlib import Path
+from helpers import small_preset
+from test_training import IMAGES, run
+
+class Deadly:
+    steps = 0
+    def __len__(self):
+        return len(IMAGES)
+    def training_batches(self, *args):
+        for batch in IMAGES.training_batches(*args):
+            self.steps += 1
+            if self.steps == 7:  # the third step of the second epoch
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield batch
+
+torch.set_num_threads(1)
+run(small_preset(), Path(sys.argv[1]), setting="adv", images=Deadly())
+"""
+    )
+    whole, broken = tmp_path / "whole.safetensors", tmp_path / "broken.safetensors"
+    paths = [str(Path(advlook.__file__).parents[1]), str(Path(__file__).parents[1])]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    killed = subprocess.run([sys.executable, script, broken], env=environment, capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert len(load_state(broken.with_suffix(".state"))["history"]) == 1
+    assert not broken.exists()
+    for path in (whole, broken):
+        run(small_preset(), path, setting="adv")
+    assert same_weights(whole, broken)
+    assert not broken.with_suffix(".state").exists()
+
+
+def test_state_of_another_configuration_is_ignored(tmp_path, monkeypatch):
+    """A state left by other settings does not leak into this training."""
+    target, clean = tmp_path / "model.safetensors", tmp_path / "clean.safetensors"
+    save = training.save_state
+
+    def save_and_stop(path, state):
+        save(path, state)
+        raise Interruption
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "save_state", save_and_stop)
+        with pytest.raises(Interruption):
+            run(small_preset(training={"momentum": 0.5}), target)
+    run(small_preset(), target)
+    run(small_preset(), clean)
+    assert same_weights(target, clean)
+
+
+def test_setting_and_seed_change_the_weights(tmp_path):
+    """Every setting and seed has its own network."""
+    preset = small_preset(model={"epochs_std": 1, "epochs_adv": 1})
+    paths = [tmp_path / f"{setting}{seed}.safetensors" for setting in ("std", "adv") for seed in (0, 1)]
+    for path in paths:
+        train(preset, "resnet10", path.stem[:3], int(path.stem[3]), IMAGES, TEST, path, progress=False)
+    assert not any(same_weights(a, b) for a in paths for b in paths if a < b)
+
+
+def test_checkpoint_tells_how_it_was_made(tmp_path):
+    """The metadata hold configuration, history, and the accuracy of the very weights in the file."""
+    preset = small_preset(training={"check_every": 2})
+    path = run(preset, tmp_path / "model.safetensors", setting="adv")
+    metadata = read_metadata(path)
+    assert metadata["training"] == json.loads(json.dumps(preset.training_key("resnet10", "adv", 0)))
+    history = metadata["history"]
+    assert [entry["epoch"] for entry in history] == [1, 2, 3]
+    assert ["pgd" in entry for entry in history] == [False, True, True]
+    assert metadata["arithmetic"] == "float32"
+    model = Trainer(preset, "resnet10", "adv", 0, CPU).model
+    assert topk_accuracy(load_checkpoint(path, model), TEST) == metadata["accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("progress", "rate"), [(0, 0.1), (29.99, 0.1), (30, 0.01), (59.9, 0.01), (60, 0.001), (89.99, 0.001)]
+)
+def test_step_schedule_is_the_papers(progress, rate):
+    """The paper's rate: 0.1, divided by 10 after 30 and 60 of 90 epochs."""
+    config = dataclasses.replace(load_preset("imagenette").training, schedule="step", step_epochs=30)
+    assert learning_rate(config, 0.1, 90, progress) == pytest.approx(rate)
+
+
+@pytest.mark.parametrize(("progress", "rate"), [(0, 0), (1, 0.1), (2, 0.2), (6, 0.1), (9, 0.025), (10, 0)])
+def test_one_cycle_rises_and_falls(progress, rate):
+    """One rise over the warm-up, one linear fall to nothing."""
+    config = dataclasses.replace(load_preset("imagenette").training, schedule="onecycle", warmup=0.2)
+    assert learning_rate(config, 0.2, 10, progress) == pytest.approx(rate)
+
+
+@pytest.mark.parametrize("warmup", [0.0, 1.0])
+def test_one_cycle_at_its_ends(warmup):
+    """A cycle that only falls or only rises has finite rates throughout."""
+    config = dataclasses.replace(load_preset("imagenette").training, schedule="onecycle", warmup=warmup)
+    rates = [learning_rate(config, 0.2, 4, step / 8) for step in range(32)]
+    assert rates == sorted(rates, reverse=warmup == 0)
+    assert 0 <= min(rates) < max(rates) <= 0.2
+
+
+@pytest.mark.parametrize(("setting", "expected"), [("std", [0.1, 0.01]), ("adv", [0.1, 0.01])])
+def test_trainer_follows_the_schedule(setting, expected):
+    """The rates that the history records are the schedule's."""
+    preset = small_preset(training={"schedule": "step", "step_epochs": 1}, model={"learning_rate": 0.1})
+    trainer = Trainer(preset, "resnet10", setting, 0, CPU)
+    for rate in expected:
+        trainer.history.append(trainer.train_epoch(IMAGES, lambda count: None))
+        assert trainer.history[-1]["learning_rate"] == pytest.approx(rate)
+
+
+@pytest.mark.parametrize("train_images", [0, 16])
+def test_one_cycle_ends_low_whatever_an_epoch_is(train_images):
+    """The last step's rate is one step above nothing, also where an epoch takes a part of the images."""
+    preset = small_preset(data={"train_images": train_images}, training={"schedule": "onecycle", "warmup": 0.0})
+    trainer = Trainer(preset, "resnet10", "std", 0, CPU)
+    trainer.history = [{}, {}]
+    steps = (train_images or 32) // 8
+    counts = []
+    entry = trainer.train_epoch(IMAGES, counts.append)
+    assert counts == [8] * steps
+    assert entry["learning_rate"] == pytest.approx(0.05 / 3 / steps)
+
+
+def test_weights_alone_are_decayed():
+    """Gains and biases are left out of weight decay, and no parameter is forgotten."""
+    trainer = Trainer(small_preset(), "resnet10", "std", 0, CPU)
+    decayed, spared = trainer.optimizer.param_groups
+    assert (decayed["weight_decay"], spared["weight_decay"]) == (5e-4, 0)
+    assert {p.ndim for p in spared["params"]} == {1}
+    assert len(decayed["params"]) + len(spared["params"]) == len(list(trainer.model.parameters()))
+
+
+def test_eps_ramps_up():
+    """The radius rises in equal steps over the ramp's epochs and then stays."""
+    adversary = dataclasses.replace(load_preset("imagenette").adversary, eps=0.04, ramp_share=0.5)
+    assert [ramped_eps(adversary, epoch, 6) for epoch in range(6)] == pytest.approx(
+        [0.01, 0.02, 0.03, 0.04, 0.04, 0.04]
+    )
+    assert ramped_eps(dataclasses.replace(adversary, ramp_share=0.0), 0, 6) == 0.04
+
+
+def adversary(**changes):
+    return small_preset(adversary=changes).adversary
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+def test_training_attack_is_fgsm(mode):
+    """The attack inside training is FGSM, in the mode that the model is in."""
+    model, images, labels = convolutional().train(mode == "train"), random_images(6, 8), torch.arange(6) % 3
+    eps = 4 / 255
+    found = training_attack(model, images, labels, adversary(), eps, torch.Generator())
+    torch.testing.assert_close(found, attacks.fgsm(model, images, labels, eps), atol=1e-6, rtol=0)
+
+
+def test_training_attack_with_random_start():
+    """With a random start the step is `step_size`, shrunk with the ramp, and the result stays in ball and range."""
+    model, images, labels = convolutional(), random_images(6, 8), torch.arange(6) % 3
+    config = adversary(random_start=True, step_size=5 / 255)
+    found = training_attack(model, images, labels, config, 2 / 255, torch.Generator().manual_seed(0))
+    start = attacks.random_in_ball(images, 2 / 255, "linf", torch.Generator().manual_seed(0))
+    with attacks.frozen_batchnorm(model):
+        gradient, _ = attacks.input_gradient(model, start, lambda z: torch.nn.functional.cross_entropy(z, labels))
+    expected = attacks.project(start + 2.5 / 255 * gradient.sign(), images, 2 / 255, "linf")
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+    assert (found - images).abs().max() <= 2 / 255 + 1e-6
+
+
+def test_training_attack_by_pgd():
+    """PGD inside training takes its steps, never drops an image, and ends in the ball."""
+    model, images, labels = Recorder(convolutional()), random_images(6, 8), torch.arange(6) % 3
+    config = adversary(method="pgd", steps=4, step_size=1 / 255)
+    found = training_attack(model, images, labels, config, 4 / 255, torch.Generator())
+    assert model.sizes == [6] * 4
+    assert (found - images).abs().max() == pytest.approx(4 / 255, abs=1e-6)
+
+
+@pytest.mark.parametrize("updates", [False, True])
+def test_training_attack_and_batch_statistics(updates):
+    """The attack leaves the model as it was; its forward pass counts in the statistics only where a preset says so."""
+    model = convolutional().train()
+    before = snapshot(model)
+    images, labels = random_images(6, 8), torch.arange(6) % 3
+    training_attack(model, images, labels, adversary(updates_batchnorm=updates), 0.01, torch.Generator())
+    assert (snapshot(model) == before) != updates
+    assert model[1].num_batches_tracked == int(updates)
+    assert all(p.grad is None for p in model.parameters())
+
+
+def entries(*pairs):
+    return [{"epoch": k} if pair is None else {"fgsm": pair[0], "pgd": pair[1]} for k, pair in enumerate(pairs)]
+
+
+@pytest.mark.parametrize(
+    ("history", "fires"),
+    [
+        ([], False),
+        (entries(None, None), False),
+        (entries((30, 28), (40, 38), (50, 45)), False),  # healthy
+        (entries((30, 28), (40, 38), (90, 0)), True),  # the textbook case
+        (entries((30, 28), (40, 38), (90, 18), None), True),  # an epoch without a measurement follows
+        (entries((60, 2), (70, 1), (80, 0)), False),  # standard training: never was robust
+        (entries((40, 38), (20, 17)), False),  # both fell: diverged, but not overfitted
+        (entries((40, 38), (90, 0), (42, 39)), False),  # recovered
+    ],
+)
+def test_catastrophic_overfitting_is_told_apart(history, fires):
+    """The alarm sounds when PGD accuracy collapses beneath FGSM accuracy, and at no other time."""
+    assert overfits_catastrophically(history) == fires
+
+
+@pytest.mark.parametrize("setting", ["std", "adv"])
+def test_loss_that_is_no_number_is_named(tmp_path, setting):
+    """A training that diverges stops with epoch, step and remedy, and keeps the state before it."""
+    preset = small_preset(model={"learning_rate": 1e30}, training={"schedule": "step"})
+    with pytest.raises(NonFiniteLossError, match=r"epoch 1, step [23].*lower the learning rate"):
+        run(preset, tmp_path / "model.safetensors", setting=setting)
+    assert not list(tmp_path.iterdir())
+
+
+def test_too_few_images_are_refused(tmp_path):
+    """Images that do not fill a batch, all or those of an epoch, end in one line with the numbers."""
+    with pytest.raises(RequestError, match=r"images \(7.*do not fill a batch of 8"):
+        run(small_preset(), tmp_path / "model.safetensors", images=image_set(7))
+    with pytest.raises(RequestError, match=r"train_images = 5.*do not fill a batch of 8"):
+        run(small_preset(data={"train_images": 5}), tmp_path / "model.safetensors")
+
+
+def test_precision():
+    """float32 is plain arithmetic, bfloat16 an autocast, and auto follows the hardware."""
+    assert not isinstance(autocast("float32", CPU), torch.autocast)
+    assert isinstance(autocast("bfloat16", CPU), torch.autocast)
+    assert isinstance(autocast("auto", CPU), torch.autocast) == cpu_multiplies_bfloat16()
+
+
+def test_average_follows_the_weights():
+    """The averaged network is the exponential average of the weights and statistics after every step."""
+    preset = small_preset(training={"average": 0.75})
+    trainer = Trainer(preset, "resnet10", "std", 0, CPU)
+    names = ["network.conv1.weight", "network.bn1.running_mean", "network.fc.bias"]
+    expected = {name: trainer.model.state_dict()[name].clone() for name in names}
+
+    def follow(count):
+        for name in names:
+            expected[name] = 0.75 * expected[name] + 0.25 * trainer.model.state_dict()[name]
+
+    trainer.train_epoch(IMAGES, follow)
+    for name in names:
+        torch.testing.assert_close(trainer.result.state_dict()[name], expected[name])
+    assert Trainer(small_preset(training={"average": 0.0}), "resnet10", "std", 0, CPU).average is None
+
+
+def test_saved_weights_are_rounded_once(tmp_path):
+    """The file holds the weights in half precision, the statistics in full."""
+    path = run(small_preset(model={"epochs_std": 1}), tmp_path / "model.safetensors")
+    stored = load_file(path)
+    reference = half_precision(Trainer(small_preset(), "resnet10", "std", 0, CPU).model)
+    assert {n: v.dtype for n, v in stored.items()} == {n: v.dtype for n, v in reference.items()}
+
+
+def fragile_set(count, seed):
+    """Two cues for two classes: a faint checkerboard, always right, and brightness, strong and right 9 times in 10."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % 2
+    sign = (2.0 * labels - 1).view(-1, 1, 1, 1)
+    faithful = torch.where(torch.rand(count, 1, 1, 1, generator=generator) < 0.9, sign, -sign)
+    place = torch.arange(16)
+    board = ((place[:, None] + place) % 2 * 2.0 - 1).expand(count, 3, 16, 16)
+    noise = torch.randn(count, 3, 16, 16, generator=generator)
+    images = 128 + 40 * faithful + 4 * sign * board + 2 * noise
+    return ImageSet(images.round().to(torch.uint8), labels, ("dark", "bright"))
+
+
+def test_adversarial_training_makes_robust(tmp_path):
+    """Offered a faint certain cue and a strong uncertain one, STD falls for the first, ADV holds on to the second."""
+    images, test = fragile_set(256, 0), fragile_set(100, 1)
+    preset = small_preset(
+        data={"classes": 2, "shift": 0, "flip": False},
+        training={"batch_size": 16, "average": 0.0, "check_every": 9},
+        adversary={"eps": 8 / 255},
+        model={"learning_rate": 0.02},
+    )
+    result = {}
+    for setting in ("std", "adv"):
+        trainer = Trainer(preset, "resnet10", setting, 0, CPU)
+        for _ in range(trainer.epochs):
+            trainer.history.append(trainer.train_epoch(images, lambda count: None))
+        result[setting] = robust_accuracy(trainer.result, test, 8 / 255, steps=5)
+    assert result["std"]["clean"] > 95
+    assert result["std"]["pgd"] < 30
+    assert result["adv"]["pgd"] > 70
+
+
+def test_rates_grow_with_the_batch_where_a_preset_says_so():
+    """A rate stated for batches of 4 is doubled for those of 8; without a statement it is as it stands."""
+    rates = [
+        Trainer(small_preset(training={"rate_for_batch": stated}), "resnet10", "std", 0, CPU).base_rate
+        for stated in (0, 8, 4)
+    ]
+    assert rates == [0.05, 0.05, 0.1]
+
+
+def test_compiled_networks_are_used(monkeypatch):
+    """With `compile` both the attack and the step go through what torch.compile returns, to the same end."""
+    compiled = []
+
+    def compile_(model):
+        compiled.append(Recorder(model))
+        return compiled[-1]
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    plain, other = (
+        Trainer(small_preset(training={"compile": chosen}), "resnet10", "adv", 0, CPU) for chosen in (False, True)
+    )
+    for trainer in (plain, other):
+        trainer.train_epoch(IMAGES, lambda images: None)
+    assert [recorder.sizes for recorder in compiled] == [[8] * 4] * 2
+    weights = plain.model.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in other.model.state_dict().items())
+    assert digest(plain.key) != digest(other.key)

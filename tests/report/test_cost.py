@@ -1,0 +1,68 @@
+"""What docs/scale.md says is what benchmarks/cost.py counts, and its commands are those of the command line."""
+
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from advlook.__main__ import _parser
+from advlook.study.study import ROOT
+
+DOCUMENT = (ROOT / "docs" / "scale.md").read_text()
+# In blocks of shell code, with a backslash at the end of a line that goes on.
+LINES = [
+    line
+    for block in re.findall(r"```sh\n(.*?)```", DOCUMENT, re.DOTALL)
+    for line in block.replace("\\\n", "").splitlines()
+]
+COMMANDS = [line.split("-m advlook ")[1].split(" #")[0].rstrip("& ") for line in LINES if "-m advlook " in line]
+
+
+def cost(*arguments):
+    """The script's lines."""
+    script = ROOT / "benchmarks" / "cost.py"
+    return subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, check=True).stdout
+
+
+def hours(text):
+    """GPU hours by piece."""
+    rows = re.findall(r"^\| (.*) \| [\d,]+ \| ([\d,.]+)", text, re.MULTILINE)
+    return {piece: float(number.replace(",", "")) for piece, number in rows}
+
+
+@pytest.mark.slow
+def test_the_tables_are_those_of_the_script():
+    """Word by word, with the rates that the page states."""
+    told = re.search(r"<!-- cost: .*? -->\n(.*)\n<!-- end of cost -->", DOCUMENT, re.DOTALL)[1]
+    assert told.strip() == cost().strip()
+
+
+@pytest.mark.slow
+def test_costs_follow_from_what_is_assumed():
+    """Half the rate takes twice the hours, FGSM training 5/3 of a standard one, and what waits for decoding waits."""
+    fast, slow, waiting = (
+        hours(cost("--rate", rate, "--decode", decode))
+        for rate, decode in (("2e3", "1e9"), ("1e3", "1e9"), ("1e3", "1"))
+    )
+    trained = {piece: piece.split()[1:-5] for piece in fast if piece.startswith("training")}
+    for piece, took in fast.items():
+        assert slow[piece] == pytest.approx(2 * took, abs=0.1 + 0.01 * took)
+        assert (waiting[piece] > 100 * slow[piece]) == (piece in trained or piece == "all")
+    for piece in trained:
+        if " STD," in piece:
+            assert fast[piece.replace(" STD,", " ADV,")] == pytest.approx(fast[piece] * 5 / 3, rel=0.02)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_are_known(command):
+    """Every line that calls advlook is understood, with numbers in place of what the shell fills in."""
+    arguments = shlex.split(re.sub(r'"?\$\{[A-Z]+\[[^]]*\]\}"?', "NAME", re.sub(r"\$\(\([^)]*\)+", "0", command)))
+    assert _parser().parse_args(arguments).command == arguments[0]
+
+
+@pytest.mark.parametrize("target", re.findall(r"\]\((?!https)([^)#]+)\)", DOCUMENT))
+def test_links_lead_somewhere(target):
+    """Every file that the page names exists."""
+    assert (ROOT / "docs" / target).exists()

@@ -1,0 +1,273 @@
+"""The runner: skips what is up to date, survives failures and kills, and leaves no half results."""
+
+import base64
+import dataclasses
+import io
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import small_preset, write_folder
+from PIL import Image
+from safetensors.torch import load_file
+
+from advlook.core.errors import RequestError
+from advlook.core.presets import PRESET_FOLDER
+from advlook.report import runner as runner
+from advlook.study.study import ROOT, Study
+
+PARAMETERS = 'preset = "quick"'
+SAVE = """
+from pathlib import Path
+import os
+folder = Path(os.environ["ADVLOOK_OUTPUT"]) / "small"
+(folder / "tables").mkdir(parents=True, exist_ok=True)
+(folder / "tables" / "{name}.csv").write_text("value\\n{value}\\n")
+"""
+
+
+def write_notebook(path, *cells):
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    notebook.cells[0].metadata["tags"] = ["parameters"]
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(notebook, path)
+    return path
+
+
+@pytest.fixture
+def workshop(tmp_path, monkeypatch):
+    """A study without models, and a folder for notebooks."""
+    folder = tmp_path / "notebooks"
+    folder.mkdir()
+    monkeypatch.setattr(runner, "NOTEBOOKS", folder)
+    preset = small_preset()
+    object.__setattr__(preset, "archs", ())
+    monkeypatch.setattr(runner, "Study", lambda *a, **k: Study(preset, output=tmp_path / "out", data=tmp_path / "data"))
+    return folder, tmp_path / "out" / "small"
+
+
+def test_results_are_kept_and_skipped_until_something_changes(workshop, capsys):
+    """A run makes table, executed copy and record; a second skips it; a change of the source or --force runs it."""
+    folder, out = workshop
+    source = write_notebook(folder / "01_one.ipynb", PARAMETERS, SAVE.format(name="a", value=1), "print(preset)")
+    assert runner.reproduce("small") == 0
+    assert (out / "tables" / "a.csv").read_text() == "value\n1\n"
+    executed = nbformat.read(out / "notebooks" / "01_one.ipynb", as_version=4)
+    assert executed.cells[-1].outputs[0].text == "small\n"
+    assert str(ROOT) not in (out / "notebooks" / "01_one.ipynb").read_text()
+    assert "01_one: done" in capsys.readouterr().out
+    runner.reproduce("small")
+    assert "up to date" in capsys.readouterr().out
+    (out / "tables" / "a.csv").unlink()
+    write_notebook(source, PARAMETERS, SAVE.format(name="a", value=2))
+    runner.reproduce("small")
+    assert (out / "tables" / "a.csv").read_text() == "value\n2\n"
+    record = json.loads((out / "notebooks" / "01_one.json").read_text())
+    assert record["made"] == ["notebooks/01_one.ipynb", "tables/a.csv"]
+    runner.reproduce("small", force=True)
+    assert "01_one: done" in capsys.readouterr().out.split("up to date")[-1]
+
+
+def test_what_a_notebook_no_longer_makes_goes(workshop):
+    """A result under a name that its notebook has given up is not shown beside the new one."""
+    folder, out = workshop
+    source = write_notebook(folder / "01_one.ipynb", PARAMETERS, SAVE.format(name="01_old", value=1))
+    write_notebook(folder / "02_two.ipynb", PARAMETERS, SAVE.format(name="02_other", value=1))
+    runner.reproduce("small")
+    write_notebook(source, PARAMETERS, SAVE.format(name="01_new", value=2))
+    runner.reproduce("small")
+    assert sorted(path.stem for path in (out / "tables").iterdir()) == ["01_new", "02_other"]
+
+
+def test_a_failed_notebook_is_named_and_spares_the_rest(workshop, capsys):
+    """The failure is told with its error; the good results of before stay; later notebooks still run."""
+    folder, out = workshop
+    good = (PARAMETERS, SAVE.format(name="a", value=1))
+    write_notebook(folder / "01_one.ipynb", *good)
+    runner.reproduce("small")
+    write_notebook(folder / "01_one.ipynb", PARAMETERS, SAVE.format(name="a", value=7), "raise OSError('no luck')")
+    write_notebook(folder / "02_two.ipynb", PARAMETERS, SAVE.format(name="b", value=2))
+    assert runner.reproduce("small") == 1
+    printed = capsys.readouterr().out
+    assert "01_one: FAILED" in printed
+    assert "OSError: no luck" in printed
+    assert (out / "tables" / "a.csv").read_text() == "value\n1\n"
+    assert (out / "tables" / "b.csv").read_text() == "value\n2\n"
+    assert (out / "failed" / "01_one.ipynb").is_file()
+    assert "failed" in (out / "index.html").read_text()
+    assert not list(out.glob(".staging*"))
+    write_notebook(folder / "01_one.ipynb", *good)
+    assert runner.reproduce("small") == 0
+    assert not (out / "failed" / "01_one.ipynb").exists()
+
+
+def test_a_notebook_whose_kernel_dies_is_named_and_spares_the_rest(workshop, capsys):
+    """A kernel that the system kills, for want of memory for instance, fails its notebook and no other."""
+    folder, out = workshop
+    write_notebook(folder / "01_one.ipynb", PARAMETERS, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    write_notebook(folder / "02_two.ipynb", PARAMETERS, SAVE.format(name="b", value=2))
+    assert runner.reproduce("small") == 1
+    assert "01_one: FAILED: its kernel died" in capsys.readouterr().out
+    assert (out / "tables" / "b.csv").is_file()
+    assert "failed" in (out / "index.html").read_text()
+
+
+def test_a_notebook_edited_while_it_runs_is_run_again(workshop, capsys):
+    """What counts are the cells that were executed, not those that the file holds when they are done."""
+    folder, _ = workshop
+    source = folder / "01_one.ipynb"
+    edit = f"import nbformat; n = nbformat.read({str(source)!r}, 4); n.cells.append(nbformat.v4.new_code_cell('1'))"
+    write_notebook(source, PARAMETERS, SAVE.format(name="a", value=1), f"{edit}; nbformat.write(n, {str(source)!r})")
+    runner.reproduce("small")
+    runner.reproduce("small")
+    assert "up to date" not in capsys.readouterr().out
+
+
+def test_styles_and_image_sets_are_inputs(workshop, tmp_path, monkeypatch):
+    """Pictures that are put into the folder of styles, or an image set that ensembles had lacked, are seen."""
+    folder, _ = workshop
+    study = runner.Study()
+    stylization = dataclasses.replace(study.preset.stylization, styles="paintings")
+    ensembles = dataclasses.replace(study.preset.ensembles, targets=("synthetic", "flowers"))
+    study.preset = dataclasses.replace(study.preset, stylization=stylization, ensembles=ensembles)
+
+    def digests():
+        names = runner.STYLIZATION, runner.ENSEMBLES, "04_corruptions"
+        return [runner.input_digest(study, "small", folder / f"{name}.ipynb", []) for name in names]
+
+    before = digests()
+    assert digests() == before
+    write_folder(study.data / "datasets" / "paintings", count=2, side=16)
+    between = digests()
+    assert [a == b for a, b in zip(before, between, strict=True)] == [False, True, True]
+    for split in ("train", "test"):
+        write_folder(study.data / "datasets" / "flowers" / split, count=4, side=16)
+    assert [a == b for a, b in zip(between, digests(), strict=True)] == [True, False, True]
+
+
+def test_nothing_is_left_of_bars_in_executed_notebooks(tmp_path):
+    """Neither the bars nor the moves of the cursor between those below one another; warnings stay."""
+    texts = ["\r 10%|#", "\n", "\x1b[A", "\n\x1b[A", "Warning: mind this\n"]
+    outputs = [nbformat.v4.new_output("stream", name="stderr", text=text) for text in texts]
+    path = tmp_path / "made.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1", outputs=outputs)]), path)
+    runner.tidy_notebook(path)
+    kept = nbformat.read(path, as_version=4).cells[0].outputs
+    assert [output.text for output in kept] == texts[-1:]
+
+
+def test_an_undeclared_parameter_is_refused(workshop):
+    """papermill only warns of a parameter that the notebook does not know; the runner does not start."""
+    folder, out = workshop
+    write_notebook(folder / "01_one.ipynb", "other = 1", SAVE.format(name="a", value=1))
+    with pytest.raises(RequestError, match="preset"):
+        runner.reproduce("small")
+    assert not (out / "tables").exists()
+
+
+def test_notebooks_are_chosen_by_number_or_name(workshop):
+    """Both forms work, the order is the notebooks' own, and an unknown one is named."""
+    folder, _ = workshop
+    paths = [write_notebook(folder / f"0{k}_n{k}.ipynb", PARAMETERS) for k in (1, 2, 3)]
+    assert runner.find_notebooks() == paths
+    assert runner.find_notebooks(["03", "01_n1"]) == [paths[0], paths[2]]
+    with pytest.raises(RequestError, match="'04'"):
+        runner.find_notebooks(["04"])
+
+
+@pytest.mark.parametrize("notebook", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)
+def test_source_notebooks_keep_the_house_style(notebook):
+    """Short cells, prose before code, no outputs but compared ones, no local path, a declared parameter."""
+    cells = nbformat.read(notebook, as_version=4).cells
+    assert cells[0].cell_type == "markdown"
+    runner.check_parameters(notebook, {"preset": "smoke"})
+    for cell in cells:
+        if cell.cell_type == "code":
+            assert len(cell.source.splitlines()) <= 15
+            assert not cell.outputs or "NBVAL_CHECK_OUTPUT" in cell.source
+            assert "/home/" not in cell.source
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "command", ["reproduce --preset {} --notebooks 01,02", "train --preset {} --arch resnet10 --setting adv"]
+)
+def test_killed_runs_end_in_the_same_results(command, tmp_path):
+    """SIGKILL at five random moments of a run, then a run to the end: tables and weights as if undisturbed."""
+    smaller = re.sub("archs = .*", 'archs = ["resnet10"]', (PRESET_FOLDER / "smoke.toml").read_text())
+    (tmp_path / "smaller.toml").write_text(smaller)
+    words = command.format(tmp_path / "smaller.toml").split()
+    seconds = run(words, tmp_path / "undisturbed")
+    moments = random.Random(command)
+    for _ in range(5):
+        run(words, tmp_path / "killed", kill_after=moments.uniform(0.1, 0.9) * seconds)
+    run(words, tmp_path / "killed")
+    assert results(tmp_path / "killed") == results(tmp_path / "undisturbed") != {}
+    assert not list((tmp_path / "killed").glob("out/**/.staging*"))
+
+
+def run(words, place, kill_after=None):
+    """Run the command line with its own data and output folder; returns the seconds taken."""
+    environment = os.environ | {"ADVLOOK_DATA": str(place / "data"), "ADVLOOK_OUTPUT": str(place / "out")}
+    started = time.monotonic()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "advlook", *words],
+        env=environment,
+        cwd=ROOT,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        assert process.wait(kill_after) == 0
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    return time.monotonic() - started
+
+
+def results(place):
+    """The content of every table and the weights of every checkpoint, without the seconds that epochs took."""
+    tables = {
+        path.name: pd.read_csv(path).drop(columns="seconds", errors="ignore").to_csv()
+        for path in place.glob("out/**/tables/*.csv")
+    }
+    weights = {
+        path.name: {name: value.tolist() for name, value in load_file(path).items()}
+        for path in place.glob("data/cache/models/**/*.safetensors")
+    }
+    return tables | weights
+
+
+def test_large_pictures_in_executed_notebooks_become_jpegs(tmp_path):
+    """A large picture shrinks and still shows the same, on white where it was transparent; a small one stays."""
+    rng = np.random.default_rng(0)
+    smooth = np.kron(rng.integers(0, 256, (8, 8, 3)), np.ones((50, 50, 1))) + rng.integers(0, 12, (400, 400, 3))
+    pixels = np.dstack([smooth.clip(0, 255), np.full((400, 400), 255)]).astype(np.uint8)
+    pixels[:50, :, 3] = 0
+
+    def picture(values):
+        buffer = io.BytesIO()
+        Image.fromarray(values).save(buffer, "PNG")
+        return base64.b64encode(buffer.getvalue()).decode()
+
+    shown = [nbformat.v4.new_output("display_data", {"image/png": picture(p)}) for p in (pixels, pixels[:8, :8])]
+    path = tmp_path / "made.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1", outputs=shown)]), path)
+    runner.tidy_notebook(path)
+    large, small = nbformat.read(path, as_version=4).cells[0].outputs
+    assert small.data == {"image/png": picture(pixels[:8, :8])}
+    assert list(large.data) == ["image/jpeg"]
+    assert len(large.data["image/jpeg"]) < len(picture(pixels)) / 2
+    seen = np.asarray(Image.open(io.BytesIO(base64.b64decode(large.data["image/jpeg"]))), dtype=float)
+    assert abs(seen[60:] - pixels[60:, :, :3]).mean() < 8
+    assert seen[:40].min() > 240

@@ -1,0 +1,398 @@
+"""Layers: filters on one scale, layers in the order they run, and images that excite units as far as can be known."""
+
+from functools import partial
+
+import pytest
+import torch
+from helpers import FailingHead, Linear, Recorder, convolutional, random_images, snapshot
+from torch import nn
+
+from advlook.core.errors import RequestError
+from advlook.models.architectures import build_model, folded
+from advlook.sensitivity.units import (
+    _filtered,
+    _noise,
+    _spectrum_scale,
+    conv_layers,
+    first_filters,
+    maximise,
+    on_one_scale,
+)
+
+VARIANTS = {
+    "pixels": {},
+    "pixels, jitter": {"jitter": 2},
+    "fourier": {"parameterisation": "fourier"},
+    "fourier, jitter": {"parameterisation": "fourier", "jitter": 2},
+    "bfloat16": {"precision": "bfloat16"},
+}
+each_variant = pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS.keys())
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def hooks(model):
+    """How many hooks there are on any module."""
+    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) + len(m._backward_hooks) for m in model.modules())
+
+
+def build_small(arch, **changes):
+    return build_model(arch, 3, stem="tiny", width=8, seed=0, **changes).eval()
+
+
+class Backwards(nn.Module):
+    """Registers its convolutions in another order than it runs them in; one runs twice, one never."""
+
+    def __init__(self):
+        super().__init__()
+        self.never = nn.Conv2d(3, 3, 1)
+        self.last = nn.Conv2d(4, 2, 1)
+        self.twice = nn.Conv2d(4, 4, 3, padding=1)
+        self.first = nn.Conv2d(3, 4, 5)
+
+    def forward(self, images):
+        return self.last(self.twice(self.twice(self.first(images)))).mean((2, 3))
+
+
+@pytest.mark.parametrize("parameterisation", ["pixels", "fourier"])
+def test_linear_optimum_is_attained(parameterisation):
+    """Of a linear layer the best image in [0, 1] is found: white where a weight is positive, else black."""
+    model = Linear(classes=5)
+    found = maximise(model, "layer", range(5), size=4, parameterisation=parameterisation, generator=seeded())
+    weights = model.layer.weight.detach()
+    assert torch.equal(found.images, (weights > 0).float().view(5, 3, 4, 4))
+    torch.testing.assert_close(found.activations, weights.clamp_min(0).sum(1) + model.layer.bias.detach())
+
+
+def test_convolution_optimum_is_attained():
+    """Of filters on the pixels, behind a normalisation, the sum of the map has its optimum at black and white."""
+    model = build_small("resnet10", std=(0.1, 0.3, 0.9))
+    images = torch.full((8, 3, 9, 9), 0.5, requires_grad=True)
+    maps = model.network.conv1((images - model.mean) / model.std)
+    (gradient,) = torch.autograd.grad(maps[range(8), range(8)].sum(), images)
+    found = maximise(model, "network.conv1", range(8), size=9, generator=seeded())
+    assert torch.equal(found.images, (gradient > 0).float())
+
+
+def test_units_are_excited_before_the_nonlinearity():
+    """Behind an in-place ReLU a unit that is never positive would give no gradient and 0; it is seen before that."""
+    model = nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU(inplace=True))
+    with torch.no_grad():
+        model[0].weight.copy_(-model[0].weight.abs())
+        model[0].bias.fill_(-1)
+    found = maximise(model, "0", [0, 1], size=6, generator=seeded())
+    assert not found.images.any()
+    assert torch.equal(found.activations, torch.tensor([-1.0, -1.0]))
+
+
+@each_variant
+def test_batch_equals_one_after_another(variant):
+    """What becomes of a unit does not depend on which others are asked for, nor on the size of the batch."""
+    model = convolutional().double()
+    run = partial(maximise, model, "3", size=8, steps=12, starts=2, **variant)
+    together = run([0, 1, 2, 4, 5], batch_size=3, generator=seeded())
+    assert together.images.dtype == torch.float64
+    for index, unit in enumerate([0, 1, 2, 4, 5]):
+        alone = run(torch.tensor([unit]), batch_size=1, generator=seeded())
+        for name in ("images", "activations", "start_activations", "all_activations"):
+            torch.testing.assert_close(getattr(together, name)[index], getattr(alone, name)[0], atol=1e-9, rtol=0)
+
+
+@each_variant
+def test_more_steps_never_lower_the_activation(variant):
+    """The best of an ascent is kept: with steps long enough to overshoot, more of them lose nothing."""
+    run = partial(maximise, convolutional(), "3", range(6), size=8, step_size=0.6, **variant)
+    reached = torch.stack([run(steps=steps, generator=seeded()).activations for steps in (1, 3, 6, 10, 20)])
+    assert (reached.diff(dim=0) >= 0).all()
+    assert (reached[-1] > reached[0]).all()
+    # Somewhere the last step was not the best one, else this would say nothing about keeping the best.
+    assert (reached.diff(dim=0) == 0).any()
+
+
+def test_best_start_is_kept():
+    """Of several starts the one that got furthest is returned, and the first of them is that of a single start."""
+    model = convolutional().eval()
+    run = partial(maximise, model, "3", range(6), size=8, steps=5)
+    one, four = (run(starts=starts, generator=seeded()) for starts in (1, 4))
+    assert four.all_activations.shape == (6, 4)
+    assert len(four.all_activations.argmax(1).unique()) > 1
+    assert torch.equal(four.activations, four.all_activations.max(1).values)
+    torch.testing.assert_close(four.all_activations[:, :1], one.all_activations)
+    torch.testing.assert_close(model[:4](four.images).mean((2, 3)).diagonal(), four.activations)
+
+
+@each_variant
+@pytest.mark.parametrize("layer", ["0", "1", "3", "8", ""])
+def test_activation_is_that_of_the_image(variant, layer):
+    """The activation reported is a fresh forward's on the image returned, above the start's; images are in [0, 1]."""
+    model = convolutional()
+    found = maximise(model, layer, [2, 0], size=9, steps=8, generator=seeded(), **variant)
+    assert found.images.shape == (2, 3, 9, 9)
+    assert found.images.dtype == torch.float32
+    assert found.images.min() >= 0
+    assert found.images.max() <= 1
+    assert not found.images.requires_grad
+    with torch.no_grad():
+        output = model.eval()[: int(layer) + 1 if layer else None](found.images)
+    fresh = torch.stack([output[0, 2].mean(), output[1, 0].mean()])
+    torch.testing.assert_close(found.activations, fresh)
+    assert (found.activations > found.start_activations).all()
+
+
+def test_start_activation_is_that_of_low_contrast_noise():
+    """An ascent starts from noise around grey, of one contrast for every unit and start, and reports its activation."""
+    model = convolutional().eval()
+    for scale in (None, _spectrum_scale(16)):
+        noise = _noise(4, 16, scale, seed=0)
+        torch.testing.assert_close((noise - 0.5).square().mean((1, 2, 3)).sqrt(), torch.full((4,), 0.02))
+        assert len(noise.flatten(1).unique(dim=0)) == 4
+        assert not torch.equal(noise, _noise(4, 16, scale, seed=1))
+    found = maximise(model, "0", range(6), size=16, steps=1, generator=seeded())
+    grey = model[0](torch.full((1, 3, 16, 16), 0.5)).mean((0, 2, 3)).detach()
+    torch.testing.assert_close(found.start_activations, grey, atol=0.01, rtol=0)
+    assert not torch.equal(found.start_activations, grey)
+
+
+def test_units_start_from_noise_of_their_own():
+    """Two units with the same weights begin at different activations, as do two starts of one."""
+    model = Linear(classes=2)
+    with torch.no_grad():
+        model.layer.weight[1] = model.layer.weight[0]
+    found = maximise(model, "layer", [0, 1], size=4, steps=1, starts=2, step_size=1e-6, generator=seeded())
+    assert len(found.all_activations.unique()) == 4
+
+
+def test_weak_units_get_as_far_as_strong_ones():
+    """A unit a million times weaker is given the same image."""
+    model = Linear(classes=2)
+    with torch.no_grad():
+        model.layer.weight[1] = 1e-6 * model.layer.weight[0]
+    strong, weak = (maximise(model, "layer", [unit], size=4, steps=4, starts=40) for unit in (0, 1))
+    ratio = weak.all_activations.mean() / strong.all_activations.mean()
+    torch.testing.assert_close(ratio, torch.tensor(1e-6), rtol=0.05, atol=0)
+
+
+@each_variant
+def test_equal_under_a_fixed_generator(variant):
+    """The draws come from the generator alone: the same seed gives the same bits, another seed others."""
+    runs = []
+    for seed in (0, 0, 1):
+        torch.rand(3)  # the global state must not matter
+        state = torch.get_rng_state()
+        run = maximise(convolutional(), "3", [0, 1], size=8, steps=3, generator=seeded(seed), **variant)
+        runs.append(run.images)
+        assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(runs[0], runs[1])
+    assert not torch.equal(runs[0], runs[2])
+
+
+@each_variant
+def test_model_is_left_as_it_was(variant):
+    """Mode, parameters, gradients, running statistics and hooks survive, whatever the caller's grad mode."""
+    model = convolutional()
+    model(random_images(6, 8)).sum().backward()  # fills .grad and the statistics
+    model[3].weight.requires_grad_(False)
+    model[1].eval()
+    before = snapshot(model)
+    with torch.no_grad():
+        maximise(model, "4", [0, 1], size=8, steps=2, generator=seeded(), **variant)
+        conv_layers(model)
+        first_filters(model).zero_()
+        assert not torch.is_grad_enabled()
+    assert snapshot(model) == before
+    assert hooks(model) == 0
+
+
+@pytest.mark.parametrize("call", [1, 3])
+def test_model_is_left_as_it_was_after_an_exception(call):
+    """A model that fails on the way to the layer keeps its mode, and no hook stays behind."""
+    model = nn.Sequential(FailingHead(call), convolutional()).train()
+    before = snapshot(model)
+    with pytest.raises(ArithmeticError):
+        maximise(model, "1.3", [0, 1], size=8, generator=seeded())
+    assert snapshot(model) == before
+    assert hooks(model) == 0
+    model = nn.Sequential(convolutional(), FailingHead(1)).train()
+    with pytest.raises(ArithmeticError):
+        conv_layers(model)
+    assert all(module.training for module in model.modules())
+    assert hooks(model) == 0
+
+
+def test_nothing_runs_behind_the_layer():
+    """The forward pass ends at the layer, so that shallow layers cost little."""
+    model = nn.Sequential(convolutional(), FailingHead(1))
+    assert maximise(model, "0.0", [0], size=8, steps=2).images.shape == (1, 3, 8, 8)
+
+
+def test_batches_are_no_larger_than_asked_for():
+    """Units and starts share batches, of at most the size asked for, beside one image that asks for the shape."""
+    model = Recorder(convolutional())
+    maximise(model, "model.3", [0, 2, 5], size=8, steps=1, starts=3, batch_size=4)
+    assert model.sizes == [1, 4, 4, 4, 4, 1, 1]
+
+
+def test_fourier_scale_keeps_every_image_representable():
+    """Scaling a spectrum loses nothing, grey stays grey, and the mean is scaled as the lowest frequency."""
+    for size in (8, 9):
+        scale, images = _spectrum_scale(size).double(), random_images(2, size).double()
+        torch.testing.assert_close(_filtered(_filtered(images, scale), 1 / scale), images, atol=1e-12, rtol=0)
+        grey = torch.full_like(images, 0.5)
+        torch.testing.assert_close(_filtered(grey, scale), size * grey, atol=1e-6, rtol=0)
+        wave = torch.cos(2 * torch.pi * 2 / size * torch.arange(size, dtype=torch.float64)).expand(1, 3, size, size)
+        for crossing in (wave, wave.mT):
+            torch.testing.assert_close(_filtered(crossing, scale), size / 2 * crossing, atol=1e-5, rtol=0)
+
+
+def test_fourier_steps_are_ascent_in_coefficients():
+    """The scaled gradient is what a step in coefficients of amplitude f^-1/2 does to the pixels, and reaches all."""
+    scale = _spectrum_scale(7).double()
+    gradient = torch.zeros(1, 3, 7, 7, dtype=torch.float64)
+    gradient[0, 1, 2, 3] = 1
+    coefficients = random_images(1, 7).double().requires_grad_()
+    pixels = 0.5 + _filtered(coefficients, scale**0.5)
+    (slope,) = torch.autograd.grad(pixels, coefficients, gradient)
+    step = _filtered(gradient, scale)
+    torch.testing.assert_close(_filtered(slope, scale**0.5), step, atol=1e-12, rtol=0)
+    assert step[0, 1].abs().min() > 1e-3
+
+
+def test_fourier_images_are_smoother():
+    """For the same units the Fourier variant gives images with less power in high frequencies."""
+    model, high = build_small("resnet10"), torch.hypot(torch.fft.fftfreq(16)[:, None], torch.fft.rfftfreq(16)) > 0.25
+    shares = []
+    for parameterisation in ("pixels", "fourier"):
+        images = maximise(
+            model,
+            "network.layer2.0.conv1",
+            range(6),
+            size=16,
+            steps=10,
+            step_size=0.02,
+            parameterisation=parameterisation,
+            generator=seeded(),
+        ).images
+        power = torch.fft.rfft2(images - images.mean((2, 3), keepdim=True)).abs().square().sum(1)
+        shares.append(power[:, high].sum(1) / power.sum((1, 2)))
+    assert (shares[1] < 0.7 * shares[0]).all()
+
+
+def test_jitter_shifts_what_the_model_sees():
+    """With jitter the steps see the image shifted both ways by up to so many pixels, the first one as it is."""
+    seen = []
+
+    class Watched(nn.Module):
+        def forward(self, images):
+            seen.append(images.detach().clone())
+            return images.mean((2, 3)) * 1e-9  # an even gradient: all pixels stay equal but for the noise
+
+    maximise(Watched(), "", [0], size=9, steps=40, step_size=1e-6, jitter=2, generator=seeded())
+    first, rolls = seen[1], []  # before it, the image that asks for the shape
+    shifted = {(y, x): first.roll((y, x), (2, 3)) for y in range(-4, 5) for x in range(-4, 5)}
+    for images in seen[1:]:
+        rolls.append(min(shifted, key=lambda shift: float((images - shifted[shift]).abs().amax())))
+        assert (images - shifted[rolls[-1]]).abs().amax() < 1e-3
+    assert rolls[0] == (0, 0)
+    assert {y for y, _ in rolls} == {x for _, x in rolls} == {-2, -1, 0, 1, 2}
+
+
+def test_convolutions_are_named_in_forward_order():
+    """Names come in the order in which convolutions run, whatever the order of registration; unused ones do not."""
+    assert conv_layers(Backwards()) == ["first", "twice", "last"]
+    assert conv_layers(build_small("alexnet_bn")) == [f"network.features.{i}" for i in (0, 4, 8, 11, 14)]
+    blocks = [f"network.layer{stage}.0." for stage in (1, 2, 3, 4)]
+    convolutions = [f"{block}{name}" for block in blocks for name in ("conv1", "conv2", "downsample.0")]
+    convolutions.remove("network.layer1.0.downsample.0")
+    assert conv_layers(build_small("resnet10")) == ["network.conv1", *convolutions]
+
+
+def test_published_networks_run_at_the_default_size():
+    """The default size suits the published stems, of which AlexNet's is the most demanding."""
+    assert first_filters(build_model("alexnet_bn", 3, width=8)).shape == (8, 3, 11, 11)
+
+
+def test_first_filters_are_those_that_run_first():
+    """The first filters are the weights, copied, of the convolution that sees the image."""
+    model = Backwards()
+    found = first_filters(model)
+    assert torch.equal(found, model.first.weight)
+    assert found.data_ptr() != model.first.weight.data_ptr()
+    assert not found.requires_grad
+
+
+def test_folded_filters_have_the_strength_that_counts():
+    """Four times the weights in front of batch normalisation change nothing, and nothing in the folded filters."""
+    weak, strong = build_small("resnet10"), build_small("resnet10")
+    with torch.no_grad():
+        strong.network.conv1.weight *= 4
+        strong.network.bn1.running_var *= 16
+    torch.testing.assert_close(first_filters(strong), 4 * first_filters(weak))
+    torch.testing.assert_close(*(first_filters(folded(m)) for m in (strong, weak)), rtol=1e-4, atol=0)
+
+
+def test_one_scale_keeps_ratios():
+    """On the common scale zero is grey, the largest weight of all models is its end, and ratios are the weights'."""
+    weights = [random_images(4, 3, -0.2, 0.1, seed=1), random_images(6, 5, -3, 4, seed=2)]
+    images, limit = on_one_scale(weights)
+    assert limit == float(weights[1].max())
+    for drawn, real in zip(images, weights, strict=True):
+        assert drawn.shape == real.shape
+        assert drawn.min() >= 0
+        assert drawn.max() <= 1
+        torch.testing.assert_close((drawn - 0.5) * 2 * limit, real, atol=1e-6, rtol=0)
+    assert images[1].max() == 1
+    assert (on_one_scale([torch.zeros(2, 3, 3, 3)])[0][0] == 0.5).all()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "names"),
+    [
+        ({"layer": "features.9"}, ["'features.9'", "0, 3, 8"]),
+        ({"layer": "0.weight"}, ["'0.weight'", "0, 3, 8"]),
+        ({"units": [0, 6]}, ["unit 6", "'3'", "0 to 5"]),
+        ({"units": [-1]}, ["unit -1", "0 to 5"]),
+        ({"units": []}, ["units is empty"]),
+        ({"size": 0}, ["size=0"]),
+        ({"steps": 0}, ["steps=0"]),
+        ({"starts": 0}, ["starts=0"]),
+        ({"batch_size": 0}, ["batch_size=0"]),
+        ({"step_size": 0}, ["step_size=0", "[0, 1]"]),
+        ({"step_size": 8}, ["step_size=8", "[0, 1]"]),
+        ({"step_size": float("nan")}, ["step_size=nan"]),
+        ({"jitter": -1}, ["jitter=-1"]),
+        ({"jitter": 8}, ["jitter=8", "size=8"]),
+        ({"parameterisation": "wavelets"}, ["'wavelets'", "pixels, fourier"]),
+        ({"precision": "half"}, ["'half'", "float32, bfloat16"]),
+    ],
+)
+def test_request_that_makes_no_sense_is_refused(wrong, names):
+    """An unknown layer, a unit out of range and numbers that make no ascent end in one line that names them."""
+    model = convolutional()
+    with pytest.raises(RequestError) as caught:
+        maximise(model, **{"layer": "3", "units": [0], "size": 8} | wrong)
+    assert "\n" not in str(caught.value)
+    assert all(name in str(caught.value) for name in names)
+    assert hooks(model) == 0
+    assert all(module.training for module in model.modules())
+
+
+def test_layer_without_units_is_refused():
+    """A layer that gives no maps, never runs, or cannot be reached by an image of that size is named."""
+    with pytest.raises(RequestError, match=r"'1' gives shape \(1, 3, 64\)"):
+        maximise(nn.Sequential(nn.Identity(), nn.Flatten(2)), "1", [0], size=8)
+    with pytest.raises(RequestError, match="'never' does not run"):
+        maximise(Backwards(), "never", [0], size=8)
+    with pytest.raises(RequestError, match="size=4 does not suit this network"):
+        maximise(Backwards(), "first", [0], size=4)
+    with pytest.raises(RequestError, match="size=4 does not suit this network"):
+        conv_layers(Backwards(), size=4)
+
+
+def test_model_without_first_filters_is_refused():
+    """A model without a convolution, or with one that sees something else than three channels, is refused."""
+    with pytest.raises(RequestError, match="Linear runs no"):
+        first_filters(Linear(), size=4)
+    with pytest.raises(RequestError, match=r"shape \(2, 1, 3, 3\)"):
+        first_filters(nn.Sequential(nn.AvgPool3d((3, 1, 1)), nn.Conv2d(1, 2, 3)))

@@ -28,7 +28,7 @@ from advlook.experiments.ensembles.targets import find_targets
 from advlook.experiments.stylization.images import styles_digest
 from advlook.report.gallery import write_gallery
 from advlook.study import provenance
-from advlook.study.code import code_digest, imported_by
+from advlook.study.code import source_digest
 from advlook.study.study import ROOT, Study
 
 NOTEBOOKS = ROOT / "notebooks"
@@ -75,7 +75,7 @@ def input_digest(study: Study, preset: str, notebook: Path, cells: Sequence[tupl
     elif notebook.stem == ENSEMBLES:
         config = study.preset.ensembles
         besides = {each.name: each.digest for each in find_targets(study, [*config.targets, *config.degraded])[0]}
-    code = code_digest(imported_by("\n".join(source for kind, source in cells if kind == "code")))
+    code = source_digest("\n".join(source for kind, source in cells if kind == "code"))
     return digest([cells, code, study.preset.digest, preset, study.data_digest, study.weights, besides])
 
 

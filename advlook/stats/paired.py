@@ -1,28 +1,19 @@
-"""Models compared image by image: what each was right about, kept as text in a row of a table, and brought together."""
+"""Models compared image by image, from tables whose cells hold per-image answers."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
-from torch import Tensor
-
-PACKED = ("right", "right_control", "right_pgd", "by_shape", "by_texture")  # columns of tables that hold packed images
-
-
-def pack(chosen: Tensor) -> str:
-    """bool `(images,)` as a hexadecimal text, which fits into a cell of a table."""
-    return np.packbits(chosen.cpu().numpy()).tobytes().hex()
-
-
-def unpack(texts: Iterable[str], images: int) -> np.ndarray:
-    """What `pack` made of so many images, one line a text: bool `(texts, images)`."""
-    packed = np.stack([np.frombuffer(bytes.fromhex(text), np.uint8) for text in texts])
-    return np.unpackbits(packed, axis=1, count=images).astype(bool)
 
 
 def right_of(rows: pd.DataFrame) -> np.ndarray:
-    """Which images were right, one line a row: bool `(rows, images)`. rows: with columns "right" (packed), images."""
-    return unpack(rows["right"], int(rows["images"].iloc[0]))
+    """Which images were right, one line a row: bool `(rows, images)`. rows: with a column "right" of arrays."""
+    return np.stack(list(rows["right"]))
+
+
+def answers(*columns: str) -> Callable[[pd.DataFrame], np.ndarray]:
+    """Of a model with one row: its per-image answers in these columns, `(images, columns)`."""
+    return lambda run: np.stack([run.iloc[0][column] for column in columns], axis=1)
 
 
 def pooled(
@@ -53,11 +44,6 @@ def by_seed(rows: pd.DataFrame, values: Callable[[pd.DataFrame], np.ndarray]) ->
         return [], np.empty((0, 0, 0))
     found = np.stack([np.concatenate([each["std", seed], each["adv", seed]], axis=1) for seed in seeds], axis=1)
     return seeds, found[~np.isnan(found).any((1, 2))]
-
-
-def packed(*columns: str) -> Callable[[pd.DataFrame], np.ndarray]:
-    """Of a model with one row: what is packed into these columns of it, bool `(images, columns)`."""
-    return lambda run: unpack(run.iloc[0][list(columns)], int(run.iloc[0]["images"])).T
 
 
 # Effects: of means `(..., columns)`, the columns of STD before those of ADV ----------------------------------------

@@ -1,57 +1,273 @@
-"""Which code a result depends on: some modules of this package, and those that they import, directly or not.
+"""Which code a result rests on: the definitions that it reaches, by what they do.
 
-What changes elsewhere, in a figure, a claim or the page, makes nothing be measured again.
+A definition is a function, a class or a constant of this package. It is compared by its syntax tree without docstrings
+and comments, in which every reference to another definition is that definition's name: neither a new sentence nor a
+move to another module makes a result stale. Of a class of our own, the methods count that reached code names; of one
+that extends a library's class all do, since the library calls them.
 """
 
 import ast
+import functools
 import hashlib
 import inspect
+import textwrap
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1]
+# What makes weights, reads presets or describes a run: the weights and the preset are inputs that are hashed themselves.
+BY_RESULT = ("checkpoint", "train_all", "load_preset", "describe")
+Place = tuple[str, str]  # dotted name of a module, and of a definition in it
+
+
+def _dotted(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
 # As they were imported: files may change while this process runs on.
-_SOURCES = {path.stem: path.read_text() for path in sorted(PACKAGE.glob("*.py"))}
+_SOURCES = {_dotted(path): path.read_text() for path in sorted(PACKAGE.rglob("*.py"))}
 
 
-def code_digest(modules: Iterable[str]) -> str:
-    """Hash of the sources of these modules, such as "attacks", and of all of the package that they import."""
-    digest = hashlib.sha256()
-    for name in sorted(reached_from(modules)):
-        digest.update(f"{name}\n{_SOURCES[name]}".encode())
-    return digest.hexdigest()[:16]
+def code_digest(*things: Callable[..., object]) -> str:
+    """Hash of all that functions or classes rest on: sixteen hexadecimal digits.
+
+    One that is not of this package counts by its own source alone.
+    """
+    reached, own = _Reached(), []
+    for thing in things:
+        while isinstance(thing, functools.partial):
+            thing = thing.func
+        if thing.__module__ in _SOURCES:
+            reached.add([(thing.__module__, thing.__qualname__.partition(".")[0])])
+        else:
+            own.append(_own_source(thing))
+    return _hash([*own, *reached.dumps()])
 
 
-def function_digest(function: Callable[..., object]) -> str:
-    """Hash of the code behind a function: that of its module, or its own source where it is not of this package."""
-    package, _, module = function.__module__.rpartition(".")
-    if package == PACKAGE.name:
-        return code_digest([module])
-    own = function.__qualname__
-    with suppress(OSError, TypeError):  # typed where no source is kept
-        own = inspect.getsource(function)
-    return hashlib.sha256(own.encode()).hexdigest()[:16]
+def source_digest(source: str) -> str:
+    """Hash of what a piece of source, such as the code of a notebook, does: its own syntax tree, and all it reaches."""
+    reached = _Reached()
+    module = _Module.read(source)
+    return _hash([reached.look(module, module.tree), *reached.dumps()])
 
 
-def reached_from(modules: Iterable[str]) -> set[str]:
-    """These modules and all that they import, directly or not, inside functions as well."""
-    reached, asked = set(), {"__init__", *modules}
-    while asked:
-        reached |= asked
-        asked = set().union(*(imported_by(_SOURCES[name]) for name in asked)) - reached
-    return reached
+def _hash(parts: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-def imported_by(source: str) -> set[str]:
-    """The modules of this package that a module, or the code of a notebook, imports; all, where it cannot be read."""
-    plain = "\n".join(line for line in source.splitlines() if not line.lstrip().startswith(("%", "!")))  # of notebooks
+def _own_source(thing: Callable[..., object]) -> str:
     try:
-        nodes = list(ast.walk(ast.parse(plain)))
-    except SyntaxError:
-        return set(_SOURCES)
-    names = [
-        f"{node.module}.{each.name}" for node in nodes if isinstance(node, ast.ImportFrom) for each in node.names
-    ] + [each.name for node in nodes if isinstance(node, ast.Import) for each in node.names]
-    parts = (name.split(".") for name in names)
-    return {part[1] for part in parts if part[0] == PACKAGE.name and len(part) > 1} & _SOURCES.keys()
+        return _dump(ast.parse(textwrap.dedent(inspect.getsource(thing))))
+    except (OSError, TypeError, SyntaxError):  # typed where no source is kept
+        return thing.__qualname__
+
+
+@dataclass
+class _Module:
+    """The top level of a source: its definitions, what its imports stand for, and statements that do something."""
+
+    name: str  # dotted; "" of a source that is no module
+    tree: ast.Module
+    definitions: dict[str, ast.stmt] = field(default_factory=dict)
+    imports: dict[str, str] = field(default_factory=dict)
+    effects: list[ast.stmt] = field(default_factory=list)
+    resolved: dict[object, tuple[str, set[Place], set[str]]] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, source: str, name: str = "") -> "_Module":
+        plain = (line for line in source.splitlines() if not line.lstrip().startswith(("%", "!")))  # of notebooks
+        module = cls(name, ast.parse("\n".join(plain)))
+        for node in ast.walk(module.tree):
+            module.imports |= _imported(node)
+        for node in module.tree.body:
+            names = _defined(node)
+            module.definitions |= dict.fromkeys(names, node)
+            if not names and not isinstance(node, ast.Import | ast.ImportFrom) and not _is_docstring(node):
+                module.effects.append(node)
+        return module
+
+
+@functools.cache
+def _module(name: str) -> _Module:
+    return _Module.read(_SOURCES[name], name)
+
+
+class _Reached:
+    """The definitions that some code reaches, and how each reads."""
+
+    def __init__(self) -> None:
+        self.places: set[Place] = set()
+        self.attributes: set[str] = set()  # every name that reached code takes from an object
+
+    def add(self, places: Iterable[Place]) -> None:
+        """Reach these definitions and all that they reach, until no further name brings in another method."""
+        found = self.places | set(places)
+        before = None
+        while before != (found, self.attributes):
+            before = set(found), set(self.attributes)
+            for module, node in self._nodes(found):
+                found |= self._references(module, node)[1]
+        self.places = found
+
+    def look(self, module: _Module, node: ast.AST) -> str:
+        """How a node reads; all that it reaches is reached."""
+        text, places = self._references(module, node)
+        self.add(places)
+        return text
+
+    def dumps(self) -> list[str]:
+        """How every reached definition reads, and what its module does besides."""
+        return sorted({self._references(module, node)[0] for module, node in self._nodes(self.places)})
+
+    @staticmethod
+    def _nodes(places: Iterable[Place]) -> list[tuple[_Module, ast.stmt]]:
+        places = set(places)
+        modules = {name: _module(name) for name, _ in places}
+        nodes = [(modules[name], modules[name].definitions[definition]) for name, definition in places]
+        return nodes + [(module, node) for module in modules.values() for node in module.effects]
+
+    def _references(self, module: _Module, node: ast.AST) -> tuple[str, set[Place]]:
+        """How a node reads with its references resolved, and the definitions that it refers to."""
+        known = frozenset(self.attributes) if isinstance(node, ast.ClassDef) else frozenset()
+        key = (id(node), known)
+        if key not in module.resolved:
+            resolver = _Resolver(module, known)
+            tree = resolver.visit(ast.parse(ast.unparse(node)))
+            module.resolved[key] = _dump(tree), resolver.places, resolver.attributes
+        text, places, attributes = module.resolved[key]
+        self.attributes |= attributes
+        return text, places
+
+
+class _Resolver(ast.NodeTransformer):
+    """Replaces references to definitions of the package by their names, and collects them."""
+
+    def __init__(self, module: _Module, known: frozenset[str]) -> None:
+        self.module, self.known = module, known
+        self.places: set[Place] = set()
+        self.attributes: set[str] = set()
+        self.bound: list[set[str]] = []  # names of the functions around, which hide those of the module
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        node.decorator_list = [self.visit(each) for each in node.decorator_list]
+        names = {each.id for each in ast.walk(node) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)}
+        every = node.args
+        annotated = [*every.posonlyargs, *every.args, *every.kwonlyargs, every.vararg, every.kwarg]
+        arguments = {each.arg for each in annotated if each}
+        node.returns = node.returns and self.visit(node.returns)
+        self.visit(every)  # annotations and defaults belong to the scope outside
+        self.bound.append(names | arguments)
+        node.body = [kept for each in node.body if (kept := self.visit(each)) is not None] or [ast.Pass()]
+        self.bound.pop()
+        return node
+
+    def visit_Import(self, node: ast.Import) -> ast.AST | None:
+        return None if all(_is_ours(name.name) for name in node.names) else node
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST | None:
+        return None if _is_ours(node.module or "") else node
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        return self._resolved(node, [node.id]) or node
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        chain, root = [node.attr], node.value
+        while isinstance(root, ast.Attribute):
+            chain, root = [root.attr, *chain], root.value
+        found = self._resolved(node, [root.id, *chain]) if isinstance(root, ast.Name) else None
+        if found is None:
+            self.attributes.add(node.attr)
+            found = self.generic_visit(node)
+        return found
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        if isinstance(node.func, ast.Name) and node.func.id in ("getattr", "hasattr"):
+            self.attributes |= {each.value for each in node.args if isinstance(each, ast.Constant)}
+        return self.generic_visit(node)
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        bases = [ast.unparse(base) for base in node.bases]
+        ours = all(name in self.module.definitions or _is_ours(self.module.imports.get(name, "")) for name in bases)
+        if ours and node.name in self.module.definitions:
+            node.body = [each for each in node.body if not self._passed_over(each)]
+        return self.generic_visit(node)
+
+    def _passed_over(self, node: ast.stmt) -> bool:
+        if not isinstance(node, ast.FunctionDef) or node.name.startswith("__"):
+            return False
+        return node.name in BY_RESULT or node.name not in self.known
+
+    def _resolved(self, node: ast.AST, chain: list[str]) -> ast.AST | None:
+        """The node with the longest part of its chain that is a definition replaced by that definition's name."""
+        if any(chain[0] in names for names in self.bound):
+            return None
+        for length in range(len(chain), 0, -1):
+            places = _places(self.module, chain[:length])
+            if places:
+                self.places |= {place for place in places if place[1] not in BY_RESULT}
+                self.attributes |= set(chain[length:])
+                found: ast.AST = ast.Name("+".join(sorted(name for _, name in places)), ast.Load())
+                for attribute in chain[length:]:
+                    found = ast.Attribute(found, attribute, ast.Load())
+                return found
+        return None
+
+
+def _places(module: _Module, chain: list[str]) -> set[Place]:
+    """The definitions that a chain of names stands for; all of a module that is named as a whole."""
+    name, *rest = chain
+    if name in module.definitions and not rest:
+        return {(module.name, name)} if module.name else set()
+    return _looked_up(".".join([module.imports[name], *rest])) if name in module.imports else set()
+
+
+@functools.cache
+def _looked_up(path: str) -> set[Place]:
+    """The definitions of a dotted path, through the imports of packages; {} where it is none of ours."""
+    parts = path.split(".")
+    for length in range(len(parts), 0, -1):
+        name = ".".join(parts[:length])
+        if name not in _SOURCES or len(parts) - length > 1:
+            continue
+        module = _module(name)
+        if length == len(parts):
+            return {(name, each) for each in module.definitions}
+        if parts[-1] in module.definitions:
+            return {(name, parts[-1])}
+        imported = module.imports.get(parts[-1], "")
+        return _looked_up(imported) if imported != path else set()
+    return set()
+
+
+def _imported(node: ast.AST) -> dict[str, str]:
+    """What the names that an import statement binds stand for, as dotted paths."""
+    if isinstance(node, ast.ImportFrom):
+        return {each.asname or each.name: f"{node.module}.{each.name}" for each in node.names}
+    if isinstance(node, ast.Import):
+        return {each.asname or each.name: each.name for each in node.names}
+    return {}
+
+
+def _is_ours(path: str) -> bool:
+    return path.split(".")[0] == PACKAGE.name
+
+
+def _defined(node: ast.stmt) -> list[str]:
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return [node.name]
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    return [each.id for target in targets for each in ast.walk(target) if isinstance(each, ast.Name)]
+
+
+def _is_docstring(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _dump(tree: ast.AST) -> str:
+    """A syntax tree as text, without docstrings, comments and places."""
+    for node in ast.walk(tree):
+        if isinstance(body := getattr(node, "body", None), list):
+            node.body = [each for each in body if not _is_docstring(each)]
+    return ast.dump(tree)

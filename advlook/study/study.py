@@ -25,10 +25,12 @@ from advlook.models.checkpoints import load_checkpoint, read_metadata
 from advlook.models.external import external_model, stored_metadata
 from advlook.models.training import epoch_images, train
 from advlook.study import provenance
-from advlook.study.code import PACKAGE, code_digest, function_digest
+from advlook.study.code import PACKAGE, code_digest
+from advlook.study.pictures import write_figure
+from advlook.study.tables import Row, keep_rows, kept_rows, read_table, write_table
 
-Row = Mapping[str, object]
-Measurement = Callable[["Study", nn.Module], Iterable[Row]]
+ModelKey = tuple[str, str, int]  # arch, setting, seed
+Measurement = Callable[["Study", ModelKey], Iterable[Row]]
 
 ROOT = PACKAGE.parent if (PACKAGE.parent / "pyproject.toml").is_file() else Path.cwd()
 
@@ -71,6 +73,7 @@ class Study:
         self.progress = progress and group.leads
         self.group = group
         self._models: dict[tuple[str, str, int], nn.Module] = {}
+        self.seconds_kept = 0.0  # that measurements took which this study found kept
         self._started = time.perf_counter()
 
     def __repr__(self) -> str:
@@ -238,13 +241,6 @@ class Study:
             self._models[key] = model.eval().to(self.device, memory_format=torch.channels_last)
         return self._models[key]
 
-    def identify(self, model: nn.Module) -> tuple[str, str, int]:
-        """The `(arch, setting, seed)` of one of this study's models; KeyError for any other."""
-        for key, known in self._models.items():
-            if known is model:
-                return key
-        raise KeyError("not a model of this study")
-
     def metadata(self, arch: str, setting: str, seed: int = 0) -> dict[str, object]:
         """What training recorded in the model's checkpoint: configuration, history, accuracies.
 
@@ -255,33 +251,37 @@ class Study:
     # Measurements ----------------------------------------------------------------------------------------------
 
     def measure(self, name: str, measurement: Measurement, settings: Iterable[str] = SETTINGS) -> pd.DataFrame:
-        """Apply `measurement(study, model)` to every model and return, and save as table `name`, its rows."""
+        """Apply `measurement(study, key)` to every model and return, and save as table `name`, its rows."""
         return self.save_table(name, self.rows(name, measurement, settings))
 
     def rows(
         self, name: str, measurement: Measurement, settings: Iterable[str] = SETTINGS, inputs: Iterable[object] = ()
     ) -> pd.DataFrame:
-        """What `measurement(study, model)` yields for every model, behind its arch, setting and seed.
+        """The rows that `measurement(study, key)` yields for every model, behind its arch, setting and seed.
 
         Each model's rows are kept as soon as they are known, under a key of everything they depend on (preset, images,
-        code, the weights of every model, for some compare theirs with others; and what `inputs` says besides), so that
-        an interrupted run goes on where it stopped.
+        code, the weights of every model, since some measurements compare models, and `inputs`), so that an interrupted
+        run goes on where it stopped. A row may hold arrays with one entry an image.
         """
-        frames = []
         models = list(self.each_model(settings))
         for arch, setting, seed in models:  # before anything is measured
             if setting != "random":
                 self.checkpoint(arch, setting, seed)
-        code = code_digest(["study"]), function_digest(measurement)
-        inputs = [self.preset.digest, self.data_digest, code, self.weights, *inputs]
-        for arch, setting, seed in tqdm(models, name, unit=" models", disable=not self.progress, leave=False):
-            key = digest([*inputs, arch, setting, seed, name])
-            kept = self.data / "cache" / "measurements" / self.preset.name / f"{name}-{key}.json"
-            if not kept.is_file():
-                rows = json.dumps([dict(row) for row in measurement(self, self.model(arch, setting, seed))])
-                write_atomically(kept, lambda partial, rows=rows: partial.write_text(rows))
-            frame = pd.DataFrame(json.loads(kept.read_text()))
-            for place, (column, value) in enumerate({"arch": arch, "setting": setting, "seed": seed}.items()):
+        inputs = [self.preset.digest, self.data_digest, code_digest(measurement), self.weights, *inputs]
+        frames = []
+        for key in tqdm(models, name, unit=" models", disable=not self.progress, leave=False):
+            kept = (
+                self.data / "cache" / "measurements" / self.preset.name / f"{name}-{digest([*inputs, *key, name])}.npz"
+            )
+            if kept.is_file():
+                rows, seconds = kept_rows(kept)
+                self.seconds_kept += seconds
+            else:
+                started, kept_before = time.perf_counter(), self.seconds_kept
+                rows = [dict(row) for row in measurement(self, key)]
+                keep_rows(kept, rows, time.perf_counter() - started + self.seconds_kept - kept_before)
+            frame = pd.DataFrame(rows)
+            for place, (column, value) in enumerate(zip(("arch", "setting", "seed"), key, strict=True)):
                 frame.insert(place, column, value)
             frames.append(frame)
         return pd.concat(frames, ignore_index=True)
@@ -289,40 +289,35 @@ class Study:
     # Results ---------------------------------------------------------------------------------------------------
 
     def save_table(self, name: str, table: pd.DataFrame) -> pd.DataFrame:
-        """Write `tables/<name>.csv` and its provenance; return the table as given."""
+        """Write `tables/<name>.csv`, its arrays as .npz, and its provenance; return the table as given."""
         path = self.output / "tables" / f"{name}.csv"
-        write_atomically(path, lambda partial: table.to_csv(partial, index=False, float_format="%.10g"))
+        write_table(path, table)
         self._save_provenance(path)
         return table
 
-    def load_table(self, name: str, **options: object) -> pd.DataFrame:
-        """A table that was saved before, here or by an earlier notebook; RequestError where it is not there.
-
-        options: of `pandas.read_csv`.
-        """
+    def load_table(self, name: str) -> pd.DataFrame:
+        """A table saved before, here or by an earlier notebook; RequestError where there is none."""
         paths = [folder / "tables" / f"{name}.csv" for folder in (self.output, self.earlier)]
         for path in paths:
             if path.is_file():
-                return pd.read_csv(path, **options)
+                return read_table(path)
         raise RequestError(f"table {paths[-1]} does not exist; run the notebook that makes it")
 
     def save_figure(self, name: str, figure: Figure, caption: str, paper: str) -> Figure:
-        """Write `<name>.png`, `.pdf` and provenance; return the figure, so that a notebook shows it.
+        """Write `<name>.png` and its provenance; return the figure, so that a notebook shows it.
 
         caption: what is seen. paper: how it differs from the paper ("paper: ...; here: ..."), shown under the caption.
         """
-        for suffix, options in (("png", {"dpi": 150}), ("pdf", {"metadata": {"CreationDate": None}})):
-            path = self.output / f"{name}.{suffix}"
-            write_atomically(
-                path, lambda partial, options=options: figure.savefig(partial, bbox_inches="tight", **options)
-            )
+        path = self.output / f"{name}.png"
+        write_figure(figure, path)
         self._save_provenance(path, {"caption": caption, "paper": paper})
         return figure
 
     def _save_provenance(self, path: Path, extra: Mapping[str, object] | None = None) -> None:
         record = provenance.describe(self.preset, self.device) | {
             "checkpoints": {name: found for name, found in self.weights.items() if found},
-            "seconds": round(time.perf_counter() - self._started, 1),
+            "seconds": round(time.perf_counter() - self._started + self.seconds_kept, 1),
+            "seconds_kept": round(self.seconds_kept, 1),
             **(extra or {}),
         }
         text = json.dumps(record, indent=2) + "\n"

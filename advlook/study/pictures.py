@@ -1,0 +1,37 @@
+"""Figures on disk: PNGs that are light enough to be cloned, PDFs on request."""
+
+import io
+import os
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from PIL import Image
+
+from advlook.core.files import write_atomically
+
+DPI = 150
+HEAVY = 150_000  # bytes: a PNG above this is reduced to a palette
+PALETTE = 256  # colours
+
+
+def write_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as `path` (.png), and as .pdf beside it where the environment variable ADVLOOK_PDF is set."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", bbox_inches="tight", dpi=DPI)
+    data = buffer.getvalue()
+    write_atomically(path, lambda partial: partial.write_bytes(lighter(data) if len(data) > HEAVY else data))
+    beside = path.with_suffix(".pdf")
+    if os.environ.get("ADVLOOK_PDF"):
+        options = {"bbox_inches": "tight", "metadata": {"CreationDate": None}}
+        write_atomically(beside, lambda partial: figure.savefig(partial, format="pdf", **options))
+    else:
+        beside.unlink(missing_ok=True)
+
+
+def lighter(data: bytes) -> bytes:
+    """A PNG with a palette of 256 colours, dithered; the same bytes where that saves nothing."""
+    with Image.open(io.BytesIO(data)) as image:
+        picture = image.convert("RGB").quantize(PALETTE, dither=Image.Dither.FLOYDSTEINBERG)
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", optimize=True)
+    return min(data, buffer.getvalue(), key=len)

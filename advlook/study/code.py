@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1]
-# What makes weights, reads presets or describes a run: the weights and the preset are inputs that are hashed themselves.
+# What makes weights, reads presets or describes a run: weights and presets are inputs that are hashed themselves.
 BY_RESULT = ("checkpoint", "train_all", "load_preset", "describe")
 Place = tuple[str, str]  # dotted name of a module, and of a definition in it
 
@@ -246,7 +246,8 @@ def _imported(node: ast.AST) -> dict[str, str]:
     if isinstance(node, ast.ImportFrom):
         return {each.asname or each.name: f"{node.module}.{each.name}" for each in node.names}
     if isinstance(node, ast.Import):
-        return {each.asname or each.name: each.name for each in node.names}
+        bound = ((each.asname, each.name) if each.asname else (each.name.split(".")[0],) * 2 for each in node.names)
+        return dict(bound)
     return {}
 
 

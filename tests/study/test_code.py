@@ -1,51 +1,133 @@
-"""What a result depends on: modules and all that they import, and nothing else."""
+"""What a result rests on: the definitions that its code reaches, and nothing else of the package."""
 
-from advlook.experiments.train.measure import tradeoff
+import functools
+
+import pytest
+
+from advlook.experiments.corruptions.measure import sweep_rows
 from advlook.study import code
 
-
-def test_modules_are_reached_through_others():
-    """A measurement rests on the attacks that its module's imports import; not on figures, claims or the page."""
-    reached = code.reached_from(["measurements"])
-    assert {"__init__", "measurements", "attacks", "search", "models", "config"} <= reached
-    assert not {"figures", "claims", "gallery", "reproduce", "explore"} & reached
+SWEEPS = "advlook.experiments.corruptions.measure"
+FILTERS = "advlook.corruptions.filters"
 
 
-def test_every_way_to_import_counts():
-    """Names of modules, names in modules, aliases, imports inside functions; magics of notebooks do not disturb."""
-    source = """
-%matplotlib inline
-!echo from advlook import claims
-import torch, advlook.scale
-from advlook import figures as draw, attacks
-from advlook.study import Study
-def late():
-    from advlook.vision import units
-"""
-    assert code.imported_by(source) == {"scale", "figures", "attacks", "study", "vision"}
-    assert code.imported_by("not python at all") == set(code._SOURCES)
+@pytest.fixture
+def digest_with(monkeypatch):
+    """The digest of some code in a package of changed sources: {module: {old text: new text}}, and renamed modules."""
+
+    def digest(source: str = "", changes: dict[str, dict[str, str]] | None = None, moved: dict[str, str] | None = None):
+        sources = dict(code._SOURCES)
+        for module, replaced in (changes or {}).items():
+            for old, new in replaced.items():
+                assert old in sources[module], old
+                sources[module] = sources[module].replace(old, new)
+        for old, new in (moved or {}).items():
+            sources = {name.replace(old, new): text.replace(old, new) for name, text in sources.items()}
+        with monkeypatch.context() as patch:
+            patch.setattr(code, "_SOURCES", sources)
+            for cached in (code._module, code._looked_up):
+                cached.cache_clear()
+            try:
+                return code.source_digest(source) if source else code.code_digest(sweep_rows)
+            finally:
+                for cached in (code._module, code._looked_up):
+                    cached.cache_clear()
+
+    return digest
 
 
-def test_a_change_counts_where_it_is_reached(monkeypatch):
-    """The hash moves with a module that is imported on the way, and with no other."""
-    before = code.code_digest(["measurements"]), code.function_digest(tradeoff)
-    assert before[0] == before[1]
-    monkeypatch.setitem(code._SOURCES, "gallery", "changed")
-    assert code.code_digest(["measurements"]) == before[0]
-    monkeypatch.setitem(code._SOURCES, "balls", "changed = 1")
-    assert code.code_digest(["measurements"]) != before[0]
-    assert code.function_digest(tradeoff) != before[1]
+def test_a_line_far_away_counts(digest_with):
+    """The sweeps rest on the blur, two rooms away, on how images are scaled to [0, 1], and on the networks."""
+    before = digest_with()
+    for module, change in {
+        FILTERS: {"def gaussian_blur(": "CHANGED = 1\n\n\ndef gaussian_blur(", "kernel_size": "window"},
+        "advlook.data.image_sets": {".div_(255)": ".div_(256)"},
+        "advlook.models.architectures": {"nn.ReLU(inplace=True)": "nn.ReLU()"},
+        "advlook.core.gradients": {"model.eval()": "model.train()"},
+    }.items():
+        assert digest_with(changes={module: change}) != before, module
+
+
+def test_what_is_not_reached_does_not_count(digest_with):
+    """Attacks, figures, training (weights are hashed themselves) and results on disk leave the sweeps alone."""
+    before = digest_with()
+    for module, change in {
+        "advlook.attacks.pgd": {"2.5 * eps": "2 * eps"},
+        "advlook.experiments.corruptions.figures": {"def ": "def changed_"},
+        "advlook.models.training": {"math.isfinite": "bool"},
+        "advlook.study.study": {'"seconds": round(': '"seconds": int('},
+        SWEEPS: {"def crossings(": "def crossed("},
+    }.items():
+        assert digest_with(changes={module: change}) == before, module
+
+
+def test_sentences_do_not_count(digest_with):
+    """Docstrings, comments and blank lines of code that is reached may change."""
+    texts = {
+        FILTERS: {
+            '"""Images blurred': '"""In other words, images blurred',
+            "def gaussian_blur(": "# A comment.\n\ndef gaussian_blur(",
+        }
+    }
+    assert digest_with(changes=texts) == digest_with()
+
+
+def test_a_move_does_not_count_and_does_not_hide_changes(digest_with):
+    """In another room, under another name of its module, a result rests on the same code, and on all of it."""
+    source = f"from {SWEEPS} import sweep_rows\nsweep_rows"
+    moved = {SWEEPS: "advlook.elsewhere", FILTERS: "advlook.core.blurring"}
+    there = source.replace(SWEEPS, "advlook.elsewhere")
+    assert digest_with(there, moved=moved) == digest_with(source)
+    changed = {FILTERS: {"kernel_size": "window"}}
+    assert digest_with(there, changes=changed, moved=moved) == digest_with(source, changes=changed)
+    assert digest_with(there, changes=changed, moved=moved) != digest_with(there, moved=moved)
+
+
+def test_every_way_to_import_reaches_the_same(digest_with):
+    """A name, an alias, a module, a package that passes it on, an import inside a function."""
+    ways = (
+        "from advlook.corruptions.filters import gaussian_blur\n{}",
+        "from advlook.corruptions import filters\n{}",
+        "import advlook.corruptions.filters\n{}",
+        "from advlook.corruptions import gaussian_blur as blur\n{}",
+        "from advlook import corruptions\n{}",
+    )
+    names = (
+        "gaussian_blur",
+        "filters.gaussian_blur",
+        "advlook.corruptions.filters.gaussian_blur",
+        "blur",
+        "corruptions.gaussian_blur",
+    )
+    digests = {digest_with(way.format(f"%magic\n{name}")) for way, name in zip(ways, names, strict=True)}
+    assert len(digests) == 1
+    inside = "def later():\n    from advlook.corruptions import gaussian_blur\n    return gaussian_blur"
+    assert digest_with(inside) != digest_with(inside, changes={FILTERS: {"kernel_size": "window"}})
+
+
+def test_a_name_that_is_bound_nearer_is_another_thing(digest_with):
+    """A local variable called like a function of its module does not reach that function."""
+    source = "from advlook.corruptions import gaussian_blur\ndef mine(gaussian_blur):\n    return gaussian_blur"
+    assert digest_with(source) == digest_with(source, changes={FILTERS: {"kernel_size": "window"}})
+
+
+def test_methods_count_where_they_are_named(digest_with):
+    """A measurement that asks a study for its images rests on how they are found, and not on how results are saved."""
+    before = digest_with()
+    other_images = {"advlook.study.study": {'split="test"': 'split="train"'}}
+    assert digest_with(changes=other_images) != before
 
 
 def test_a_function_of_ones_own_is_its_source():
     """Two measurements of a notebook that do different things are not taken for the same."""
 
-    def measurement(study, model):
+    def measurement(study, key):
         yield {"value": 1}
 
-    first = code.function_digest(measurement)
+    first = code.code_digest(measurement)
+    assert code.code_digest(functools.partial(measurement)) == first
 
-    def measurement(study, model):
+    def measurement(study, key):
         yield {"value": 2}
 
-    assert code.function_digest(measurement) != first
+    assert code.code_digest(measurement) != first

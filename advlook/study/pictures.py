@@ -4,28 +4,36 @@ import io
 import os
 from pathlib import Path
 
+import IPython.display
 from matplotlib.figure import Figure
 from PIL import Image
 
 from advlook.core.files import write_atomically
 
 DPI = 150
+SHOWN_DPI = 84  # at which a notebook shows a figure
 HEAVY = 150_000  # bytes: a PNG above this is reduced to a palette
 PALETTE = 256  # colours
 
 
-def write_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as `path` (.png), and as .pdf beside it where the environment variable ADVLOOK_PDF is set."""
+def write_figure(figure: Figure, path: Path) -> IPython.display.Image:
+    """Write a figure as `path` (.png), and as .pdf beside it where the environment variable ADVLOOK_PDF is set.
+
+    Returns the PNG, for a notebook to show: drawn once, not again for its display.
+    """
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", bbox_inches="tight", dpi=DPI)
     data = buffer.getvalue()
-    write_atomically(path, lambda partial: partial.write_bytes(lighter(data) if len(data) > HEAVY else data))
+    data = lighter(data) if len(data) > HEAVY else data
+    write_atomically(path, lambda partial: partial.write_bytes(data))
     beside = path.with_suffix(".pdf")
     if os.environ.get("ADVLOOK_PDF"):
         options = {"bbox_inches": "tight", "metadata": {"CreationDate": None}}
         write_atomically(beside, lambda partial: figure.savefig(partial, format="pdf", **options))
     else:
         beside.unlink(missing_ok=True)
+    with Image.open(io.BytesIO(data)) as image:
+        return IPython.display.Image(data, width=image.width * SHOWN_DPI // DPI)
 
 
 def lighter(data: bytes) -> bytes:

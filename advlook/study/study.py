@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from IPython.display import Image
 from matplotlib.figure import Figure
 from torch import nn
 
@@ -303,15 +304,15 @@ class Study:
                 return read_table(path)
         raise RequestError(f"table {paths[-1]} does not exist; run the notebook that makes it")
 
-    def save_figure(self, name: str, figure: Figure, caption: str, paper: str) -> Figure:
-        """Write `<name>.png` and its provenance; return the figure, so that a notebook shows it.
+    def save_figure(self, name: str, figure: Figure, caption: str, paper: str) -> Image:
+        """Write `<name>.png` and its provenance; return the picture, so that a notebook shows it.
 
         caption: what is seen. paper: how it differs from the paper ("paper: ...; here: ..."), shown under the caption.
         """
         path = self.output / f"{name}.png"
-        write_figure(figure, path)
+        picture = write_figure(figure, path)
         self._save_provenance(path, {"caption": caption, "paper": paper})
-        return figure
+        return picture
 
     def _save_provenance(self, path: Path, extra: Mapping[str, object] | None = None) -> None:
         record = provenance.describe(self.preset, self.device) | {

@@ -18,7 +18,7 @@ from advlook.experiments.train import measure as measurements
 from advlook.models.architectures import Normalized, build_model
 from advlook.models.checkpoints import save_checkpoint
 from advlook.models.external import load_model
-from advlook.study import study as study_module
+from advlook.study import models as study_module
 from advlook.study.study import Study
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)

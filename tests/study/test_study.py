@@ -11,7 +11,7 @@ from helpers import small_preset, write_folder
 
 from advlook.core.errors import RequestError
 from advlook.core.files import file_hash
-from advlook.study import study as study_module
+from advlook.study import models as study_module
 from advlook.study.study import Study
 from advlook.study.style import image_grid
 

@@ -1,0 +1,206 @@
+"""The images and models of a preset: found where they are, trained where they are not."""
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from advlook.core.distributed import ALONE, Group
+from advlook.core.errors import RequestError
+from advlook.core.files import digest, file_hash
+from advlook.core.memory import keep_freed_memory
+from advlook.core.presets import SETTINGS, Preset, load_preset
+from advlook.core.processes import run_all, worker_count
+from advlook.data import image_sets, streaming, test_bed
+from advlook.models.architectures import preset_model
+from advlook.models.checkpoints import load_checkpoint, read_metadata
+from advlook.models.external import external_model, stored_metadata
+from advlook.models.training import epoch_images, train
+from advlook.study.folders import ROOT, data_folder
+
+ModelKey = tuple[str, str, int]  # arch, setting, seed
+
+
+class Models:
+    """One preset opened: its images, and its models by architecture, setting and seed.
+
+    preset: a name ("quick"), the path of a .toml file, or a `Preset`.
+    data: the data folder. group: the processes that train as one, where torchrun started several. recorded: prefer the
+    models that the committed results were made with, where a preset is meant to be trained anew
+    (`data/models/recorded/`).
+    """
+
+    def __init__(
+        self,
+        preset: str | Path | Preset = "quick",
+        *,
+        data: Path | None = None,
+        progress: bool = True,
+        group: Group = ALONE,
+        recorded: bool = False,
+    ) -> None:
+        keep_freed_memory()
+        self.preset = preset if isinstance(preset, Preset) else load_preset(preset)
+        # Absolute, for notebooks run in the project's folder, wherever the command was given.
+        self.data = (Path(data) if data else data_folder()).resolve()
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.progress = progress and group.leads
+        self.group, self.recorded = group, recorded
+        self._models: dict[ModelKey, nn.Module] = {}
+
+    # Images ----------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def training_images(self) -> image_sets.ImageSet | streaming.StreamedImages | test_bed.FreshImages:
+        """What models are trained on: photographs, stored or streamed, or fresh images in every epoch."""
+        config = self.preset.data
+        if config.name == "synthetic":
+            return test_bed.FreshImages(config.train_images, config.size)
+        if config.store == 0:
+            return streaming.training_images(config, self.data)
+        return image_sets.load(config, "train", self.data, self.progress)
+
+    @cached_property
+    def test(self) -> image_sets.ImageSet:
+        """The images that everything is measured on; a random draw where the preset asks for fewer than there are."""
+        config = self.preset.data
+        if config.name == "synthetic":
+            generated = test_bed.generate(config.test_images, config.size, seed=0, split="test")
+            return image_sets.ImageSet(generated.images, generated.labels, test_bed.CLASSES)
+        return image_sets.load(config, "test", self.data, self.progress)
+
+    @property
+    def data_digest(self) -> str | None:
+        """Hash of the images that are measured on, where they are files."""
+        return image_sets.fingerprint(self.preset.data, self.data)
+
+    # Models ----------------------------------------------------------------------------------------------------
+
+    def each_model(self, settings: Iterable[str] = SETTINGS) -> Iterator[tuple[str, str, int]]:
+        """Every `(arch, setting, seed)` of the preset."""
+        for arch in self.preset.archs:
+            for setting in settings:
+                for seed in self.preset.seeds:
+                    yield arch, setting, seed
+
+    def check_model(self, arch: str, setting: str) -> None:
+        """Raise RequestError for an architecture that the preset does not describe, or a setting not to be trained."""
+        if arch not in self.preset.models:
+            raise RequestError(
+                f"preset {self.preset.name} has no arch {arch!r}; it has {', '.join(self.preset.models)}"
+            )
+        if setting not in SETTINGS:
+            raise RequestError(f"setting {setting!r} cannot be trained; choose from {', '.join(SETTINGS)}")
+
+    def find_checkpoint(self, arch: str, setting: str, seed: int) -> Path | None:
+        """Where the model's checkpoint lies: trained here (data/cache) or shipped (data/models); None if nowhere.
+
+        A file that was made with another configuration does not count. Of an external architecture it is the file
+        that the preset names, which stands for seed 0.
+        """
+        if arch in self.preset.external:
+            external = self._external_path(arch, setting)
+            return external if seed == 0 and external.is_file() else None
+        wanted = digest(self.preset.training_key(arch, setting, seed))
+        shipped = ROOT / "data" / "models"
+        folders = [self._trained_folder, self.data / "models" / self.preset.name, shipped / self.preset.name]
+        for folder in [shipped / "recorded" / self.preset.name, *folders] if self.recorded else folders:
+            path = folder / f"{arch}-{setting}-seed{seed}.safetensors"
+            if path.is_file() and read_metadata(path).get("digest") == wanted:
+                return path
+        return None
+
+    @property
+    def weights(self) -> dict[str, str | None]:
+        """The hash of every model's checkpoint, None where there is none, by names like "resnet10-adv-0"."""
+        paths = {"-".join(map(str, key)): self.find_checkpoint(*key) for key in self.each_model()}
+        return {name: path and file_hash(path) for name, path in paths.items()}
+
+    def checkpoint(
+        self, arch: str, setting: str, seed: int, progressed: Callable[[int], object] = lambda images: None
+    ) -> Path:
+        """The model's checkpoint, trained first where there is none (`progressed` is told the images of each step).
+
+        Raises RequestError where it is external, and so never trained, and not there.
+        """
+        self.check_model(arch, setting)
+        found = self.find_checkpoint(arch, setting, seed)
+        if found is not None:
+            return found
+        if arch in self.preset.external:
+            if seed != 0:
+                raise RequestError(f"{arch} of preset {self.preset.name} is external: it has seed 0 alone, not {seed}")
+            raise RequestError(
+                f"checkpoint {self._external_path(arch, setting)} ({setting} of [external.{arch}] in preset "
+                f"{self.preset.name}) does not exist; put it there, or change its path in the preset"
+            )
+        target = self._trained_folder / f"{arch}-{setting}-seed{seed}.safetensors"
+        with self.group.leader_first():
+            images = self.training_images, self.test
+        how = {"device": self.device, "progress": self.progress, "progressed": progressed, "group": self.group}
+        return train(self.preset, arch, setting, seed, *images, target, **how)
+
+    def require_external(self) -> None:
+        """Raise RequestError where a checkpoint from elsewhere is absent: not to be told only after hours."""
+        for key in self.each_model():
+            if key[0] in self.preset.external:
+                self.checkpoint(*key)
+
+    def train_all(self) -> None:
+        """Train every model of the preset that has no checkpoint; on the CPU, each in a process, as many as cores.
+
+        Small batches do not keep several cores busy, several trainings do. The number of threads of each depends on the
+        preset and the machine alone, not on what is left to train, so that an interrupted run ends in the same bits.
+        External models are not trained, but have to be there.
+        """
+        self.require_external()
+        models = [key for key in self.each_model() if key[0] not in self.preset.external]
+        missing = [key for key in models if self.find_checkpoint(*key) is None]
+        workers = worker_count(len(models), self.device)
+        if not missing or workers == 1:
+            for key in missing:
+                self.checkpoint(*key)
+            return
+        epochs = sum(getattr(self.preset.models[arch], f"epochs_{setting}") for arch, setting, _ in missing)
+        len(self.test)  # decoded here, once, and not by every process
+        total = epochs * epoch_images(self.preset, self.training_images)
+        jobs = [(self.preset, self.data, key) for key in missing]
+        shown = {"title": f"training {len(missing)} models", "total": total, "progress": self.progress}
+        run_all(_train_alone, jobs, workers, **shown, jobs_per_process=1)
+
+    @property
+    def _trained_folder(self) -> Path:
+        return self.data / "cache" / "models" / self.preset.name
+
+    def _external_path(self, arch: str, setting: str) -> Path:
+        return ROOT / Path(getattr(self.preset.external[arch], setting)).expanduser()
+
+    def model(self, arch: str, setting: str, seed: int = 0) -> nn.Module:
+        """The model in eval mode on the study's device; setting "random" is untrained.
+
+        Raises RequestError for an architecture that the preset does not describe or an unknown setting.
+        """
+        key = (arch, setting, seed)
+        if key not in self._models:
+            self.check_model(arch, "std" if setting == "random" else setting)
+            if setting == "random":
+                model = preset_model(self.preset, arch, seed)
+            elif arch in self.preset.external:
+                model = external_model(self.preset, arch, self.checkpoint(*key))
+            else:
+                model = load_checkpoint(self.checkpoint(*key), preset_model(self.preset, arch, seed))
+            self._models[key] = model.eval().to(self.device, memory_format=torch.channels_last)
+        return self._models[key]
+
+    def metadata(self, arch: str, setting: str, seed: int = 0) -> dict[str, object]:
+        """What training recorded in the model's checkpoint: configuration, history, accuracies.
+
+        Of an external model it is what its file says, which may be nothing.
+        """
+        return stored_metadata(self.checkpoint(arch, setting, seed))
+
+
+def _train_alone(preset: Preset, data: Path, key: tuple[str, str, int], progressed: Callable[[int], object]) -> None:
+    Models(preset, data=data, progress=False).checkpoint(*key, progressed=progressed)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from advlook.core.errors import RequestError
 from advlook.core.gradients import per_image
-from advlook.core.presets import check_eps
+from advlook.core.radius import check_eps
 
 NORMS = ("linf", "l2")
 

@@ -1,10 +1,12 @@
 """The arithmetic of networks: float32, or bfloat16 where the hardware multiplies it natively."""
 
 from contextlib import nullcontext
+from typing import Literal, get_args
 
 import torch
 
-PRECISIONS = ("auto", "float32", "bfloat16")
+Precision = Literal["auto", "float32", "bfloat16"]
+PRECISIONS = get_args(Precision)
 
 
 def autocast(precision: str, device: torch.device) -> torch.autocast | nullcontext:

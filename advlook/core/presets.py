@@ -1,45 +1,43 @@
-"""Presets: what one scale of the study fixes, key by key, read from TOML and checked in one line."""
+"""Presets: every key of a preset file with its type, its range and, in the comment behind it, its meaning."""
 
-import dataclasses
-import re
+import json
 import tomllib
-import typing
-from dataclasses import dataclass
-from fractions import Fraction
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated, ClassVar, Literal, TypeVar, get_args
+
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from advlook.core.errors import RequestError
 from advlook.core.files import digest
-from advlook.core.precision import PRECISIONS
+from advlook.core.precision import Precision
+from advlook.core.radius import Eps
 
-ARCHITECTURES = ("alexnet_bn", "resnet10", "resnet18", "resnet50", "resnet101")
-SETTINGS = ("std", "adv")
-STEMS = ("imagenet", "small", "tiny")
-
-
-class Eps(float):
-    """A radius or step in pixel units of [0, 1]; written "4/255" in presets and on the command line."""
+Arch = Literal["alexnet_bn", "resnet10", "resnet18", "resnet50", "resnet101"]
+Stem = Literal["imagenet", "small", "tiny"]
+ARCHITECTURES, STEMS, SETTINGS = get_args(Arch), get_args(Stem), ("std", "adv")
 
 
-def parse_eps(text: str) -> float:
-    """Read "4/255" or "0.0157" as a radius in pixel units of [0, 1].
-
-    Raises RequestError where it is no number or lies outside [0, 1].
-    """
-    try:
-        value = float(Fraction(str(text)))
-    except (ValueError, ZeroDivisionError, OverflowError):
-        raise RequestError(f"eps {text!r} is not a number; write it as a fraction such as 4/255") from None
-    return check_eps(value)
+def _ascending(values: tuple) -> tuple:
+    if list(values) != sorted(set(values)):
+        raise ValueError("must ascend")
+    return values
 
 
-def check_eps(eps: float, name: str = "eps") -> float:
-    """Return `eps` where it is a radius for images in [0, 1]; RequestError where it is in the wrong unit."""
-    if not 0 <= eps <= 1:
-        raise RequestError(
-            f"{name}={eps:g} is outside [0, 1]: images lie in [0, 1], so give it in those units, e.g. {name}=4/255"
-        )
-    return float(eps)
+def _odd(pixels: int) -> int:
+    if pixels % 2 == 0:
+        raise ValueError("must be odd")
+    return pixels
+
+
+Item = TypeVar("Item")
+Positive = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(ge=0)]
+Above0 = Annotated[float, Field(gt=0)]
+Odd = Annotated[Positive, AfterValidator(_odd)]
+Several = Annotated[tuple[Item, ...], Field(min_length=1)]
+Ascending = Annotated[Several[Item], AfterValidator(_ascending)]
 
 
 @dataclass(frozen=True)
@@ -47,14 +45,14 @@ class DataConfig:
     """The image set and how it is cropped and augmented."""
 
     name: str  # "synthetic", "imagenette", "cifar10", "imagenet", or the path of a folder with train/ and test/
-    size: int  # pixels a side that the models see
-    classes: int
-    train_images: int  # images an epoch; 0: all there are
-    test_images: int  # the first so many of a fixed shuffle; 0: all there are
-    store: int  # pixels a side at which training images are kept, at least `size`; 0: they are read from their files
-    test_store: int  # pixels of a test image's short side, of which the central `size` are shown
-    crop_scale: float  # random resized crop: least share of the area kept; 1 switches it off
-    shift: int  # random shift in pixels, edges reflected
+    size: Positive  # pixels a side that the models see
+    classes: Positive
+    train_images: Count  # images an epoch; 0: all
+    test_images: Count  # the first so many of a fixed shuffle; 0: all
+    store: Count  # pixels a side at which training images are kept, at least `size`; 0: read from their files
+    test_store: Positive  # pixels of a test image's short side, of which the central `size` are shown
+    crop_scale: Annotated[float, Field(gt=0, le=1)]  # random resized crop: least share of the area kept; 1: no crop
+    shift: Count  # random shift in pixels, edges reflected
     flip: bool
     mean: tuple[float, float, float]  # of the normalisation inside the models
     std: tuple[float, float, float]
@@ -64,60 +62,56 @@ class DataConfig:
 class ArchConfig:
     """How an architecture is fitted to the image size, its learning rate, and how long it is trained."""
 
-    stem: str  # "imagenet": the published one; "small": resolution halved; "tiny": kept (see models.py)
-    width: int  # channels of the first layer (64 in the published networks)
-    learning_rate: float
-    epochs_std: int
-    epochs_adv: int
+    stem: Stem  # "imagenet": the published one; "small" halves resolution; "tiny" keeps it (models/architectures.py)
+    width: Positive  # channels of the first layer (64 in the published networks)
+    learning_rate: Above0
+    epochs_std: Positive
+    epochs_adv: Positive
 
 
 @dataclass(frozen=True)
 class ExternalConfig:
-    """Checkpoints of other origin that stand in for training an architecture (layouts: external.py)."""
+    """Checkpoints of other origin in place of trained ones (on-disk layouts: models/external.py)."""
 
-    std: str  # path of the standard model: absolute, with ~, or seen from the project's folder
-    adv: str  # of the adversarially trained one
+    std: str  # path of the standard model: absolute, with ~, or relative to the project's folder
+    adv: str  # path of the adversarially trained model
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
     """Stochastic gradient descent with momentum, shared by both settings."""
 
-    batch_size: int  # however many processes share it
-    accumulate: int  # parts in which a batch is worked off where memory is short; each is normalised by itself
+    batch_size: Positive  # of all processes together
+    accumulate: Positive  # parts into which a batch is cut where memory is short; each is normalised by itself
     momentum: float
     weight_decay: float
     label_smoothing: float
-    schedule: str  # "step": divided by 10 every `step_epochs`; "onecycle": up for `warmup`, then down to 0
-    step_epochs: int
-    sizes: tuple[int, ...]  # pixels a side of the training crops, in equal shares of the epochs (progressive resizing)
+    schedule: Literal["step", "onecycle"]  # divided by 10 every `step_epochs`; or up for `warmup`, then down to 0
+    step_epochs: Positive
+    sizes: Several[Positive]  # pixels a side of training crops, in equal shares of the epochs (progressive resizing)
     warmup: float  # share of the epochs in which a one-cycle rate rises
     average: float  # decay of an exponential moving average of the weights, taken at the end; 0: none
-    precision: str  # "float32", "bfloat16", or "auto": bfloat16 where the hardware multiplies it natively
-    rate_for_batch: int  # images of a batch that learning rates are stated for, to be scaled linearly; 0: they are not
+    precision: Precision  # "auto": bfloat16 where the hardware multiplies it natively
+    rate_for_batch: Count  # batch size that learning rates are stated for, scaled linearly from there; 0: not scaled
     compile: bool  # by torch.compile
-    check_every: int  # epochs between measurements of FGSM and PGD accuracy
+    check_every: Positive  # epochs between measurements of FGSM and PGD accuracy
     check_images: int
 
     def key(self) -> dict[str, object]:
-        """What of it determines weights; a later option is in it only where it is used, so that older names hold."""
-        values = dataclasses.asdict(self)
-        for unused in ("check_every", "check_images"):
-            del values[unused]
-        for later, neutral in {"accumulate": 1, "rate_for_batch": 0, "compile": False}.items():
-            if values[later] == neutral:
-                del values[later]
-        return values
+        """The keys that determine the weights; a later option is among them only where it is used: old names hold."""
+        unused = {"accumulate": 1, "rate_for_batch": 0, "compile": False}.items()
+        items = [(key, value) for key, value in asdict(self).items() if key not in ("check_every", "check_images")]
+        return dict(item for item in items if item not in unused)
 
 
 @dataclass(frozen=True)
 class AdversaryConfig:
     """The attack inside adversarial training (paper: FGSM, L-infinity)."""
 
-    eps: Eps
-    method: str  # "fgsm" or "pgd"
+    eps: Annotated[Eps, Field(gt=0)]
+    method: Literal["fgsm", "pgd"]
     step_size: Eps
-    steps: int  # of pgd
+    steps: Positive  # of pgd
     random_start: bool
     ramp_share: float  # share of the epochs over which eps rises from 0
     updates_batchnorm: bool  # whether the attack's forward passes count in the running statistics
@@ -131,86 +125,88 @@ class AdversaryConfig:
 class EvaluationConfig:
     """The measurements of notebooks 01 and 02."""
 
-    batch_size: int
+    batch_size: Positive
     eps: Eps
-    pgd_steps: int
-    pgd_restarts: int
+    pgd_steps: Positive
+    pgd_restarts: Positive
     l2_eps: float  # radius of the L2 attack, in the same units (may exceed 1)
     curve: tuple[Eps, ...]  # L-infinity radii of the accuracy curve
-    curve_images: int  # images used by curve and comparison; 0: all test images
+    curve_images: Count  # images used by curve and comparison; 0: all test images
     steps: tuple[int, ...]  # steps of PGD at which its convergence is measured
     restarts: tuple[int, ...]  # and restarts
-    suite_steps: int  # of APGD in the suite of attacks
-    top_k: int
+    suite_steps: Positive  # of APGD in the suite of attacks
+    top_k: Positive
 
 
 @dataclass(frozen=True)
 class VisualizeConfig:
     """The maps, layers and scales of notebook 03, and the sanity checks of notebook 07."""
 
-    images: int  # test images whose maps and answers are measured
-    samples: int  # noisy copies of SmoothGrad, and steps of integrated gradients
-    shown: int  # images in the figure of maps; the appendix shows four times as many
-    units: int  # units of each layer that are maximised, drawn by seed
-    steps: int  # of activation maximisation
-    starts: int  # ascents of each unit
-    fourier_eps: float  # L2 norm of the perturbations of one frequency
-    fourier_stride: int  # every so many frequencies are tried
-    sanity_images: int  # images on which maps of several models are compared
+    images: Positive  # test images whose maps and answers are measured
+    samples: Positive  # noisy copies of SmoothGrad, and steps of integrated gradients
+    shown: Positive  # images in the figure of maps; the appendix shows four times as many
+    units: Positive  # units of each layer that are maximised, drawn by seed
+    steps: Positive  # of activation maximisation
+    starts: Positive  # random starts of each unit's maximisation
+    fourier_eps: Above0  # L2 norm of the perturbations of one frequency
+    fourier_stride: Positive  # every so many frequencies are tried
+    sanity_images: Positive  # images on which maps of several models are compared
 
 
 @dataclass(frozen=True)
 class CorruptionsConfig:
     """The operations of notebook 04. Level 0, the images as they are, is always measured and not named here."""
 
-    images: int  # test images, drawn by a seed; 0: all
-    sigmas: tuple[float, ...]  # of the Gaussian blur, in pixels, ascending
-    blur_kernel: int  # pixels a side to which every blur is cut
-    passes: tuple[int, ...]  # of the median filter, ascending
-    median_kernels: tuple[int, ...]  # pixels a side: a sweep each
-    family_images: int  # of the images, the first so many: for noise, blur, weather and digital corruptions
+    images: Count  # test images, drawn by a seed; 0: all
+    sigmas: Ascending[Above0]  # of the Gaussian blur, in pixels
+    blur_kernel: Odd  # pixels a side to which every blur is cut
+    passes: Ascending[Positive]  # of the median filter
+    median_kernels: Ascending[Odd]  # pixels a side: a sweep each
+    family_images: Positive  # the first so many of the images: for noise, blur, weather and digital corruptions
 
 
 @dataclass(frozen=True)
 class EnsemblesConfig:
     """The image sets of notebook 06, and how ensembles are trained on them."""
 
-    targets: tuple[str, ...]  # sets by name or path; "name@20": degraded to 20 px a side and brought back up
-    train_images: int  # of each set, drawn by one seed; all where it has fewer
-    test_images: int  # the same of its test split
-    epochs: int  # of fine-tuning
-    learning_rate: float  # constant
-    runs: int  # of every combination on every set
-    frozen_epochs: int  # of linear classifiers on frozen backbones
-    frozen_learning_rate: float
-    frozen_runs: int
+    # Sets by name or path; "name@20": reduced to 20 px a side and enlarged again.
+    targets: Several[Annotated[str, Field(pattern="^[^@]+(@[1-9][0-9]*)?$")]]
+    train_images: Positive  # of each set, drawn by one seed; all where it has fewer
+    test_images: Positive  # the same of its test split
+    epochs: Positive  # of fine-tuning
+    learning_rate: Above0  # constant
+    runs: Positive  # of every combination on every set
+    frozen_epochs: Positive  # of linear classifiers on frozen backbones
+    frozen_learning_rate: Above0
+    frozen_runs: Positive
     degraded: tuple[str, ...]  # sets that are also measured at lower resolutions, backbones frozen
-    sides: tuple[int, ...]  # these resolutions, in pixels a side, ascending
+    sides: Ascending[Positive]  # these resolutions, in pixels a side
 
 
 @dataclass(frozen=True)
 class StylizationConfig:
     """The stylized images of notebook 05."""
 
-    engine: str  # "optimised": image by image, nothing trained; "adain": a network, for images of 224 px
+    engine: Literal["optimised", "adain"]  # image by image, nothing trained; or a network, for images of 224 px
     styles: str  # "generated" textures, or a folder of pictures in data/datasets
-    images: int  # test images at full strength; 0: all
-    partial_images: int  # the first so many of them at the strengths in between
-    cues: int  # images with the form of one class and the texture of another
-    steps: int  # of the optimisation of an image
+    images: Count  # test images at full strength; 0: all
+    partial_images: Positive  # the first so many of them at the strengths in between
+    cues: Positive  # images with the form of one class and the texture of another
+    steps: Positive  # of the optimisation of an image
 
 
 @dataclass(frozen=True)
 class Preset:
     """One scale of the study."""
 
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)  # and of all sections
     name: str
     title: str
-    archs: tuple[str, ...]
-    seeds: tuple[int, ...]
+    archs: Several[Arch]
+    seeds: Several[int]
     data: DataConfig
-    models: dict[str, ArchConfig]
-    external: dict[str, ExternalConfig]  # by architecture; those that are not in it are trained
+    models: dict[Arch, ArchConfig]
+    external: dict[str, ExternalConfig]  # by architecture; the others are trained
     training: TrainingConfig
     adversary: AdversaryConfig
     evaluation: EvaluationConfig
@@ -222,23 +218,19 @@ class Preset:
     @property
     def digest(self) -> str:
         """Hash of everything the preset says."""
-        return digest(dataclasses.asdict(self))
+        return digest(asdict(self))
 
     def training_key(self, arch: str, setting: str, seed: int) -> dict[str, object]:
         """What determines one model's weights; its digest names the checkpoint."""
-        data = dataclasses.asdict(self.data)
-        for unused in ("test_images", "test_store"):
-            data.pop(unused)
-        training = self.training.key()
-        model = dataclasses.asdict(self.models[arch])
-        epochs = {setting: model.pop(f"epochs_{setting}") for setting in SETTINGS}
-        training["epochs"] = epochs[setting]
+        values = asdict(self)
+        data, model, adversary = values["data"], values["models"][arch], values["adversary"]
+        del data["test_images"], data["test_store"]
+        epochs = {each: model.pop(f"epochs_{each}") for each in SETTINGS}[setting]
+        training = self.training.key() | {"epochs": epochs}
         key = {"arch": arch, "setting": setting, "seed": seed, "data": data, "model": model, "training": training}
         if setting == "adv":
-            adversary = dataclasses.asdict(self.adversary)
-            adversary["ramp_epochs"] = self.adversary.ramp_epochs(epochs[setting])
             del adversary["ramp_share"]
-            key["adversary"] = adversary
+            key["adversary"] = adversary | {"ramp_epochs": self.adversary.ramp_epochs(epochs)}
         return key
 
 
@@ -253,161 +245,55 @@ def available() -> list[str]:
 def load_preset(name: str | Path) -> Preset:
     """Read a preset by name, or from a path that ends in .toml.
 
-    Raises RequestError naming an unknown preset, or the key that is unknown, missing or of the wrong type.
+    Raises RequestError for an unknown preset, an unknown or missing key, a value of the wrong type or out of range.
     """
-    path = Path(name)
-    if path.suffix != ".toml":
-        path = PRESET_FOLDER / f"{name}.toml"
-        if not path.is_file():
-            raise RequestError(
-                f"preset {str(name)!r} does not exist; choose one of {', '.join(available())}, or a .toml"
-            )
-    elif not path.is_file():
-        raise RequestError(f"preset file {path} does not exist")
+    path = Path(name) if Path(name).suffix == ".toml" else PRESET_FOLDER / f"{name}.toml"
+    if not path.is_file():
+        choices = ", ".join(available())
+        raise RequestError(
+            f"preset {str(name)!r} does not exist; choose one of {choices}, or a path that ends in .toml"
+        )
     try:
-        values = tomllib.loads(path.read_text())
+        values = json.dumps({"name": path.stem} | tomllib.loads(path.read_text()), default=str)
+        # Of JSON, strict mode accepts a list as a tuple and 1 as a float, but neither 1.0 nor true as an integer.
+        preset = TypeAdapter(Preset).validate_json(values)
+    except ValidationError as error:
+        raise RequestError(f"{path.name}: {_first_mistake(error)}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RequestError(f"preset {path.name} is not valid TOML: {error}") from None
-    preset = _build(Preset, {"name": path.stem, **values}, path.name)
-    _check(preset, path.name)
+    for message in _contradictions(preset):
+        raise RequestError(f"{path.name}: {message}")
     return preset
 
 
-def _build(kind: type, values: object, where: str) -> typing.Any:
-    """Turn parsed TOML into dataclass `kind`; `where` names the place in error messages."""
-    if not isinstance(values, dict):
-        raise RequestError(f"{where} must be a table, not {values!r}")
-    hints = typing.get_type_hints(kind)
-    for key in values:
-        if key not in hints:
-            raise RequestError(f"{where}: unknown key {key!r}; the keys are {', '.join(hints)}")
-    for key in hints:
-        if key not in values:
-            raise RequestError(f"{where}: missing key {key!r}")
-    return kind(**{key: _convert(hints[key], values[key], f"{where}: {key}") for key in hints})
+def _first_mistake(error: ValidationError) -> str:
+    """One mistake in one line. An unknown key comes first: often it is a missing one, misspelt."""
+    first = min(error.errors(), key=lambda each: each["type"] != "unexpected_keyword_argument")
+    key = ".".join(str(part) for part in first["loc"] if part != "[key]")
+    if first["type"] == "unexpected_keyword_argument":
+        return f"unknown key {key!r}; advlook/core/presets.py lists the keys"
+    if first["type"] == "missing":
+        return f"missing key {key!r}"
+    return f"{key} = {first['input']!r}: {first['msg'].removeprefix('Value error, ')}"
 
 
-def _convert(hint: typing.Any, value: object, where: str) -> object:
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if dataclasses.is_dataclass(hint):
-        return _build(typing.cast(type, hint), value, where)
-    if origin is dict and isinstance(value, dict):
-        return {key: _convert(args[1], item, f"{where}.{key}") for key, item in value.items()}
-    if origin is tuple and isinstance(value, list):
-        kinds = (args[0],) * len(value) if args[-1] is Ellipsis else args
-        if len(kinds) == len(value):
-            return tuple(_convert(kind, item, where) for kind, item in zip(kinds, value, strict=True))
-    if hint is Eps and isinstance(value, str):
-        try:
-            return parse_eps(value)
-        except RequestError as error:
-            raise RequestError(f"{where}: {error}") from None
-    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    if hint in (int, str, bool) and type(value) is hint:
-        return value
-    expected = {Eps: 'a string such as "4/255"'}.get(hint, getattr(hint, "__name__", str(hint)))
-    raise RequestError(f"{where} = {value!r} should be {expected}")
-
-
-def _check(preset: Preset, where: str) -> None:
-    """Refuse values that are well typed and make no sense, before anything is computed."""
-    training, data, adversary = preset.training, preset.data, preset.adversary
-    corruptions, ensembles = preset.corruptions, preset.ensembles
-    chosen = [
-        ("training.schedule", training.schedule, ("step", "onecycle")),
-        ("training.precision", training.precision, PRECISIONS),
-        ("adversary.method", adversary.method, ("fgsm", "pgd")),
-        ("stylization.engine", preset.stylization.engine, ("optimised", "adain")),
-    ]
-    positive = [
-        ("training.step_epochs", training.step_epochs),
-        ("evaluation.suite_steps", preset.evaluation.suite_steps),
-        ("training.check_every", training.check_every),
-        ("training.accumulate", training.accumulate),
-        ("adversary.steps", adversary.steps),
-        ("adversary.eps", adversary.eps),
-        *((f"visualize.{key}", value) for key, value in dataclasses.asdict(preset.visualize).items()),
-        ("corruptions.family_images", corruptions.family_images),
-        *((f"stylization.{key}", getattr(preset.stylization, key)) for key in ("partial_images", "cues", "steps")),
-        *(
-            (f"ensembles.{key}", value)
-            for key, value in dataclasses.asdict(ensembles).items()
-            if not isinstance(value, tuple)
-        ),
-    ]
-    ascending = [
-        ("corruptions.sigmas", corruptions.sigmas),
-        ("corruptions.passes", corruptions.passes),
-        ("corruptions.median_kernels", corruptions.median_kernels),
-        ("ensembles.sides", ensembles.sides),
-    ]
-    resized = any(size != data.size for size in training.sizes)
-    generated = data.name == "synthetic"
-    rules = [
-        (not preset.archs, "archs is empty"),
-        (not preset.seeds, "seeds is empty"),
-        *(
-            (value not in choices, f"{key} = {value!r} is not one of {', '.join(choices)}")
-            for key, value, choices in chosen
-        ),
-        *((value <= 0, f"{key} = {value} must be positive") for key, value in positive),
-        *(
-            (
-                not values or min(values) <= 0 or list(values) != sorted(set(values)),
-                f"{key} = {list(values)} must be positive and ascend",
-            )
-            for key, values in ascending
-        ),
-        *(
-            (kernel < 1 or kernel % 2 == 0, f"corruptions: kernel of {kernel} pixels is not odd")
-            for kernel in (corruptions.blur_kernel, *corruptions.median_kernels)
-        ),
-        (data.test_store < data.size, f"data.test_store = {data.test_store} is below data.size = {data.size}"),
-        (0 != data.store < data.size, f"data.store = {data.store} is below data.size = {data.size}"),
-        (
-            data.store == 0 and data.crop_scale == 1,
-            "data.store = 0 needs data.crop_scale < 1: images that are read from their files are cropped at random",
-        ),
-        (not 0 < data.crop_scale <= 1, f"data.crop_scale = {data.crop_scale} is not in (0, 1]"),
-        (not training.sizes or min(training.sizes) < 1, f"training.sizes = {list(training.sizes)} names no size"),
-        (
-            resized and data.crop_scale == 1,
-            f"training.sizes = {list(training.sizes)} needs data.crop_scale < 1: only crops are resized",
-        ),
-        (
-            generated and (data.crop_scale < 1 or data.shift > 0 or data.flip),
-            "data.crop_scale, shift and flip must be 1.0, 0 and false: generated images are fresh in every epoch",
-        ),
-        (not ensembles.targets, "ensembles.targets is empty"),
-        *(
-            (not re.fullmatch("[^@]+(@[1-9][0-9]*)?", name), f'ensembles.targets: {name!r} is no "name" or "name@20"')
-            for name in ensembles.targets
-        ),
-        *((arch not in preset.archs, f"external.{arch} is not one of archs") for arch in preset.external),
-        (
-            bool(preset.external) and preset.seeds != (0,),
-            f"seeds = {list(preset.seeds)} must be [0] where [external] names checkpoints: each is one model",
-        ),
-        (
-            training.batch_size < 2 * max(1, training.accumulate),
-            f"training.batch_size = {training.batch_size} in {training.accumulate} parts is too small for batch "
-            "normalisation",
-        ),
-        (
-            training.batch_size % max(1, training.accumulate) != 0,
-            f"training.batch_size = {training.batch_size} is not divisible by training.accumulate = "
-            f"{training.accumulate}",
-        ),
-        (training.rate_for_batch < 0, f"training.rate_for_batch = {training.rate_for_batch} is negative"),
-    ]
-    for arch in (*preset.archs, *preset.models):
-        rules.append((arch not in ARCHITECTURES, f"arch {arch!r} is unknown; choose from {', '.join(ARCHITECTURES)}"))
-        rules.append((arch not in preset.models, f"missing key 'models.{arch}'"))
-    for arch, model in preset.models.items():
-        for epochs in (model.epochs_std, model.epochs_adv):
-            rules.append((epochs <= 0, f"models.{arch} must be trained for at least one epoch, not {epochs}"))
-        rules.append((model.stem not in STEMS, f"models.{arch}.stem = {model.stem!r} is unknown"))
-    for broken, message in rules:
-        if broken:
-            raise RequestError(f"{where}: {message}")
+def _contradictions(preset: Preset) -> Iterator[str]:
+    """What is wrong between keys that are valid one by one."""
+    data, training, batch_size = preset.data, preset.training, preset.training.batch_size
+    yield from (f"missing key 'models.{arch}'" for arch in preset.archs if arch not in preset.models)
+    yield from (f"external.{arch} is not one of archs" for arch in preset.external if arch not in preset.archs)
+    if preset.external and preset.seeds != (0,):
+        yield f"seeds = {list(preset.seeds)} must be [0] where [external] names checkpoints: each is one model"
+    for key, side in {"store": data.store, "test_store": data.test_store}.items():
+        if 0 != side < data.size:
+            yield f"data.{key} = {side} is below data.size = {data.size}"
+    if data.store == 0 and data.crop_scale == 1:
+        yield "data.store = 0 needs data.crop_scale < 1: images that are read from their files are cropped at random"
+    if data.crop_scale == 1 and any(size != data.size for size in training.sizes):
+        yield f"training.sizes = {list(training.sizes)} needs data.crop_scale < 1: only crops are resized"
+    if data.name == "synthetic" and (data.crop_scale < 1 or data.shift > 0 or data.flip):
+        yield "data.crop_scale, shift and flip must be 1.0, 0 and false: generated images are fresh in every epoch"
+    if batch_size % training.accumulate != 0:
+        yield f"training.batch_size = {batch_size} is not divisible by training.accumulate = {training.accumulate}"
+    if batch_size < 2 * training.accumulate:
+        yield f"training.batch_size = {batch_size} in {training.accumulate} parts is too small for batch normalisation"

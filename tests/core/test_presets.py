@@ -8,16 +8,8 @@ import pytest
 
 from advlook.core.errors import RequestError
 from advlook.core.files import digest
-from advlook.core.presets import (
-    ARCHITECTURES,
-    PRESET_FOLDER,
-    SETTINGS,
-    Preset,
-    available,
-    check_eps,
-    load_preset,
-    parse_eps,
-)
+from advlook.core.presets import ARCHITECTURES, PRESET_FOLDER, SETTINGS, Preset, available, load_preset
+from advlook.core.radius import check_eps, parse_eps
 
 TEXT = (PRESET_FOLDER / "imagenette.toml").read_text()
 
@@ -49,20 +41,20 @@ def load_edited(folder, old, new):
         (r"\[models.resnet10\]", "[models.resnet18]", ["missing", "models.resnet10"]),
         ("seeds = .*", 'seeds = ["a"]', ["seeds", "'a'", "int"]),
         ("seeds = .*", "seeds = []", ["seeds"]),
-        ("accumulate = .*", "accumulate = 0", ["training.accumulate = 0", "positive"]),
+        ("accumulate = .*", "accumulate = 0", ["training.accumulate = 0", "greater than 0"]),
         ("accumulate = .*", "accumulate = 3", ["batch_size = 128", "not divisible", "accumulate = 3"]),
         ("accumulate = .*", "accumulate = 128", ["128 parts", "too small"]),
         ("rate_for_batch = .*", "rate_for_batch = -1", ["rate_for_batch = -1"]),
         ("seeds = .*", "seeds = 0", ["seeds", "0"]),
-        ("flip = .*", "flip = 1", ["data: flip", "1", "bool"]),
-        ("size = .*", "size = 64.0", ["data: size", "64.0", "int"]),
-        ("size = .*", "size = true", ["data: size", "True", "int"]),
-        ("mean = .*", "mean = [0.5, 0.5]", ["data: mean", "[0.5, 0.5]"]),
-        ("learning_rate = .*", 'learning_rate = "fast"', ["models.alexnet_bn: learning_rate", "fast", "float"]),
-        ("momentum = .*", "momentum = false", ["training: momentum", "False", "float"]),
-        (r"\[adversary\]\neps = .*", "[adversary]\neps = 4", ["adversary: eps", "4", "4/255"]),
-        (r"\[adversary\]\neps = .*", '[adversary]\neps = "8"', ["adversary: eps", "8", "[0, 1]", "4/255"]),
-        ("curve = .*", 'curve = ["1/255", "one"]', ["evaluation: curve", "one", "4/255"]),
+        ("flip = .*", "flip = 1", ["data.flip", "1", "bool"]),
+        ("size = .*", "size = 64.0", ["data.size", "64.0", "int"]),
+        ("size = .*", "size = true", ["data.size", "True", "int"]),
+        ("mean = .*", "mean = [0.5, 0.5]", ["missing", "data.mean.2"]),
+        ("learning_rate = .*", 'learning_rate = "fast"', ["models.alexnet_bn.learning_rate", "fast", "number"]),
+        ("momentum = .*", "momentum = false", ["training.momentum", "False", "number"]),
+        (r"\[adversary\]\neps = .*", "[adversary]\neps = 4", ["adversary.eps", "4", "4/255"]),
+        (r"\[adversary\]\neps = .*", '[adversary]\neps = "8"', ["adversary.eps", "8", "[0, 1]", "4/255"]),
+        ("curve = .*", 'curve = ["1/255", "one"]', ["evaluation.curve", "one", "4/255"]),
         ("archs = .*", 'archs = ["vgg16"]', ["vgg16", "resnet50"]),
         ("stem = .*", 'stem = "large"', ["models.alexnet_bn", "large"]),
         ("schedule = .*", 'schedule = "cosine"', ["schedule", "cosine", "onecycle"]),
@@ -77,11 +69,14 @@ def load_edited(folder, old, new):
         ("name = .*", 'name = "synthetic"', ["crop_scale", "flip", "generated"]),
         ("epochs_std = .*", "epochs_std = 0", ["epoch"]),
         ("sigmas = .*", "sigmas = [1.0, 0.5]", ["corruptions.sigmas", "ascend"]),
-        ("passes = .*", "passes = [0, 1]", ["corruptions.passes", "positive"]),
+        ("passes = .*", "passes = [0, 1]", ["corruptions.passes", "greater than 0"]),
         ("median_kernels = .*", "median_kernels = [3, 4]", ["corruptions", "4", "odd"]),
-        ("family_images = .*", "family_images = 0", ["corruptions.family_images", "positive"]),
+        ("family_images = .*", "family_images = 0", ["corruptions.family_images", "greater than 0"]),
         ("engine = .*", 'engine = "magic"', ["stylization.engine", "magic", "adain"]),
-        ("cues = .*", "cues = 0", ["stylization.cues", "positive"]),
+        ("learning_rate = .*", "learning_rate = nan", ["models.alexnet_bn.learning_rate", "nan", "finite"]),
+        ("targets = .*", 'targets = ["cifar10@"]', ["ensembles.targets.0", "cifar10@"]),
+        ("classes = .*", "classes = 1979-05-27", ["data.classes", "1979-05-27", "int"]),
+        ("cues = .*", "cues = 0", ["stylization.cues", "greater than 0"]),
         (r"\[external\]", "", ["missing", "external"]),
         (r"\[external\]", '[external.resnet10]\nstd = "a.pt"', ["missing", "external.resnet10", "adv"]),
         (r"\[external\]", '[external.resnet50]\nstd = "a.pt"\nadv = "b.pt"', ["external.resnet50", "archs"]),
@@ -102,7 +97,7 @@ def test_unreadable_preset_is_named(tmp_path):
     """A preset that does not exist, or is no text, is named, and the choices are listed."""
     with pytest.raises(RequestError, match=r"'imagenet-22k'.*imagenette"):
         load_preset("imagenet-22k")
-    with pytest.raises(RequestError, match=r"absent\.toml does not exist"):
+    with pytest.raises(RequestError, match=r"absent\.toml.* does not exist"):
         load_preset(tmp_path / "absent.toml")
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(RequestError, match=r"binary\.toml is not valid TOML"):

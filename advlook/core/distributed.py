@@ -1,8 +1,7 @@
-"""Several processes that work as one: what each of them takes on, and how their results come together.
+"""Data parallelism: how several processes share batches and combine their results.
 
-`torchrun` starts the processes and tells each its place by environment variables; a process that it did not start is
-alone, and nothing here costs it anything. On GPUs they talk through NCCL, each with a device of its own; on the CPU
-through gloo, so that all of it can be tried, and is tested, without a GPU.
+`torchrun` starts the processes and sets environment variables that tell each its rank; any other process forms a group
+of one, at no cost. Processes on GPUs communicate through NCCL, one device each; on the CPU, through gloo.
 """
 
 import os
@@ -20,29 +19,29 @@ from torch.distributed.rendezvous import rendezvous
 from advlook.core.gradients import at_least_float32
 
 Value = TypeVar("Value")
-PATIENCE = timedelta(hours=1)  # that processes wait for each other: the leading one may have images to decode first
+TIMEOUT = timedelta(hours=1)  # of every wait for other processes: the leader may have to decode the images first
 
 
 @dataclass(frozen=True)
 class Group:
-    """The processes that work together: `rank`, from 0, is this one's number, and `size` how many they are."""
+    """The processes that work together: this one has number `rank`, from 0, of `size`."""
 
     rank: int = 0
     size: int = 1
 
     @property
     def leads(self) -> bool:
-        """Whether this is the process that writes files and speaks to the user."""
+        """Whether this process writes the files and prints."""
         return self.rank == 0
 
     def share(self, count: int) -> slice:
-        """This process's part of `count` things in a row: all are dealt, none twice, sizes differ by one at most."""
+        """This process's part of `count` consecutive items; the parts are disjoint and their sizes differ by at most 1."""
         return slice(count * self.rank // self.size, count * (self.rank + 1) // self.size)
 
     def dealt(self, count: int, batch_size: int) -> Tensor:
-        """Numbers, int64, of the things that this process takes of `count`: every `size`-th batch of `batch_size`.
+        """Indices, int64, of this process's items of `count`: every `size`-th batch of `batch_size`.
 
-        A batch is dealt whole, so that what is computed of it does not depend on how many processes there are.
+        Batches stay whole, so that what is computed from one does not depend on the number of processes.
         """
         batches = torch.arange(count).split(batch_size)[self.rank :: self.size]
         return torch.cat(batches) if batches else torch.arange(0)
@@ -55,16 +54,15 @@ class Group:
         return values
 
     def gathered(self, value: Value) -> list[Value]:
-        """What every process gives, by rank, known to all of them."""
-        values: list[Value | None] = [None] * self.size
-        if self.size == 1:
-            return [value]
-        dist.all_gather_object(values, value)
+        """The values of all processes, by rank, known to each of them."""
+        values = [value] * self.size
+        if self.size > 1:
+            dist.all_gather_object(values, value)
         return values
 
     @contextmanager
     def leader_first(self) -> Iterator[None]:
-        """The leading process goes through the block before the others: what it leaves on disk is there for them."""
+        """The leader executes the block before the others, which find on disk what it wrote."""
         if not self.leads:
             self.gathered(None)
         yield
@@ -72,7 +70,7 @@ class Group:
             self.gathered(None)
 
     def told(self, value: Value) -> Value:
-        """What the leading process gives, known to all: what the others give does not matter."""
+        """The leader's value, known to all processes; the others' values are ignored."""
         values = [value]
         if self.size > 1:
             dist.broadcast_object_list(values)
@@ -84,9 +82,9 @@ ALONE = Group()
 
 @contextmanager
 def joined() -> Iterator[Group]:
-    """The group of this process within the block: what torchrun says it belongs to, else itself alone.
+    """The group of this process within the block: the one that torchrun started, else `ALONE`.
 
-    With GPUs, each process of a machine gets the one of its number there.
+    Each process of a machine with GPUs gets the GPU of its local rank.
     """
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         yield ALONE
@@ -94,38 +92,47 @@ def joined() -> Iterator[Group]:
     cuda = torch.cuda.is_available()
     if cuda:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    store, rank, size = next(rendezvous("env://", timeout=PATIENCE))
+    store, rank, size = next(rendezvous("env://", timeout=TIMEOUT))
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
-        # torchrun's own, which it keeps when it starts processes anew, and in it the addresses of those that died.
+        # torchrun keeps its store when it restarts processes, and in it the addresses of those that died.
         store = dist.PrefixStore(f"start {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
-    dist.init_process_group("nccl" if cuda else "gloo", store=store, rank=rank, world_size=size, timeout=PATIENCE)
+    dist.init_process_group("nccl" if cuda else "gloo", store=store, rank=rank, world_size=size, timeout=TIMEOUT)
     try:
         yield Group(rank, size)
     finally:
         dist.destroy_process_group()
 
 
+def first_to_fail() -> bool:
+    """Whether this process of those that torchrun started is the first to call this: one reports an error for all.
+
+    Any of them may be first, by a corrupt image of its share for instance, whereupon torchrun ends the others.
+    """
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        return True
+    try:  # torchrun's store, in which processes find each other
+        store = dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), timeout=timedelta(seconds=5))
+    except dist.DistNetworkError:
+        return True  # rather twice than never
+    return store.add(f"advlook failed {os.environ.get('TORCHELASTIC_RESTART_COUNT')}", 1) == 1
+
+
 class _Summed(torch.autograd.Function):
-    """The sum of a tensor over all processes; so every process's part has in its gradient those of all."""
+    """The sum of a tensor over all processes; every process's part receives the gradients of all."""
 
     @staticmethod
     def forward(context: object, values: Tensor) -> Tensor:
-        values = values.clone()
+        values = values.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(values)
         return values
 
     @staticmethod
     def backward(context: object, gradient: Tensor) -> Tensor:
-        gradient = gradient.contiguous().clone()
-        dist.all_reduce(gradient)
-        return gradient
+        return _Summed.forward(context, gradient)
 
 
 class SharedBatchNorm2d(nn.BatchNorm2d):
-    """Batch normalisation by the mean and variance of the batches of all processes, for the CPU.
-
-    torch's own `nn.SyncBatchNorm` is the same for GPUs, and for them alone.
-    """
+    """Batch normalisation by the mean and variance over all processes; `nn.SyncBatchNorm` does it on GPUs alone."""
 
     def forward(self, maps: Tensor) -> Tensor:
         """Maps `(n, C, H, W)` normalised over all processes' images; in eval mode by the running statistics."""
@@ -136,7 +143,7 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
         sums = _Summed.apply(torch.cat([values.sum((0, 2, 3)), count]))
         mean = sums[:-1] / sums[-1]
         centred = values - mean[:, None, None]
-        # A second sum, of squares about the mean: a mean of squares less a squared mean loses the digits of both.
+        # Squares are summed about the mean: the mean square minus the squared mean would cancel most digits.
         variance = _Summed.apply(centred.square().sum((0, 2, 3))) / sums[-1]
         if self.track_running_stats:
             with torch.no_grad():
@@ -148,9 +155,9 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
 
 
 def share_statistics(model: nn.Module, device: torch.device) -> nn.Module:
-    """The model, changed in place, with batch normalisation over all processes' images: same weights, same names.
+    """Let the model, in place, normalise over all processes' images, so that a step is that of one process.
 
-    So a step computes what one process would compute of the whole batch, however many share it.
+    Weights and their names stay.
     """
     if device.type == "cuda":
         return nn.SyncBatchNorm.convert_sync_batchnorm(model)

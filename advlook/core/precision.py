@@ -1,12 +1,10 @@
 """The arithmetic of networks: float32, or bfloat16 where the hardware multiplies it natively."""
 
 from contextlib import nullcontext
-from typing import Literal, get_args
 
 import torch
 
-Precision = Literal["auto", "float32", "bfloat16"]
-PRECISIONS = get_args(Precision)
+PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 def autocast(precision: str, device: torch.device) -> torch.autocast | nullcontext:

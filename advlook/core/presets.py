@@ -5,18 +5,18 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, TypeVar, get_args
+from typing import Annotated, ClassVar, Literal, TypeVar
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from advlook.core.errors import RequestError
 from advlook.core.files import digest
-from advlook.core.precision import Precision
+from advlook.core.precision import PRECISIONS
 from advlook.core.radius import Eps
 
-Arch = Literal["alexnet_bn", "resnet10", "resnet18", "resnet50", "resnet101"]
-Stem = Literal["imagenet", "small", "tiny"]
-ARCHITECTURES, STEMS, SETTINGS = get_args(Arch), get_args(Stem), ("std", "adv")
+ARCHITECTURES = ("alexnet_bn", "resnet10", "resnet18", "resnet50", "resnet101")
+SETTINGS = ("std", "adv")
+STEMS = ("imagenet", "small", "tiny")
 
 
 def _ascending(values: tuple) -> tuple:
@@ -62,7 +62,9 @@ class DataConfig:
 class ArchConfig:
     """How an architecture is fitted to the image size, its learning rate, and how long it is trained."""
 
-    stem: Stem  # "imagenet": the published one; "small" halves resolution; "tiny" keeps it (models/architectures.py)
+    stem: Literal[
+        *STEMS
+    ]  # "imagenet": the published one; "small" halves resolution; "tiny" keeps it (models/architectures.py)
     width: Positive  # channels of the first layer (64 in the published networks)
     learning_rate: Above0
     epochs_std: Positive
@@ -91,7 +93,7 @@ class TrainingConfig:
     sizes: Several[Positive]  # pixels a side of training crops, in equal shares of the epochs (progressive resizing)
     warmup: float  # share of the epochs in which a one-cycle rate rises
     average: float  # decay of an exponential moving average of the weights, taken at the end; 0: none
-    precision: Precision  # "auto": bfloat16 where the hardware multiplies it natively
+    precision: Literal[*PRECISIONS]  # "auto": bfloat16 where the hardware multiplies it natively
     rate_for_batch: Count  # batch size that learning rates are stated for, scaled linearly from there; 0: not scaled
     compile: bool  # by torch.compile
     check_every: Positive  # epochs between measurements of FGSM and PGD accuracy
@@ -202,10 +204,10 @@ class Preset:
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)  # and of all sections
     name: str
     title: str
-    archs: Several[Arch]
+    archs: Several[Literal[*ARCHITECTURES]]
     seeds: Several[int]
     data: DataConfig
-    models: dict[Arch, ArchConfig]
+    models: dict[Literal[*ARCHITECTURES], ArchConfig]
     external: dict[str, ExternalConfig]  # by architecture; the others are trained
     training: TrainingConfig
     adversary: AdversaryConfig
@@ -270,10 +272,9 @@ def _first_mistake(error: ValidationError) -> str:
     """One mistake in one line. An unknown key comes first: often it is a missing one, misspelt."""
     first = min(error.errors(), key=lambda each: each["type"] != "unexpected_keyword_argument")
     key = ".".join(str(part) for part in first["loc"] if part != "[key]")
-    if first["type"] == "unexpected_keyword_argument":
-        return f"unknown key {key!r}; advlook/core/presets.py lists the keys"
-    if first["type"] == "missing":
-        return f"missing key {key!r}"
+    wrong = {"unexpected_keyword_argument": "unknown", "missing": "missing"}.get(first["type"])
+    if wrong:
+        return f"{wrong} key {key!r}; advlook/core/presets.py lists the keys"
     return f"{key} = {first['input']!r}: {first['msg'].removeprefix('Value error, ')}"
 
 

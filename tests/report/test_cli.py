@@ -82,7 +82,7 @@ BAD = {
     "eps is no number": (EVALUATE + " --attack pgd --eps four", "four"),
     "set to be got by hand": ("data --get cub200", "CUB_200_2011.tgz"),
     "unknown set": ("data --get mnist", "mnist"),
-    "no steps": (EVALUATE + " --attack pgd --steps 0", "steps=0"),
+    "no steps": (EVALUATE + " --attack pgd --steps 0", "--steps: 0"),
 }
 
 
@@ -156,6 +156,6 @@ def test_interrupt_is_told_in_one_line(place, capsys, monkeypatch):
     def interrupted(*_arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("advlook.__main__._data", interrupted)
+    monkeypatch.setattr("advlook.data.catalogue.check", interrupted)
     assert main(["data"]) == 130
     assert "goes on" in capsys.readouterr().err

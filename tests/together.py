@@ -1,9 +1,7 @@
-"""What the processes of a group do in test_distributed.py: `torchrun together.py <task> <folder>`."""
+"""What the processes of a group do in test_distributed.py."""
 
 import os
 import signal
-import sys
-from pathlib import Path
 
 import torch
 from helpers import image_set, small_preset
@@ -97,7 +95,3 @@ def main(task, folder):
             images = {"train": IMAGES, "one dies": Deadly(folder, {1}), "all die": Deadly(folder, {0, 1})}[task]
             target = folder / "model.safetensors"
             train(preset(), "resnet10", "adv", 0, images, TEST, target, progress=False, group=group)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))

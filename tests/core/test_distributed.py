@@ -1,37 +1,53 @@
-"""Several processes as one: what they compute together is what one computes, and a death costs an epoch at most."""
+"""Several processes compute together what one computes, and a death costs an epoch at most.
 
+The processes of torchrun's agent are forked from one that has imported torch: importing it in each would take longer
+than all the rest.
+"""
+
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import together
 import torch
 from safetensors.torch import load_file
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, Std
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-import advlook
 from advlook.core.distributed import ALONE, Group, joined
 from advlook.core.errors import RequestError
 from advlook.models.checkpoints import load_state, read_metadata
 from advlook.models.training import Trainer
 
-TESTS = Path(__file__).parents[1]
+PATH = os.pathsep.join(sys.path)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 
 
-def torchrun(processes, *arguments, restarts=0):
-    """The outcome of a command in so many processes, each with one thread."""
-    environment = os.environ | {
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": os.pathsep.join([str(Path(advlook.__file__).parents[1]), str(TESTS)]),
-    }
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    command = [*launch, f"--max-restarts={restarts}", *map(str, arguments)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-
-
-def together_in(folder, task, processes, restarts=0):
-    return torchrun(processes, TESTS / "together.py", task, folder, restarts=restarts)
+def launch(folder, task, processes, restarts=0):
+    """Run a task of together.py in so many processes, as torchrun does; ChildFailedError where they fail for good."""
+    multiprocessing.set_forkserver_preload(["together"])
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        max_restarts=restarts,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        start_method="forkserver",
+        logs_specs=DefaultLogsSpecs(str(folder / "logs"), Std.ERR),
+    )
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}  # the agent installs its own
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", PATH)
+        try:
+            elastic_launch(config, together.main)(task, folder)
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +62,7 @@ def alone():
 def shared(request, tmp_path_factory):
     """What two and three processes compute; 8 images are 3, 3 and 2."""
     folder = tmp_path_factory.mktemp("together")
-    done = together_in(folder, "compute", request.param)
-    assert done.returncode == 0, done.stderr
+    launch(folder, "compute", request.param)
     return torch.load(folder / f"{request.param}.pt")
 
 
@@ -92,15 +107,13 @@ def test_accuracies_are_those_of_one_process(alone, shared):
 def uninterrupted(tmp_path_factory):
     """What two processes train in one go."""
     folder = tmp_path_factory.mktemp("whole")
-    done = together_in(folder, "train", 2)
-    assert done.returncode == 0, done.stderr
+    launch(folder, "train", 2)
     return folder / "model.safetensors"
 
 
 def test_death_of_one_process(uninterrupted, tmp_path):
     """One of two processes dies in the third epoch: torchrun starts both again, and they end in the same bits."""
-    done = together_in(tmp_path, "one dies", 2, restarts=1)
-    assert done.returncode == 0, done.stderr
+    launch(tmp_path, "one dies", 2, restarts=1)
     assert (tmp_path / "killed 1").exists()
     whole, broken = (load_file(path) for path in (uninterrupted, tmp_path / "model.safetensors"))
     assert all(torch.equal(whole[name], broken[name]) for name in whole)
@@ -111,12 +124,11 @@ def test_death_of_one_process(uninterrupted, tmp_path):
 
 def test_death_of_all_and_another_number_of_processes(uninterrupted, tmp_path):
     """Two processes die, three go on with the third epoch: they end in the same weights, but for rounding."""
-    killed = together_in(tmp_path, "all die", 2)
-    assert killed.returncode != 0
+    with pytest.raises(ChildFailedError):
+        launch(tmp_path, "all die", 2)
     state = load_state(tmp_path / "model.state")
     assert len(state["history"]) == 2
-    done = together_in(tmp_path, "train", 3)
-    assert done.returncode == 0, done.stderr
+    launch(tmp_path, "train", 3)
     metadata = read_metadata(tmp_path / "model.safetensors")
     assert metadata["history"][:2] == state["history"]
     assert metadata["accuracy"] == read_metadata(uninterrupted)["accuracy"]
@@ -160,8 +172,11 @@ def test_more_processes_than_images():
         Trainer(together.preset(), "resnet10", "std", 0, torch.device("cpu"), group=Group(0, 9))
 
 
-def test_an_error_is_said_once(tmp_path):
+def test_an_error_is_said_once():
     """Of several processes that are asked for what cannot be done, one says so."""
-    done = torchrun(2, "-m", "advlook", "train", "--preset", "quick", "--arch", "resnet10", "--setting", "none")
+    command = "torch.distributed.run --standalone --nproc-per-node=2 -m advlook train --arch resnet10 --setting none"
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": PATH}
+    launched = [sys.executable, "-m", *command.split()]
+    done = subprocess.run(launched, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode != 0
     assert done.stderr.count("advlook: setting 'none' cannot be trained") == 1

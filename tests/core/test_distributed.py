@@ -7,7 +7,6 @@ than all the rest.
 import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 
 import pytest
@@ -172,11 +171,10 @@ def test_more_processes_than_images():
         Trainer(together.preset(), "resnet10", "std", 0, torch.device("cpu"), group=Group(0, 9))
 
 
-def test_an_error_is_said_once():
+def test_an_error_is_said_once(tmp_path):
     """Of several processes that are asked for what cannot be done, one says so."""
-    command = "torch.distributed.run --standalone --nproc-per-node=2 -m advlook train --arch resnet10 --setting none"
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": PATH}
-    launched = [sys.executable, "-m", *command.split()]
-    done = subprocess.run(launched, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode != 0
-    assert done.stderr.count("advlook: setting 'none' cannot be trained") == 1
+    with pytest.raises(ChildFailedError):
+        launch(tmp_path, "refused", 2)
+    said = [path.read_text() for path in (tmp_path / "logs").rglob("stderr.log")]
+    assert len(said) == 2
+    assert "".join(said).count("advlook: setting 'none' cannot be trained") == 1

@@ -22,13 +22,6 @@ from advlook.core.radius import parse_eps
 Run = Callable[[Namespace], int]
 Option = tuple[str, dict[str, Any]]
 COMMANDS: dict[str, tuple[Run, tuple[Option, ...]]] = {}
-EXAMPLES = """\
-examples:
-  advlook reproduce                          every figure and table on the embedded data, without a GPU
-  advlook reproduce --preset imagenette --notebooks 02
-  advlook claims --preset imagenette         what the paper says, and whether it holds here
-  advlook train --preset imagenette --arch resnet10 --setting adv --seed 0
-  advlook evaluate --checkpoint adv.safetensors --arch resnet10 --data photos/ --attack pgd --eps 4/255"""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -43,15 +36,15 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     text = "What do adversarially robust image classifiers look at? A study that anyone can run again."
-    parser = _Parser(prog="advlook", description=text, epilog=EXAMPLES)
+    parser = _Parser(prog="advlook", description=text, epilog="examples:")
     commands = parser.add_subparsers(dest="command", required=True)
     for name, (run, options) in COMMANDS.items():
         text, examples = inspect.getdoc(run).split("\n\n", 1)
-        epilog = "examples:\n" + indent(examples, "  ")
-        command = commands.add_parser(name, help=text, description=text, epilog=epilog)
+        command = commands.add_parser(name, help=text, description=text, epilog="examples:\n" + indent(examples, "  "))
         command.set_defaults(run=run)
         for option, settings in options:
             command.add_argument(option, **settings)
+        parser.epilog += f"\n  {examples.splitlines()[0]}"
     return parser
 
 
@@ -64,8 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from advlook.core.distributed import first_to_fail
 
         if first_to_fail():
-            line_break = "\n" * (int(os.environ.get("RANK", 0)) > 0)  # behind the leading process's progress bar
-            print(f"{line_break}advlook: {error}", file=sys.stderr)
+            end_of_bar = "\n" if int(os.environ.get("RANK", 0)) > 0 else ""  # of the leader, which may have shown one
+            print(f"{end_of_bar}advlook: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("advlook: interrupted; the same command goes on where this one stopped", file=sys.stderr)
@@ -106,6 +99,7 @@ ARCH = _option("--arch", ", ".join(ARCHITECTURES), required=True)
 def _reproduce(options: Namespace) -> int:
     """Run the notebooks and write figures, tables and the gallery.
 
+    advlook reproduce
     advlook reproduce --preset imagenette --notebooks 01,02
     """
     from advlook.report.runner import reproduce

@@ -35,7 +35,7 @@ class Group:
         return self.rank == 0
 
     def share(self, count: int) -> slice:
-        """This process's part of `count` consecutive items; the parts are disjoint and their sizes differ by at most 1."""
+        """This process's part of `count` consecutive items: disjoint from the others' and equal in size to within 1."""
         return slice(count * self.rank // self.size, count * (self.rank + 1) // self.size)
 
     def dealt(self, count: int, batch_size: int) -> Tensor:

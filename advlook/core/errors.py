@@ -1,9 +1,9 @@
-"""The one exception that means: the request cannot be carried out, and here is why."""
+"""The exception for requests that cannot be carried out."""
 
 
 class RequestError(ValueError):
-    """Something the user can mend: a path, a preset key, an architecture, a unit.
+    """A mistake that the user can correct: a path, a preset key, an architecture, a unit.
 
-    Its message is one line that names the thing, the value and the remedy. The command line prints it and
-    exits with code 2; in Python it is an ordinary `ValueError`.
+    Its message is one line that names the thing, the value and the remedy. The command line prints it and exits with
+    code 2; in Python it is an ordinary `ValueError`.
     """

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and records that may not be there."""
+"""Files that are written whole or not at all, hashes of files and values, and seeds made from them."""
 
 import errno
 import hashlib
@@ -13,12 +13,12 @@ from advlook.core.errors import RequestError
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary neighbour of `path`, flush it to the disk, and rename it over `path`.
+    """Let `write` fill a temporary file beside `path`, flush it to the disk, and rename it to `path`.
 
     A crash at any moment leaves the old file or the new one. Raises RequestError where the disk is full or the folder
-    may not be written.
+    is read-only.
     """
-    # The suffix stays: some writers choose the format by it, or append one.
+    # The suffix is kept: some writers choose the format by it, or append one.
     partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -33,17 +33,17 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             raise RequestError(f"{path} cannot be written: {error.strerror}") from None
         raise
     finally:
-        with suppress(OSError):  # where its folder could not be made either
+        with suppress(OSError):  # it is not there: it was renamed, or its folder could not be made
             partial.unlink()
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """An object in a file; {} where it is not there or no such thing."""
-    try:
+    """The JSON object in a file; {} where the file is absent or holds anything else."""
+    with suppress(OSError, ValueError):
         content = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+        if isinstance(content, dict):
+            return content
+    return {}
 
 
 def file_hash(path: Path) -> str:
@@ -53,10 +53,10 @@ def file_hash(path: Path) -> str:
 
 
 def digest(value: object) -> str:
-    """Sixteen hexadecimal digits that change with any part of a JSON-like value."""
+    """Sixteen hexadecimal digits that depend on every part of a JSON-like value."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def mixed_seed(*values: int) -> int:
-    """A seed of its own for every combination of values."""
+    """A different seed for every combination of values."""
     return int(digest(values), 16) % 2**63

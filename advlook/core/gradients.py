@@ -1,4 +1,4 @@
-"""Gradients with respect to images, and the modes in which a model is asked for them."""
+"""Gradients with respect to images, and the modes of a model while they are taken."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 @contextmanager
 def frozen_batchnorm(model: nn.Module) -> Iterator[None]:
-    """Within the block a forward pass in train mode normalises by batch statistics but records none of them."""
-    layers = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
-    # In eval mode track_running_stats decides whether the running statistics are used, so only train mode is touched.
-    layers = [layer for layer in layers if layer.training]
+    """Within the block a forward pass in train mode normalises by batch statistics but does not record them."""
+    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    # In eval mode track_running_stats decides whether running statistics are used: those layers stay as they are.
+    layers = [norm for norm in norms if norm.training and norm.track_running_stats]
     try:
         for layer in layers:
             layer.track_running_stats = False
@@ -36,11 +36,11 @@ def input_gradient(model: nn.Module, images: Tensor, loss: Callable[[Tensor], Te
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of each image `(N,)`, with a gradient that keeps its direction while the lead is below about 100.
+    """Cross-entropy of each image `(N,)`, whose gradient does not vanish for margins up to about 100.
 
-    The usual form subtracts 1 from a probability that rounds to 1 as soon as it is within 6e-8 of it: at a lead of 17
-    already. The attack would then go astray, and an overconfident model would pass for robust. This one works on the
-    lead of the label over the rest, up to where its gradient is smaller than any float32.
+    The usual form subtracts 1 from a softmax probability, which rounds to 1 at a margin of 17 already (1 - p < 6e-8).
+    An attack would then have no gradient to follow, and an overconfident model would pass for robust. This form is
+    softplus(-margin), where the margin is the label's logit minus the log-sum-exp of the others.
     """
     logits, labels = at_least_float32(logits), labels[:, None]
     rest = logits.scatter(1, labels, -torch.inf).logsumexp(1)
@@ -48,13 +48,13 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def at_least_float32(logits: Tensor) -> Tensor:
-    """Half precision is too coarse for losses; double precision is left as it is."""
+    """Logits in float32, for half precision is too coarse for losses; float64 stays."""
     return logits if logits.dtype == torch.float64 else logits.float()
 
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[nn.Module]:
-    """Within the block the model is in eval mode; afterwards every module has its own mode back."""
+    """Within the block the model is in eval mode; afterwards every module is in its former mode."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

@@ -1,4 +1,4 @@
-"""Names for people: architectures, settings, radii."""
+"""Names as figures and tables show them: architectures, settings, radii."""
 
 NAMES = {"random": "random", "std": "STD", "adv": "ADV"}
 ARCH_NAMES = {
@@ -11,7 +11,7 @@ ARCH_NAMES = {
 
 
 def eps_label(eps: float) -> str:
-    """4/255 rather than 0.0157 wherever it is a whole number of grey levels."""
+    """A radius as "4/255" where it is a whole number of grey levels, else as a decimal."""
     levels = eps * 255
     return f"{round(levels)}/255" if abs(levels - round(levels)) < 1e-6 else f"{eps:g}"
 

@@ -1,4 +1,4 @@
-"""Independent jobs side by side: small batches do not keep several cores busy, several trainings do."""
+"""Independent jobs in parallel processes: one training with small batches does not use several cores, several do."""
 
 import multiprocessing
 import os
@@ -12,11 +12,11 @@ import torch
 
 from advlook.core.progress import tqdm
 
-_steps: "multiprocessing.SimpleQueue[int] | None" = None  # in a process of `run_all`: where it tells its progress
+_steps: "multiprocessing.SimpleQueue[int] | None" = None  # in a worker process: where it reports progress
 
 
 def worker_count(jobs: int, device: torch.device) -> int:
-    """How many of so many jobs run at once: on the CPU as many as there are cores, on any other device one."""
+    """How many of so many jobs run at once: on the CPU as many as it has cores, on any other device one."""
     return min(jobs, os.cpu_count() or 1) if device.type == "cpu" else 1
 
 
@@ -30,12 +30,12 @@ def run_all(
     progress: bool = True,
     jobs_per_process: int | None = None,
 ) -> None:
-    """Call `work(*job, progressed)` for every job, so many at once; all but a single one in processes of their own.
+    """Call `work(*job, progressed)` for every job in `workers` processes, or in this one where workers is 1.
 
-    work: a function of a module, which keeps its results itself and tells `progressed` the images it has done; they
-    move a bar that ends at `total`. Each process has its share of the cores, by the number of workers alone, so that
-    sums of floats come out the same however many jobs are left. jobs may be made as they are taken, few ahead. A job
-    that fails ends the others: those that have begun are finished, and what it raised is raised here.
+    work: a module-level function, which stores its results itself and calls `progressed(images)` for the bar, which
+    ends at `total`. The threads of a process depend on the number of workers alone, so that float sums do not depend
+    on how many jobs are left. `jobs` is consumed lazily, at most two per process ahead. Where a job raises, running
+    jobs are finished, no other is begun, and the exception is raised here.
     """
     with tqdm(total=total, desc=title, unit=" images", smoothing=0.05, disable=not progress) as bar:
         if workers == 1:
@@ -65,7 +65,7 @@ def run_all(
 
 @contextmanager
 def _read_by(progressed: Callable[[int], object], steps: "multiprocessing.SimpleQueue[int]") -> Iterator[None]:
-    """Within the block, and until all of it is over, what comes is read: a full pipe would halt those that tell."""
+    """Within the block a thread passes on what workers report: a full pipe would block them."""
     ended = threading.Event()
 
     def read() -> None:
@@ -79,11 +79,11 @@ def _read_by(progressed: Callable[[int], object], steps: "multiprocessing.Simple
         yield
     finally:
         ended.set()
-        reader.join(timeout=5)  # a process that was killed while it told leaves half a message behind
+        reader.join(timeout=5)  # a process killed while it reported leaves half a message behind
 
 
 def _start(steps: "multiprocessing.SimpleQueue[int]", threads: int) -> None:
-    """Prepare a process of `run_all`, and let it end when its parent does: nobody else would stop it then."""
+    """Prepare a worker process, and let it end with its parent, which nobody else would make it do."""
     global _steps
     _steps = steps
     torch.set_num_threads(threads)

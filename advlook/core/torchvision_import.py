@@ -1,9 +1,9 @@
-"""Make `import torchvision` work beside a torch built without CUDA.
+"""Make `import torchvision` work with a torch built without CUDA.
 
-The ordinary torchvision wheel links its compiled operators against the CUDA runtime. Beside a CPU-only torch that
-library cannot load; torchvision shrugs it off, and then fails at import while registering the shape rule of an
-operator that was never defined ("operator torchvision::nms does not exist"). Nothing in this package uses detection
-operators, so declaring their schemas, without any implementation, is all that the import needs.
+The ordinary torchvision wheel links its compiled operators against the CUDA runtime, so with a CPU-only torch they do
+not load. torchvision ignores that, and fails later in its import, where it registers the output shapes of operators
+that do not exist ("operator torchvision::nms does not exist"). This package uses no detection operators: to declare
+their schemas, without an implementation, is enough.
 """
 
 import importlib.util
@@ -11,17 +11,14 @@ from pathlib import Path
 
 import torch
 
-_SCHEMAS = (
-    "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-    "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-)
-_library: torch.library.Library | None = None  # kept alive: a collected Library takes its schemas along
+_SCHEMAS = [f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor" for name in ("nms", "qnms")]
+_library: torch.library.Library | None = None  # kept: the schemas vanish with it
 
 
 def _compiled_operators_load() -> bool:
     spec = importlib.util.find_spec("torchvision")
     if spec is None or not spec.submodule_search_locations:
-        return True  # not installed: let the ordinary ImportError speak
+        return True  # not installed: its import says so
     folder = Path(spec.submodule_search_locations[0])
     compiled = [*folder.glob("_C*.so"), *folder.glob("_C*.pyd")]
     try:
@@ -33,7 +30,7 @@ def _compiled_operators_load() -> bool:
 
 
 def ensure_importable() -> None:
-    """Declare the missing operators, only when torchvision's compiled library cannot load."""
+    """Declare the missing operators where torchvision's compiled library does not load."""
     global _library
     if _library is None and not _compiled_operators_load():
         _library = torch.library.Library("torchvision", "DEF")

@@ -1,6 +1,7 @@
 """Jobs side by side: all are done, few are made ahead, and a failure is told however much the others still tell."""
 
 import multiprocessing
+import os
 import time
 
 import pytest
@@ -37,13 +38,13 @@ def test_a_failure_is_told_while_others_tell_more_than_a_pipe_holds(tmp_path):
 
 
 def finish(path, progressed):
-    """A job that takes longer than it takes to make another."""
+    """A job that takes longer than it takes to make another, and keeps how its process's threads wait."""
     time.sleep(0.1)
-    path.touch()
+    path.write_text(os.environ.get("OMP_WAIT_POLICY", "by default"))
 
 
 def test_jobs_are_made_as_they_are_taken(tmp_path):
-    """No more than two for each process are waiting or running at any time, though there are ten."""
+    """At most two jobs per process are waiting or running at any time, of ten, and threads wait as in this process."""
     ahead = []
 
     def jobs():
@@ -52,5 +53,5 @@ def test_jobs_are_made_as_they_are_taken(tmp_path):
             yield (tmp_path / str(number),)
 
     run_all(finish, jobs(), 2, title="waiting", total=10, progress=False)
-    assert len(list(tmp_path.iterdir())) == 10
+    assert [path.read_text() for path in tmp_path.iterdir()] == 10 * [os.environ["OMP_WAIT_POLICY"]]
     assert max(ahead) <= 4

@@ -1,21 +1,28 @@
-"""torchvision beside a torch without CUDA: importable, and left alone where it works by itself."""
+"""What `import advlook` does: torchvision can be imported with any torch, and threads sleep while they wait."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
-import advlook
 from advlook.core import torchvision_import
 
 
-def test_import_in_a_fresh_process():
-    """`import advlook, torchvision` works, and its datasets and models with it."""
+@pytest.mark.parametrize("own", [None, "active"])
+def test_import_in_a_fresh_process(own):
+    """`import advlook, torchvision` works, with datasets and models; its threads wait as the user says, else asleep."""
     code = "import advlook, torchvision; torchvision.models.resnet18; torchvision.datasets.Imagenette"
-    environment = os.environ | {"PYTHONPATH": str(Path(advlook.__file__).parents[1])}
-    subprocess.run([sys.executable, "-c", code], check=True, env=environment, capture_output=True)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_DISPLAY_ENV": "true"}
+    environment.pop("OMP_WAIT_POLICY", None)
+    environment |= {"OMP_WAIT_POLICY": own} if own else {}
+    done = subprocess.run([sys.executable, "-c", code], check=True, env=environment, capture_output=True, text=True)
+    policy = re.search(r"OMP_WAIT_POLICY ?= ?'?(\w+)", done.stdout + done.stderr)  # as OpenMP read it
+    assert policy
+    assert policy[1].lower() == (own or "passive")
 
 
 def test_working_torchvision_is_left_alone(monkeypatch):

@@ -4,6 +4,8 @@ Images are float `(N, 3, H, W)` in [0, 1]; radii and steps are in the same units
 Euclidean norm ("l2") over an image's pixels and channels.
 """
 
+from numbers import Integral
+
 import torch
 from torch import Tensor
 
@@ -65,8 +67,7 @@ def check_request(
     if norm not in NORMS:
         raise RequestError(f"norm {norm!r} is unknown; choose from {', '.join(NORMS)}")
     eps = check_length(eps, norm, "eps")
-    if steps < 1 or restarts < 1:
-        raise RequestError(f"steps={steps} and restarts={restarts} must be at least 1")
+    check_counts(steps=steps, restarts=restarts)
     if len(images) and not (images.amin() >= -1e-4 and images.amax() <= 1 + 1e-4):
         raise RequestError(
             f"images span [{images.amin():.3g}, {images.amax():.3g}], not [0, 1]: give them unnormalised, "
@@ -86,3 +87,10 @@ def check_length(value: float, norm: str, name: str) -> float:
     if not value >= 0:
         raise RequestError(f"{name}={value:g} is not a length; give it in pixel units of [0, 1], at least 0")
     return float(value)
+
+
+def check_counts(**counts: int) -> None:
+    """RequestError where one of these is not a whole number of at least 1."""
+    for name, value in counts.items():
+        if not isinstance(value, Integral) or value < 1:
+            raise RequestError(f"{name}={value} must be a whole number, at least 1")

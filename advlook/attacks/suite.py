@@ -33,12 +33,6 @@ class SuiteResult:
         """Accuracy in percent on clean images and after each attack; the last is that under the whole suite."""
         return {name: percent(right) for name, right in self.survived.items()}
 
-    @property
-    def shares(self) -> dict[str, float]:
-        """Share of all images, in percent, that each attack took from those that the ones before had left."""
-        left = list(self.accuracy.values())
-        return {name: left[i] - left[i + 1] for i, name in enumerate(list(self.survived)[1:])}
-
 
 def attack_suite(
     model: nn.Module,

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from advlook.core.gradients import cross_entropy, input_gradient
 from advlook.core.precision import autocast
 
+Loss = Callable[..., Tensor]  # of (logits, labels) or (logits, labels, aims) -> (N,)
+
 
 class ActiveBatch:
     """The images of a batch that are not lost yet, and the best perturbation of every image so far.
@@ -20,13 +22,7 @@ class ActiveBatch:
     """
 
     def __init__(
-        self,
-        model: nn.Module,
-        images: Tensor,
-        labels: Tensor,
-        loss: Callable[..., Tensor],
-        targets: Tensor | None = None,
-        precision: str = "float32",
+        self, model: nn.Module, images: Tensor, labels: Tensor, loss: Loss, targets: Tensor | None, precision: str
     ) -> None:
         self.arithmetic = autocast(precision, images.device)  # entered once for a whole attack: weights are cast once
         self._coarse = isinstance(self.arithmetic, torch.autocast)
@@ -76,11 +72,10 @@ class ActiveBatch:
         return (logits.argmax(1) == goals) == (self.targets is not None)
 
     def _padded(self, images: Tensor) -> Tensor:
-        """The images, repeated until the batch has one of a few sizes.
+        """The images, repeated until the batch has one of a few sizes: eighths of the whole, below one eighth halves.
 
-        Backends prepare kernels for every batch size they meet and keep them: a batch that shrinks image by image would
-        fill gigabytes. So it shrinks by eighths of the whole batch, and below one eighth by halves. In train mode the
-        batch is not padded, because repeated images would count in the batch statistics.
+        Backends keep kernels for every batch size they meet: a batch that shrinks one by one would fill gigabytes. Not
+        in train mode, where repeated images would count in the batch statistics.
         """
         count = len(images)
         if self.model.training:

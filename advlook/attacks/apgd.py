@@ -3,7 +3,7 @@
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from advlook.attacks.active_batch import ActiveBatch
 from advlook.attacks.ball import ascend, check_request, project, random_in_ball
@@ -24,7 +24,7 @@ def apgd(
     steps: int = 100,
     loss: str = "ce",
     restarts: int = 1,
-    generator: torch.Generator | None = None,
+    generator: Generator | None = None,
 ) -> Tensor:
     """Auto-PGD (Croce and Hein 2020, algorithm 1), which adapts the step size of every image by itself.
 
@@ -39,7 +39,7 @@ def apgd(
     eps = check_request(images, labels, eps, norm, steps=steps, restarts=restarts)
     if loss not in losses:
         raise RequestError(f"loss {loss!r} is unknown; choose from {', '.join(losses)}")
-    batch = ActiveBatch(model, images, labels, losses[loss])
+    batch = ActiveBatch(model, images, labels, losses[loss], targets=None, precision="float32")
     if not len(images):
         return batch.best
     with frozen_batchnorm(model):
@@ -60,9 +60,8 @@ def apgd(
 def dlr(logits: Tensor, labels: Tensor) -> Tensor:
     """Difference of logits ratio of each image `(N,)` (Croce and Hein 2020, equation 6).
 
-    -(z_y - max_{i != y} z_i) / (z_(1) - z_(3)), with the sorted logits z_(1) >= z_(2) >= ...: positive where the image
-    is misclassified, and invariant to shifts and scalings of the logits, so that large logits cannot hide the gradient.
-    Raises RequestError for fewer than three classes.
+    -(z_y - max_{i != y} z_i) / (z_(1) - z_(3)), with the sorted logits z_(1) >= z_(2) >= ...: positive where an image
+    is misclassified, and invariant to shift and scale of the logits. Raises RequestError for fewer than three classes.
     """
     ordered, of_label = _sorted_logits(logits, 3), _of_class(logits, labels)
     rival = at_least_float32(logits).scatter(1, labels[:, None], -torch.inf).amax(1)
@@ -106,10 +105,10 @@ class _Climb:
         self.best_gradient = torch.where(per_image(better), gradient, self.best_gradient)
 
     def halve(self, window: int) -> None:
-        """At a checkpoint, `window` steps after the last: return to the best point with half the step where stuck.
+        """At a checkpoint, `window` steps after the last: stuck images return to their best point and halve the step.
 
-        An image is stuck if its loss rose in less than 3/4 of the steps, or if its best loss is that of the last
-        checkpoint although the step was not halved there (conditions 1 and 2 of Croce and Hein 2020).
+        Stuck: the loss rose in less than 3/4 of the steps, or the best loss is that of the last checkpoint although the
+        step was not halved there (conditions 1 and 2 of Croce and Hein 2020).
         """
         stuck = (self.rises < RISING * window) | (~self.halved & (self.best_loss <= self.best_at_checkpoint))
         self.step = torch.where(stuck, self.step / 2, self.step)

@@ -55,24 +55,16 @@ def l2_norm(batch: Tensor) -> Tensor:
 
 
 def check_request(
-    images: Tensor,
-    labels: Tensor,
-    eps: float,
-    norm: str,
-    targets: Tensor | None = None,
-    steps: int = 1,
-    restarts: int = 1,
+    images: Tensor, labels: Tensor, eps: float, norm: str, targets: Tensor | None = None, **counts: int
 ) -> float:
     """`eps` as a float; RequestError that names what is wrong where no attack can be made of the arguments."""
     if norm not in NORMS:
         raise RequestError(f"norm {norm!r} is unknown; choose from {', '.join(NORMS)}")
     eps = check_length(eps, norm, "eps")
-    check_counts(steps=steps, restarts=restarts)
+    check_counts(**counts)
     if len(images) and not (images.amin() >= -1e-4 and images.amax() <= 1 + 1e-4):
-        raise RequestError(
-            f"images span [{images.amin():.3g}, {images.amax():.3g}], not [0, 1]: give them unnormalised, "
-            "and put the normalisation inside the model"
-        )
+        span = f"[{images.amin():.3g}, {images.amax():.3g}]"
+        raise RequestError(f"images span {span}, not [0, 1]: give them unnormalised, with normalisation in the model")
     for name, tensor in (("labels", labels), ("targets", targets)):
         if tensor is not None and (tensor.shape != images.shape[:1] or tensor.dtype != torch.int64):
             given = f"{tensor.dtype} {tuple(tensor.shape)}"

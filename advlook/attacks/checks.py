@@ -1,12 +1,10 @@
 """Can an accuracy under attack be believed? Six checks of a model, each with the numbers behind it and a remedy.
 
-A model passes for robust where its gradient misleads the attack (gradient masking) or where it is evaluated wrongly.
-The symptoms are those of Athalye et al. 2018 (Obfuscated gradients give a false sense of security), Carlini et al. 2019
-(On evaluating adversarial robustness) and the warnings of AutoAttack (Croce & Hein 2020). To pass is no proof of
-robustness; to fail means that accuracies under attack are too high, or do not mean what they seem to.
-
-`run_checks` measures, and the six functions below it judge what was measured. Accuracies are in percent of all images;
-an image counts as right only if it is right without the attack too.
+They look for gradient masking and for broken evaluations, by the symptoms of Athalye et al. 2018 (Obfuscated gradients
+give a false sense of security), Carlini et al. 2019 (On evaluating adversarial robustness) and AutoAttack (Croce & Hein
+2020). To pass is no proof of robustness; to fail means that accuracies under attack are too high, or do not mean what
+they seem to. Accuracies are in percent of all images; an image counts as right only if it is right without the attack
+too. `run_checks` measures, and the six functions below it judge what was measured.
 """
 
 import tomllib
@@ -22,9 +20,8 @@ from advlook.attacks.suite import percent
 from advlook.core.errors import RequestError
 from advlook.core.gradients import cross_entropy, evaluating, input_gradient
 
-# An attack counts as weaker than another only beyond both margins. Less than a point changes no conclusion. And where
-# two attacks are equally strong, chance decides which of them loses an image that only one loses: the difference has a
-# standard deviation of the square root of the number of such images (McNemar's test).
+# An attack counts as weaker than another beyond both margins: a point, and two standard deviations of chance. Of two
+# equally strong attacks, chance decides which loses an image that only one of them loses (McNemar's test).
 MARGIN_POINTS = 1.0
 MARGIN_DEVIATIONS = 2.0
 
@@ -32,9 +29,7 @@ FAR_EPS = 0.5  # within it every image can become plain grey, and no classifier 
 MAX_FAR_POINTS = 2.0  # ten steps left sound models no image; a few stubborn images are no proof of masking
 MAX_UNUSABLE_POINTS = 1.0  # images without a usable gradient may survive for that reason: their share bounds the error
 SUM_TOLERANCE = 1e-2  # on a row of probabilities that sums to 1: bfloat16 misses 1 by less, logits by more
-# Relative to the largest logit. Kernels may round differently (by about 1e-6) where gradients are wanted; dropout or
-# noise that could mislead an attack changes logits by more than this.
-RANDOM_TOLERANCE = 1e-4
+RANDOM_TOLERANCE = 1e-4  # of the largest logit: rounding changes logits by 1e-6 of it, dropout or noise by more
 
 # What to do where a check fails, by the name of the check.
 REMEDIES: dict[str, str] = tomllib.loads(files("advlook.attacks").joinpath("remedies.toml").read_text("utf-8"))
@@ -43,7 +38,7 @@ _FGSM, _FAR, _TRANSFER, _GRADIENTS, _LOGITS, _RANDOM = REMEDIES
 
 @dataclass(frozen=True)
 class Check:
-    """The outcome of one check: `passed` is None where it was not run or could not decide; `finding` says why."""
+    """The outcome of a check: `passed` is None where it was not run or could not decide; `finding` says why."""
 
     name: str
     passed: bool | None
@@ -81,9 +76,8 @@ def run_checks(
     RuntimeError where the logits do not depend differentiably on the images at all, where no attack runs either.
     """
     if not len(images) or labels.shape != images.shape[:1]:
-        raise RequestError(
-            f"{len(images)} images with {len(labels)} labels: give at least one image, and a label to each"
-        )
+        counts = f"{len(images)} images with {len(labels)} labels"
+        raise RequestError(f"{counts}: give at least one image, and a label to each")
     batches = list(zip(images.split(batch_size), labels.split(batch_size), strict=True))
     generator = torch.Generator(images.device).manual_seed(seed)
 
@@ -114,10 +108,9 @@ def run_checks(
 
 
 def fgsm_against_pgd(fgsm: Tensor, pgd: Tensor) -> Check:
-    """From the survivors `(N,) bool` of FGSM and of PGD with random start: many steps must do at least what one does.
+    """From the survivors `(N,) bool` of FGSM and of PGD: many steps must do at least what one does.
 
-    The first symptom of Athalye et al. 2018. After catastrophic overfitting FGSM is far weaker than PGD; that passes,
-    because PGD is not deceived.
+    Athalye et al. 2018. After catastrophic overfitting FGSM is far weaker; that passes, because PGD is not deceived.
     """
     finding = f"{percent(fgsm):.1f}% right under FGSM, {percent(pgd):.1f}% under PGD, {len(pgd)} images"
     return Check(_FGSM, not _weaker(pgd, fgsm), finding)
@@ -126,10 +119,9 @@ def fgsm_against_pgd(fgsm: Tensor, pgd: Tensor) -> Check:
 def falls_to_zero(right: Tensor, far: Tensor, fooled_by_grey: Tensor) -> Check:
     """From the images `(N,) bool` that are right, that survive PGD at FAR_EPS, and that plain grey would fool.
 
-    An unbounded attack must succeed (Athalye et al. 2018). Plain grey lies within FAR_EPS of every image, so a survivor
-    that grey would fool is a proven failure of the attack, and these are counted. Survivors of the class that the model
-    sees in grey may be beyond any attack: a model with one answer for everything is always right on that class. So
-    where grey fools no image that is right, the check does not decide.
+    An unbounded attack must succeed (Athalye et al. 2018). Plain grey lies within FAR_EPS of every image, so every
+    survivor that grey would fool is a failure of the attack. Images of the class that the model sees in grey may be
+    beyond any attack; where no others are right, the check does not decide.
     """
     before, after = percent(right), percent(far)
     if not (right & fooled_by_grey).any():
@@ -141,9 +133,9 @@ def falls_to_zero(right: Tensor, far: Tensor, fooled_by_grey: Tensor) -> Check:
 
 
 def transfer_against_pgd(transfer: Tensor | None, pgd: Tensor) -> Check:
-    """From the survivors `(N,) bool` of another model's adversarial images (None: no such model) and of PGD.
+    """From the survivors `(N,) bool` of a transferred attack (None: no source model) and of PGD, which must do as much.
 
-    A white-box attack must do at least what a transferred one does (Carlini et al. 2019).
+    A symptom of Carlini et al. 2019.
     """
     if transfer is None:
         return Check(_TRANSFER, None, "no source model was given")
@@ -154,8 +146,7 @@ def transfer_against_pgd(transfer: Tensor | None, pgd: Tensor) -> Check:
 def usable_gradients(zero: Tensor, finite: Tensor) -> Check:
     """From the images `(N,) bool` whose input gradient of the loss is zero in every pixel, and finite in every pixel.
 
-    Shattered and vanishing gradients (Athalye et al. 2018). A gradient that is not finite is as bad as none: the attack
-    then makes images of NaN, and counts them as fooled.
+    Shattered and vanishing gradients (Athalye et al. 2018); one that is not finite makes images of NaN.
     """
     finding = f"input gradient exactly zero on {percent(zero):.1f}%, not finite on {percent(~finite):.1f}% of images"
     return Check(_GRADIENTS, percent(zero | ~finite) <= MAX_UNUSABLE_POINTS, finding)
@@ -164,8 +155,7 @@ def usable_gradients(zero: Tensor, finite: Tensor) -> Check:
 def logits_wanted(outputs: Tensor) -> Check:
     """From outputs `(N, classes)`, which are probabilities if every row is nonnegative and sums to 1.
 
-    Log-probabilities pass: they are the logits less a constant per image, and cross-entropy and the DLR loss depend on
-    differences of logits alone.
+    Log-probabilities pass: the losses depend on differences of logits alone, which they keep.
     """
     sums, least = outputs.sum(1), outputs.min().item()
     probabilities = least >= 0 and ((sums - 1).abs() <= SUM_TOLERANCE).all().item()
@@ -174,7 +164,7 @@ def logits_wanted(outputs: Tensor) -> Check:
 
 
 def same_answers(first: Tensor, second: Tensor) -> Check:
-    """From the logits `(N, classes)` of two forward passes on the same images, the second with gradients wanted.
+    """From the logits `(N, classes)` of two passes on the same images, the second with gradients.
 
     Stochastic gradients (Athalye et al. 2018). Values that are not finite are left to the check of gradients.
     """

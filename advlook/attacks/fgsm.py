@@ -1,7 +1,6 @@
 """The fast gradient sign method (Goodfellow et al. 2015)."""
 
-import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from advlook.attacks.active_batch import attack_loss
 from advlook.attacks.ball import ascend, check_request, project, random_in_ball
@@ -16,7 +15,7 @@ def fgsm(
     *,
     random_start: bool = False,
     targets: Tensor | None = None,
-    generator: torch.Generator | None = None,
+    generator: Generator | None = None,
 ) -> Tensor:
     """Fast gradient sign method (Goodfellow et al. 2015; equation 3 of the paper): one step of size eps.
 

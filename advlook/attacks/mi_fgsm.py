@@ -26,7 +26,7 @@ def mi_fgsm(
     are driven on, because an example at this model's decision boundary rarely fools another model. Returns the images
     of the last step, same shape, detached. Raises RequestError as `pgd` does.
     """
-    eps = check_request(images, labels, eps, norm, targets, steps)
+    eps = check_request(images, labels, eps, norm, targets, steps=steps)
     step = eps / steps if step_size is None else check_length(step_size, norm, "step_size")
     current, momentum = images.detach().clone(), torch.zeros_like(images)
     if not len(images):

@@ -1,19 +1,14 @@
 """Random noise of the size of an attack: the baseline of every table."""
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor
+from torch.nn import Module
 
 from advlook.attacks.ball import ascend, check_request
 
 
 def random_noise(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    eps: float,
-    *,
-    norm: str = "linf",
-    generator: torch.Generator | None = None,
+    model: Module, images: Tensor, labels: Tensor, eps: float, *, norm: str = "linf", generator: Generator | None = None
 ) -> Tensor:
     """Random noise of length eps, which depends on neither model nor labels; the result is clamped to [0, 1].
 

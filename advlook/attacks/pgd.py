@@ -1,7 +1,6 @@
 """Projected gradient descent (Madry et al. 2018)."""
 
-import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from advlook.attacks.active_batch import ActiveBatch, attack_loss
 from advlook.attacks.ball import ascend, check_length, check_request, project, random_in_ball
@@ -20,7 +19,7 @@ def pgd(
     restarts: int = 1,
     random_start: bool = True,
     targets: Tensor | None = None,
-    generator: torch.Generator | None = None,
+    generator: Generator | None = None,
     precision: str = "float32",
 ) -> Tensor:
     """Projected gradient descent (Madry et al. 2018; equation 4 of the paper).
@@ -35,7 +34,7 @@ def pgd(
     Raises RequestError for an L-infinity eps or step outside [0, 1], a negative one, images outside [0, 1], or an
     unknown norm or precision.
     """
-    eps = check_request(images, labels, eps, norm, targets, steps, restarts)
+    eps = check_request(images, labels, eps, norm, targets, steps=steps, restarts=restarts)
     step = 2.5 * eps / steps if step_size is None else check_length(step_size, norm, "step_size")
     batch = ActiveBatch(model, images, labels, attack_loss, targets, precision)
     with frozen_batchnorm(model), batch.arithmetic:

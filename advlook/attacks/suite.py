@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from advlook.attacks.apgd import apgd
 from advlook.attacks.ball import check_request
@@ -43,7 +43,7 @@ def attack_suite(
     norm: str = "linf",
     attacks: Sequence[str] = SUITE,
     steps: int = 100,
-    generator: torch.Generator | None = None,
+    generator: Generator | None = None,
 ) -> SuiteResult:
     """Several attacks in turn, each on the images that the ones before could not change.
 
@@ -92,7 +92,7 @@ def _with_options(attack: Callable[..., Tensor], **options: object) -> Callable[
     return run
 
 
-def _attacked_by_suite(*request: Any, steps: int, generator: torch.Generator | None) -> Tensor:
+def _attacked_by_suite(*request: Any, steps: int, generator: Generator | None) -> Tensor:
     return attack_suite(*request, steps=steps, generator=generator).attacked
 
 

@@ -18,6 +18,7 @@ from advlook.core.gradients import evaluating
 from advlook.data.image_sets import ImageSet
 from advlook.models.architectures import folded
 
+Change = Callable[[Tensor], Tensor]
 HIGHEST = math.sqrt(0.5)  # radial frequency of the checkerboard
 GRID = 64  # points a side at which the response of filters is sampled
 _ROUNDING = 1e-9  # by which a frequency may miss a limit that it equals
@@ -55,15 +56,12 @@ def fourier_sensitivity(
 
         d_c(y, x) = eps / sqrt(3) * s_c * a * cos(2 pi (fy y + fx x) + phase),
 
-    with s_c = -1 or 1 at random, for each image and channel, and a = sqrt(2) / S, so that the grating has norm 1 and
-    eps is the L2 norm over the whole image (Yin et al. state that of one channel, smaller by sqrt(3)). They leave the
-    phase open: here it is random for each image, or a model that reads a sine would seem blind to it. Where f and -f
-    are one frequency (fy and fx both 0 or 1/2) the phase is 0 and a = 1 / S. Nothing is clamped to [0, 1], which would
-    add other frequencies.
-    Every frequency meets the same draws, and f and -f are the same, so half of the plane is computed. stride: the grid
-    holds every so many-th multiple of 1 / S, with the values of the full grid.
-    `error` is at least about the clean error everywhere, which pulls its median frequency towards that of the grid;
-    `changed` is 0 where a model is blind, so give that to `half_frequency`.
+    with random signs s_c of each image and channel, a random phase of each image (which Yin et al. leave open), and
+    a = sqrt(2) / S: eps is the L2 norm over the whole image (theirs is that of one channel, smaller by sqrt(3)).
+    Where f and -f are one frequency (fy and fx both 0 or 1/2), the phase is 0 and a = 1 / S. Nothing is clamped to
+    [0, 1], which would add other frequencies. Every frequency meets the same draws; f and -f have the same result, so
+    half of the plane is computed. stride: the grid is thinned to every so many-th multiple of 1 / S.
+    Give `changed`, which is 0 where a model is blind, to `half_frequency`; `error` is about the clean error there.
     Raises RequestError for a negative eps, images that are not square, or a grid without frequencies.
     """
     eps = check_length(eps, "l2", "eps")
@@ -105,12 +103,7 @@ def fourier_sensitivity(
 
 @torch.no_grad()
 def accuracy_on(
-    model: nn.Module,
-    images: ImageSet,
-    change: Callable[[Tensor], Tensor],
-    *,
-    batch_size: int = 250,
-    device: torch.device | str = "cpu",
+    model: nn.Module, images: ImageSet, change: Change, *, batch_size: int = 250, device: torch.device | str = "cpu"
 ) -> float:
     """Accuracy in percent on `change(images)`; `change` takes and returns float `(N, 3, H, W)`."""
     with evaluating(folded(model)) as fast:
@@ -121,9 +114,8 @@ def accuracy_on(
 def low_pass(images: Tensor, cutoff: float) -> Tensor:
     """Images `(N, C, H, W)` reduced to the radial frequencies |f| <= `cutoff` (cycles per pixel).
 
-    A sharp circle in the plane of the discrete Fourier transform; the mean stays. The result overshoots at edges and
-    may leave [0, 1] a little; it is not clamped, which would bring frequencies back.
-    Raises RequestError for a cut-off outside [0, sqrt(1/2)].
+    A sharp circle in the plane of the discrete Fourier transform; the mean stays. Not clamped to [0, 1], which would
+    bring frequencies back. Raises RequestError for a cut-off outside [0, sqrt(1/2)].
     """
     if not 0 <= cutoff <= HIGHEST + _ROUNDING:
         raise RequestError(f"cutoff={cutoff:g} must be in [0, {HIGHEST:.4f}] cycles per pixel")
@@ -148,8 +140,8 @@ def filtered(images: Tensor, factor: Tensor) -> Tensor:
 def shuffle_blocks(images: Tensor, block: int, generator: torch.Generator | None = None) -> Tensor:
     """Images `(N, C, H, W)` with the pixels of every `block` x `block` tile in random order (Kang et al. 2017).
 
-    Each tile of each image has its own order, shared by all channels: colours stay, fine structure is destroyed.
-    Raises RequestError for a block that does not divide height and width.
+    Each tile of each image has its own order, shared by all channels. Raises RequestError for a block that does not
+    divide height and width.
     """
     n, channels, height, width = images.shape
     if block < 1 or height % block or width % block:
@@ -195,10 +187,9 @@ def radial_mean(values: Tensor, radius: Tensor, width: float) -> tuple[Tensor, T
 def power_spectrum(maps: Tensor, *, grid: int | None = None, mean: bool = False) -> Tensor:
     """Power P(f) = sum over channels of |DFT(map - its mean)|^2 / (H W), `(N, H, W)` from maps `(N, C, H, W)`.
 
-    In the order of `torch.fft.fft2`. By Parseval its sum is the map's energy around the mean of each channel. There is
-    no window: every pixel has the same weight, and a frequency that fits into the image is one point; but a jump from
-    one border to the opposite one counts as an edge. grid: maps are padded with zeros to so many pixels a side;
-    mean: the mean is not subtracted.
+    In the order of `torch.fft.fft2`, without a window: a jump between opposite borders counts as an edge. By Parseval
+    the sum is the map's energy around its mean. grid: maps are padded with zeros to so many pixels a side; mean: the
+    mean is not subtracted.
     """
     power = torch.fft.fft2(maps, s=grid and (grid, grid), norm="ortho").abs().square().sum(1)
     if not mean:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from advlook.attacks.ball import check_counts, check_request
@@ -71,14 +71,13 @@ def smooth_grad(
     sigma: float = 0.15,
     of: str = "logit",
     batch_size: int = BATCH_SIZE,
-    generator: torch.Generator | None = None,
+    generator: Generator | None = None,
 ) -> Tensor:
     """SmoothGrad (Smilkov et al. 2017; equation 16 of the paper): the mean gradient over noisy copies of the image.
 
     samples: number of copies; sigma: standard deviation of their Gaussian noise as a fraction of each image's range
-    (maximum minus minimum); of: the gradient of what, "logit" or "loss". Noisy copies are not clamped to [0, 1], which
-    would remove the noise from the darkest and brightest pixels. Draws are made image by image and copy by copy,
-    whatever the batch size. Result as the module says.
+    (maximum minus minimum); of: the gradient of what, "logit" or "loss". Noisy copies are not clamped to [0, 1]; draws
+    do not depend on the batch size. Result as the module says.
     Raises RequestError also for a sigma outside [0, 1] and an unknown `of`.
     """
     check_counts(samples=samples)
@@ -112,11 +111,10 @@ def integrated_gradients(
 ) -> Tensor:
     """Integrated gradients (Sundararajan et al. 2017; equation 17 of the paper).
 
-    The mean gradient on the straight line from the baseline to the image, times the image minus the baseline (left out
-    with `product=False`, as in the paper's figures). With the product a map sums to what the label's logit gains along
-    the line, up to the error of the quadrature: Gauss-Legendre with `steps` points, whose weights sum to 1.
-    baseline: broadcasts to the images; black by default. of: the gradient of what, "logit" or "loss". Result as the
-    module says, in logits (with the product).
+    The mean gradient on the straight line from the baseline to the image (Gauss-Legendre with `steps` points), times
+    the image minus the baseline (left out with `product=False`, as in the paper's figures). With the product a map
+    sums, up to quadrature error, to what the label's logit gains along the line. baseline: broadcasts to the images;
+    black by default. of: the gradient of what, "logit" or "loss". Result as the module says.
     Raises RequestError also for a baseline of another shape and an unknown `of`.
     """
     check_counts(steps=steps)
@@ -152,19 +150,17 @@ def by_name(
     labels: Tensor,
     *,
     samples: int = 50,
-    seed: int = 0,
-    generator: torch.Generator | None = None,
+    generator: Generator | None = None,
 ) -> Tensor:
     """The map `(N, 3, H, W)` of one of METHODS; `samples`: SmoothGrad's copies, and the steps of integrated gradients.
 
-    SmoothGrad's noise comes from `seed`, so that models are compared on the same copies; or from `generator`, which
-    goes on from one batch of images to the next.
+    Without a generator SmoothGrad's noise is the same in every call, so that models are compared on the same copies.
     Raises RequestError for an unknown method.
     """
     if method not in METHODS:
         raise RequestError(f"method {method!r} is unknown; choose from {', '.join(METHODS)}")
     options: dict[str, dict[str, Any]] = {
-        "smooth_grad": {"samples": samples, "generator": generator or torch.Generator(images.device).manual_seed(seed)},
+        "smooth_grad": {"samples": samples, "generator": generator or Generator(images.device).manual_seed(0)},
         "integrated_gradients": {"steps": samples},
     }
     return METHODS[method](model, images, labels, **options.get(method, {}))

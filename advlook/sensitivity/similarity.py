@@ -57,10 +57,9 @@ def unit_ranks(rows: Tensor) -> Tensor:
 def pictures(flat: Tensor, signed: bool) -> np.ndarray:
     """Maps `(N, H, W)`, summed over channels, as pictures in [0, 1]: 0 becomes 0.5 where they are signed, else 0.
 
-    Each map is divided by the 99th percentile of its magnitudes and clipped, because the size of a model's gradients is
-    not compared. Divided by the maximum, one extreme pixel would make all others alike: SSIM ignores differences of a
-    few percent of the range. And SSIM multiplies local means, so that with negative values a map and its negative would
-    count as equally bright.
+    Each map is divided by the 99th percentile of its magnitudes and clipped, because the size of gradients is not
+    compared; by the maximum, one extreme pixel would make all others alike. Values are not negative, because SSIM
+    multiplies local means: a map and its negative would count as equally bright.
     """
     values = flat.double().numpy()
     size = np.abs(values).reshape(len(values), -1)

@@ -27,8 +27,8 @@ CONTRAST = 0.02  # root mean square of the noise that an ascent starts from, in 
 class Maximised:
     """Images that excite units, one for each unit, and the activations reached.
 
-    An activation is the mean of the unit's map, before any nonlinearity behind the layer (in a layer without maps, such
-    as a linear one, the unit itself), of the model in eval mode on the image.
+    An activation is the mean of the unit's map (the unit itself in a linear layer) before any nonlinearity behind the
+    layer, of the model in eval mode on the image.
     """
 
     images: Tensor  # (U, 3, size, size) in [0, 1]: of each unit's starts the best
@@ -56,8 +56,7 @@ def conv_layers(model: nn.Module, *, size: int = 64) -> list[str]:
 def first_filters(model: nn.Module, *, size: int = 64) -> Tensor:
     """Weights `(units, 3, k, k)`, a copy, of the convolution that runs first on an image of `size` pixels a side.
 
-    Batch normalisation behind it undoes any factor of a filter; to compare the strength of filters between models, fold
-    it in: `first_filters(models.folded(model))`.
+    To compare the strength of filters between models, fold batch normalisation in: `first_filters(folded(model))`.
     Raises RequestError where no convolution runs, the first one does not see three channels, or the size does not suit.
     """
     names = conv_layers(model, size=size)
@@ -107,19 +106,17 @@ def maximise(
     """Activation maximisation (Erhan et al. 2009; equation 10 of the paper), of many units at once.
 
     Gradient ascent on the sum of a unit's map, in [0, 1], from noise of low contrast around grey. A step has a root
-    mean square of `step_size`, in units of [0, 1], whatever the size of the gradient, and leaves out pixels at a border
-    of [0, 1] that it would push further. Of all images of an ascent the best is kept.
+    mean square of `step_size`, in units of [0, 1], whatever the size of the gradient, and leaves out pixels that it
+    would push out of [0, 1]. Of all images of an ascent the best is kept.
 
-    size: pixels a side; units: channels of the layer's output, `(N, C, H, W)` or `(N, C)` (to look behind a batch
-    normalisation, name that as the layer); starts: ascents of each unit; batch_size: images in memory at once.
+    size: pixels a side; units: channels of the layer's output, `(N, C, H, W)` or `(N, C)`; starts: ascents of each
+    unit, whose noise depends on the generator, the unit and the start alone; batch_size: images in memory at once.
     `parameterisation="fourier"`: the spectra of noise and steps are scaled by 1/f (Olah et al. 2017, without their
-    colour statistics). jitter: every step sees the image shifted cyclically by up to so many pixels. Both favour smooth
-    images, whatever the model, and lower the activation reached.
-    precision: arithmetic of the ascent, "float32" (the model's own), "bfloat16", or "auto" (bfloat16 where it is
-    native); activations are always those of the model's own. The noise of a unit depends on the generator, the unit and
-    the start alone, not on which other units are asked for.
-    Raises RequestError for a layer that is unknown, does not run or has no units, a unit out of range, or a size,
-    number or parameterisation that makes no sense.
+    colour statistics); jitter: every step sees the image shifted cyclically by up to so many pixels. Both favour smooth
+    images, whatever the model, and lower the activation reached. precision: of the ascent, as in `attacks.pgd`;
+    activations are always in the model's own.
+    Raises RequestError for a layer that is unknown, does not run or has no units, a unit out of range, or other
+    arguments that make no ascent.
     """
     units = [int(unit) for unit in units]
     check_counts(size=size, steps=steps, starts=starts, batch_size=batch_size)
@@ -229,8 +226,8 @@ def _ascent(
 def _spectrum_scale(size: int) -> Tensor:
     """What every frequency of `rfft2` is scaled by, `(size, size // 2 + 1)`: 1/f, at f = 0 as at the lowest above it.
 
-    Such steps are gradient ascent in decorrelated coefficients of amplitude f^-1/2. With coefficients of amplitude 1/f
-    plain gradient steps would be scaled by 1/f^2; Olah et al. keep 1/f by Adam, which normalises every coefficient.
+    Such steps are gradient ascent in coefficients of amplitude f^-1/2. Olah et al. have coefficients of amplitude 1/f,
+    whose plain gradient steps would be scaled by 1/f^2, and Adam, which normalises every coefficient.
     """
     frequency = torch.hypot(torch.fft.fftfreq(size)[:, None], torch.fft.rfftfreq(size)[None, :])
     return 1 / frequency.clamp_min(1 / size)
@@ -248,8 +245,7 @@ def _noise(count: int, size: int, scale: Tensor | None, seed: int) -> Tensor:
 def _blank(model: nn.Module, size: int) -> Tensor:
     """A black image `(1, 3, size, size)`, of the type and on the device of the model."""
     state = (value for value in chain(model.parameters(), model.buffers()) if value.is_floating_point())
-    like = next(state, torch.zeros(0))
-    return torch.zeros(1, 3, size, size, dtype=like.dtype, device=like.device)
+    return next(state, torch.zeros(0)).new_zeros(1, 3, size, size)
 
 
 def _check_ascent(units: list[int], size: int, step_size: float, parameterisation: str, jitter: int) -> None:

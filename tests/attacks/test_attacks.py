@@ -693,7 +693,7 @@ def test_apgd_steps_have_the_published_length_and_momentum():
             return torch.stack([torch.zeros(len(images)), -100 - (images - 0.55).abs().flatten(1).sum(1)], 1)
 
     seen, start = [], torch.full((1, 3, 1, 1), 0.5)
-    batch = ActiveBatch(Peak(), start, torch.tensor([0]), lambda logits, labels: logits[:, 1])
+    batch = ActiveBatch(Peak(), start, torch.tensor([0]), lambda logits, labels: logits[:, 1], None, "float32")
     _climb(batch, start, start, 0.1, "linf", 2)
     # To the corner of the ball; from there a step back, to the corner at 0.4, is shortened and joined by the first.
     assert seen == pytest.approx([0.5, 0.6, 0.6 - 0.75 * 0.2 + 0.25 * 0.1])

@@ -694,9 +694,9 @@ def test_apgd_steps_have_the_published_length_and_momentum():
 
     seen, start = [], torch.full((1, 3, 1, 1), 0.5)
     batch = ActiveBatch(Peak(), start, torch.tensor([0]), lambda logits, labels: logits[:, 1], None, "float32")
-    _climb(batch, start, start, 0.1, "linf", 2)
+    _climb(batch, start, start, 0.1, "linf", 10)
     # To the corner of the ball; from there a step back, to the corner at 0.4, is shortened and joined by the first.
-    assert seen == pytest.approx([0.5, 0.6, 0.6 - 0.75 * 0.2 + 0.25 * 0.1])
+    assert seen[:3] == pytest.approx([0.5, 0.6, 0.6 - 0.75 * 0.2 + 0.25 * 0.1])
 
 
 def test_apgd_asks_for_three_rises_in_four():

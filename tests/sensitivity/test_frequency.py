@@ -256,6 +256,14 @@ def test_edges_of_a_step():
     assert (edges.edges(torch.full((1, 3, 16, 16), 0.3), 2.0) == 0).all()
 
 
+@pytest.mark.parametrize(("height", "seen"), [(1.9e-5, False), (2.1e-5, True)])
+def test_edges_below_rounding_are_none(height, seen):
+    """Slopes below 1e-5 grey levels per pixel count as flat."""
+    step = torch.zeros(1, 3, 16, 16)
+    step[..., 8:] = height
+    assert edges.edges(step).any().item() is seen
+
+
 @pytest.mark.parametrize("kind", ["step", "noise"])
 def test_edge_correlation_is_one_at_the_right_scale(kind):
     """The edges of an image at one scale, of any sign and split over channels, correlate less with other scales."""
@@ -288,6 +296,7 @@ def test_filters_have_the_frequency_of_their_grating():
     # The mean distance of the points of a unit square from its centre.
     assert found["mean"][3].item() == pytest.approx((math.sqrt(2) + math.asinh(1)) / 6, abs=1e-3)
     assert found["mean"][2] < found["mean"][0]
+    assert found["mean"][3].item() == pytest.approx(frequency.frequency_radius(64, 64).mean().item(), rel=1e-9)
     assert frequency.filter_frequencies(torch.zeros(1, 3, 3, 3))["mean"].isnan().all()
 
 

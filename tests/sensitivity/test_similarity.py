@@ -81,6 +81,12 @@ def test_constant_maps_have_no_ranks():
     assert similarity.pictures(sparse.sum(1), signed=False).max() == 1
 
 
+def test_pictures_end_at_the_99th_percentile():
+    """Of the magnitudes 0, 1, ... 100 it is 99: that and 100 are white, and 98 is not."""
+    shown = similarity.pictures(torch.arange(101.0).view(1, 1, 101), signed=False)[0, 0]
+    assert shown[98:].tolist() == pytest.approx([98 / 99, 1, 1])
+
+
 MAPS = seeded_maps(2)
 REFUSED = {
     r"maps \(2, 3, 16, 16\) and \(1, 3, 16, 16\)": lambda: similarity.similarity(MAPS, MAPS[:1]),

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from advlook.core.presets import ArchConfig, Preset, load_preset
 from advlook.data.image_sets import ImageSet
+from advlook.models.architectures import Normalized, build_model
 
 
 class Linear(nn.Module):
@@ -183,3 +184,17 @@ def snapshot(model: nn.Module) -> list[object]:
         *((name, p.requires_grad, plain(p.grad)) for name, p in model.named_parameters()),
         *((name, m.training, getattr(m, "track_running_stats", None)) for name, m in model.named_modules()),
     ]
+
+
+def used_network(arch: str, seed: int = 3) -> Normalized:
+    """A model whose parameters and statistics are no longer the initial ones."""
+    model = build_model(arch, 5, stem="tiny", width=8, seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, value in model.network.state_dict().items():
+            if value.is_floating_point():
+                moved = 0.1 * torch.rand(value.shape, generator=generator)
+                value.add_(moved if "running_var" in name else moved - 0.05)
+            else:
+                value.add_(7)
+    return model.eval()

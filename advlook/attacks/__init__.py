@@ -1,9 +1,9 @@
-"""Attacks on image classifiers in the L-infinity and L2 ball: FGSM, PGD, MI-FGSM, APGD, and several in turn.
+"""Attacks on image classifiers in the L-infinity and L2 ball: FGSM, PGD, MI-FGSM, APGD, and a suite of several.
 
-All of them ask autograd for the gradient of the loss with respect to the images alone, and leave the model's mode,
-parameters, gradients and BatchNorm statistics as they were. FGSM is PGD with one step of size eps. An image that is
-lost leaves the batch: no more work goes into it. A random start is drawn for the whole batch, so that what happens to
-an image does not depend on which others are lost.
+Attacks take the gradient of the loss with respect to the images alone, and leave the model's mode, parameters,
+gradients and BatchNorm statistics as they were. Of iterative attacks other than MI-FGSM, an image that is lost leaves
+the batch, so that no more work goes into it. A random start is drawn for the whole batch, so that the result for an
+image does not depend on which others are lost.
 """
 
 from advlook.attacks.apgd import apgd, dlr, targeted_dlr
@@ -11,17 +11,4 @@ from advlook.attacks.fgsm import fgsm
 from advlook.attacks.mi_fgsm import mi_fgsm
 from advlook.attacks.noise import random_noise
 from advlook.attacks.pgd import pgd
-from advlook.attacks.suite import SUITE, SuiteResult, attack_suite
-
-__all__ = [
-    "SUITE",
-    "SuiteResult",
-    "apgd",
-    "attack_suite",
-    "dlr",
-    "fgsm",
-    "mi_fgsm",
-    "pgd",
-    "random_noise",
-    "targeted_dlr",
-]
+from advlook.attacks.suite import NAMED_ATTACKS, SUITE, SUITE_PGD_STEPS, SuiteResult, attack_suite

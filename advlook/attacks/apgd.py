@@ -1,17 +1,17 @@
-"""Auto-PGD (Croce and Hein 2020): an attack that finds its step size by itself, and the losses made for it."""
+"""Auto-PGD (Croce and Hein 2020), which adapts its step size for every image, and its losses."""
 
 import math
-from dataclasses import dataclass, fields
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
-from advlook.attacks.active_batch import Search, check_counts
+from advlook.attacks.active_batch import ActiveBatch
 from advlook.attacks.ball import ascend, check_request, project, random_in_ball
 from advlook.core.errors import RequestError
 from advlook.core.gradients import at_least_float32, cross_entropy, frozen_batchnorm, per_image
 
-LOSSES = ("ce", "dlr", "dlr-targeted")
+MOMENTUM = 0.75  # alpha: share of the new step; the rest is the step before
+RISING = 0.75  # rho: at a checkpoint, the least share of steps that must have raised the loss
 
 
 def apgd(
@@ -24,48 +24,47 @@ def apgd(
     steps: int = 100,
     loss: str = "ce",
     restarts: int = 1,
-    generator: torch.Generator | None = None,
+    generator: Generator | None = None,
 ) -> Tensor:
-    """Auto-PGD (Croce and Hein 2020, algorithm 1): the step size is found along the way, for every image by itself.
+    """Auto-PGD (Croce and Hein 2020, algorithm 1), which adapts the step size of every image by itself.
 
     Arguments as in `pgd`. loss: "ce" (cross-entropy), "dlr", or "dlr-targeted", which in restart 1, 2, ... aims at the
-    most likely wrong class, the second most likely, ... (9 restarts are the APGD-T of AutoAttack); lost is an image
-    as soon as it is misclassified, whatever was aimed at. Steps are of length 2 eps at first, with momentum 0.75; at
-    checkpoints that come ever closer an image that has stopped to improve goes back to its best point and halves
-    them. Returns adversarial images of the same shape, detached, the best of each. Raises RequestError as `pgd` does,
+    most likely wrong class, the second most likely, ... (with 9 restarts, the APGD-T of AutoAttack); an image is lost
+    as soon as it is misclassified, whichever class was the aim. Steps have length 2 eps at first, with momentum 0.75;
+    at checkpoints, an image whose loss has stopped rising returns to its best point and halves its step size.
+    Returns adversarial images of the same shape, detached: of each image the best. Raises RequestError as `pgd` does,
     and for an unknown loss.
     """
-    eps = check_request(images, labels, eps, norm)
-    check_counts(steps, restarts)
-    if loss not in LOSSES:
-        raise RequestError(f"loss {loss!r} is unknown; choose from {', '.join(LOSSES)}")
+    losses = {"ce": cross_entropy, "dlr": dlr, "dlr-targeted": targeted_dlr}
+    eps = check_request(images, labels, eps, norm, steps=steps, restarts=restarts)
+    if loss not in losses:
+        raise RequestError(f"loss {loss!r} is unknown; choose from {', '.join(losses)}")
+    batch = ActiveBatch(model, images, labels, losses[loss], targets=None, precision="float32")
     if not len(images):
-        return images.detach().clone()
-    ranking = None
-    if loss == "dlr-targeted":
-        with torch.no_grad(), frozen_batchnorm(model):
-            ranking = model(images).scatter(1, labels[:, None], -torch.inf).argsort(1, descending=True)[:, :-1]
-    search = Search(model, images, labels, {"ce": cross_entropy, "dlr": dlr, "dlr-targeted": targeted_dlr}[loss])
+        return batch.best
     with frozen_batchnorm(model):
+        if loss == "dlr-targeted":
+            with torch.no_grad():
+                logits = model(images).scatter(1, labels[:, None], -torch.inf)
+                wrong_classes = logits.argsort(1, descending=True)[:, :-1]
         for restart in range(restarts):
-            if ranking is not None:
-                search.aims = ranking[:, restart % ranking.shape[1]]
-            current = search.start(random_in_ball(images, eps, norm, generator))
-            if not len(search.alive):
+            if loss == "dlr-targeted":
+                batch.aims = wrong_classes[:, restart % wrong_classes.shape[1]]
+            start = random_in_ball(images, eps, norm, generator)[batch.active]
+            if not len(batch.active):
                 break
-            _climb(search, images, current, eps, norm, steps)
-    return search.best
+            _climb(batch, images, start, eps, norm, steps)
+    return batch.best
 
 
 def dlr(logits: Tensor, labels: Tensor) -> Tensor:
     """Difference of logits ratio of each image `(N,)` (Croce and Hein 2020, equation 6).
 
-    -(z_y - max_{i != y} z_i) / (z_(1) - z_(3)), with z_(1) >= z_(2) >= ... the sorted logits: positive where the image
-    is misclassified, and unchanged when the logits are shifted or scaled, which defeats a model that hides its gradient
-    behind their size. Raises RequestError for fewer than three classes.
+    -(z_y - max_{i != y} z_i) / (z_(1) - z_(3)), with the sorted logits z_(1) >= z_(2) >= ...: positive where an image
+    is misclassified, and invariant to shift and scale of the logits. Raises RequestError for fewer than three classes.
     """
-    ordered = _sorted_logits(logits, 3)
-    of_label, rival = _label_and_rival(logits, labels)
+    ordered, of_label = _sorted_logits(logits, 3), _of_class(logits, labels)
+    rival = at_least_float32(logits).scatter(1, labels[:, None], -torch.inf).amax(1)
     return (rival - of_label) / (ordered[:, 0] - ordered[:, 2]).clamp_min(1e-12)
 
 
@@ -75,39 +74,43 @@ def targeted_dlr(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
     -(z_y - z_t) / (z_(1) - (z_(3) + z_(4)) / 2). Raises RequestError for fewer than four classes.
     """
     ordered = _sorted_logits(logits, 4)
-    of_label, of_target = (at_least_float32(logits).gather(1, chosen[:, None])[:, 0] for chosen in (labels, targets))
-    return (of_target - of_label) / (ordered[:, 0] - (ordered[:, 2] + ordered[:, 3]) / 2).clamp_min(1e-12)
+    difference = _of_class(logits, targets) - _of_class(logits, labels)
+    return difference / (ordered[:, 0] - (ordered[:, 2] + ordered[:, 3]) / 2).clamp_min(1e-12)
 
 
-@dataclass
 class _Climb:
-    """Where each living image of an APGD run stands; every field has one entry an image."""
+    """The state of one APGD run: every attribute has one entry for each active image."""
 
-    current: Tensor
-    before: Tensor  # the point of the step before
-    loss: Tensor
-    gradient: Tensor
-    step: Tensor
-    best: Tensor
-    best_loss: Tensor
-    best_gradient: Tensor
-    rises: Tensor  # steps since the last checkpoint that raised the loss
-    halved: Tensor  # whether the last checkpoint halved the step
-    best_at_checkpoint: Tensor
+    def __init__(self, start: Tensor, loss: Tensor, gradient: Tensor, step: float) -> None:
+        self.current = self.before = self.best = start
+        self.loss = self.best_loss = self.best_at_checkpoint = loss
+        self.gradient = self.best_gradient = gradient
+        self.step = torch.full_like(loss, step)
+        self.rises = torch.zeros_like(loss)  # steps since the last checkpoint that raised the loss
+        self.halved = torch.ones_like(loss, dtype=torch.bool)  # whether the last checkpoint halved the step
 
     def keep(self, kept: Tensor) -> None:
-        """Forget the images that are lost."""
+        """Drop the images that are lost."""
         if not kept.all():
-            for field in fields(self):
-                setattr(self, field.name, getattr(self, field.name)[kept])
+            for name, value in vars(self).items():
+                setattr(self, name, value[kept])
+
+    def move(self, ahead: Tensor, loss: Tensor, gradient: Tensor) -> None:
+        """Go on to the points `ahead`, and note where they are the best so far."""
+        self.rises, self.before, self.current = self.rises + (loss > self.loss), self.current, ahead
+        self.loss, self.gradient = loss, gradient
+        better = loss > self.best_loss
+        self.best_loss = torch.where(better, loss, self.best_loss)
+        self.best = torch.where(per_image(better), ahead, self.best)
+        self.best_gradient = torch.where(per_image(better), gradient, self.best_gradient)
 
     def halve(self, window: int) -> None:
-        """At a checkpoint, `window` steps after the last: back to the best point, with half the step, where stuck.
+        """At a checkpoint, `window` steps after the last: stuck images return to their best point and halve the step.
 
-        Stuck is an image whose loss rose in fewer than 3/4 of the steps, or whose best point is that of the last
-        checkpoint although the step was not halved then (conditions 1 and 2 of Croce and Hein 2020).
+        Stuck: the loss rose in less than 3/4 of the steps, or the best loss is that of the last checkpoint although the
+        step was not halved there (conditions 1 and 2 of Croce and Hein 2020).
         """
-        stuck = (self.rises < 0.75 * window) | (~self.halved & (self.best_loss <= self.best_at_checkpoint))
+        stuck = (self.rises < RISING * window) | (~self.halved & (self.best_loss <= self.best_at_checkpoint))
         self.step = torch.where(stuck, self.step / 2, self.step)
         self.current = torch.where(per_image(stuck), self.best, self.current)
         self.gradient = torch.where(per_image(stuck), self.best_gradient, self.gradient)
@@ -115,42 +118,24 @@ class _Climb:
         self.rises, self.halved, self.best_at_checkpoint = torch.zeros_like(self.rises), stuck, self.best_loss
 
 
-def _climb(search: Search, images: Tensor, start: Tensor, eps: float, norm: str, steps: int) -> None:
-    """One run of APGD from `start`, of the living images; what it finds is recorded in `search`."""
-    kept, loss, gradient = search.look(start)
-    run = _Climb(
-        current=start,
-        before=start,
-        loss=loss,
-        gradient=gradient,
-        step=torch.full_like(loss, 2 * eps),
-        best=start,
-        best_loss=loss,
-        best_gradient=gradient,
-        rises=torch.zeros_like(loss),
-        halved=torch.ones_like(loss, dtype=torch.bool),
-        best_at_checkpoint=loss,
-    )
+def _climb(batch: ActiveBatch, images: Tensor, start: Tensor, eps: float, norm: str, steps: int) -> None:
+    """One run of APGD on the active images, from `start`; `batch` records what it finds."""
+    kept, loss, gradient = batch.evaluate(start)
+    run = _Climb(start, loss, gradient, 2 * eps)
     run.keep(kept)
     checkpoints, last = apgd_checkpoints(steps), 0
     for done in range(1, steps + 1):
-        if not len(search.alive):
+        if not len(batch.active):
             return
-        centres = images[search.alive]
+        centres = images[batch.active]
         ahead = project(ascend(run.current, run.gradient, run.step, norm), centres, eps, norm)
         if done > 1:
-            ahead = project(
-                run.current + 0.75 * (ahead - run.current) + 0.25 * (run.current - run.before), centres, eps, norm
-            )
-        kept, loss, gradient = search.look(ahead, gradient=done < steps)
+            momentum = (1 - MOMENTUM) * (run.current - run.before)
+            ahead = project(run.current + MOMENTUM * (ahead - run.current) + momentum, centres, eps, norm)
+        kept, loss, gradient = batch.evaluate(ahead, gradient=done < steps)
         if done == steps:
             return
-        run.rises, run.before, run.current = run.rises + (loss > run.loss), run.current, ahead
-        run.loss, run.gradient = loss, gradient
-        better = loss > run.best_loss
-        run.best_loss = torch.where(better, loss, run.best_loss)
-        run.best = torch.where(per_image(better), ahead, run.best)
-        run.best_gradient = torch.where(per_image(better), gradient, run.best_gradient)
+        run.move(ahead, loss, gradient)
         run.keep(kept)
         if done in checkpoints:
             run.halve(done - last)
@@ -165,10 +150,9 @@ def apgd_checkpoints(steps: int) -> list[int]:
     return sorted({math.ceil(round(share * steps, 6)) for share in shares if 0 < share <= 1})
 
 
-def _label_and_rival(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """The label's logit and the highest of the others, each `(N,)`."""
-    logits, labels = at_least_float32(logits), labels[:, None]
-    return logits.gather(1, labels)[:, 0], logits.scatter(1, labels, -torch.inf).amax(1)
+def _of_class(logits: Tensor, classes: Tensor) -> Tensor:
+    """The logit of one class of each image, `(N,)`."""
+    return at_least_float32(logits).gather(1, classes[:, None])[:, 0]
 
 
 def _sorted_logits(logits: Tensor, least: int) -> Tensor:

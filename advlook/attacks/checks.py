@@ -1,16 +1,16 @@
 """Can an accuracy under attack be believed? Six checks of a model, each with the numbers behind it and a remedy.
 
-A model passes for robust where its gradient misleads the attack (gradient masking) or where it is evaluated wrongly.
-The symptoms are those of Athalye et al. 2018 (Obfuscated gradients give a false sense of security), Carlini et al. 2019
-(On evaluating adversarial robustness) and the warnings of AutoAttack (Croce & Hein 2020). To pass is no proof of
-robustness; to fail means that accuracies under attack are too high, or do not mean what they seem to.
-
-`run_checks` measures everything once, and the six functions below it judge what was measured. Accuracies are in percent
-of all images, and an image counts as right only where it is right without the attack too.
+They look for gradient masking and for broken evaluations, by the symptoms of Athalye et al. 2018 (Obfuscated gradients
+give a false sense of security), Carlini et al. 2019 (On evaluating adversarial robustness) and AutoAttack (Croce & Hein
+2020). To pass is no proof of robustness; to fail means that accuracies under attack are too high, or do not mean what
+they seem to. Accuracies are in percent of all images; an image counts as right only if it is right without the attack
+too. `run_checks` measures, and the six functions below it judge what was measured.
 """
 
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.resources import files
 
 import torch
 from torch import Tensor, nn
@@ -18,61 +18,27 @@ from torch import Tensor, nn
 from advlook import attacks
 from advlook.attacks.suite import percent
 from advlook.core.errors import RequestError
-from advlook.core.gradients import evaluating
+from advlook.core.gradients import cross_entropy, evaluating, input_gradient
 
-# An attack is called weaker than another beyond both margins only. Less than a point changes no conclusion. And where
-# two attacks are equally strong, chance says which of them fools an image that only one does: the difference has a
-# standard deviation of the root of the number of such images (McNemar's test), and 2 of them are seldom exceeded.
+# An attack counts as weaker than another beyond both margins: a point, and two standard deviations of chance. Of two
+# equally strong attacks, chance decides which loses an image that only one of them loses (McNemar's test).
 MARGIN_POINTS = 1.0
 MARGIN_DEVIATIONS = 2.0
 
-# Within 0.5 every image can be turned into the same plain grey, so that no classifier can be right on two classes.
-FAR_EPS = 0.5
-# Sound models were left none by ten steps; a few stubborn images are no proof of masking.
-MAX_FAR_POINTS = 2.0
-
-# An image without a usable gradient may survive for that reason alone: their share bounds the error of the accuracy.
-MAX_UNUSABLE_POINTS = 1.0
-
-# What the sum of a row of probabilities may miss 1 by: in bfloat16 it does by less, and logits by more, on some image.
-SUM_TOLERANCE = 1e-2
-
-# Of the largest logit. Kernels may round differently where gradients are wanted, by about 1e-6; dropout or noise that
-# could sway an attack changes logits by more than this.
-RANDOM_TOLERANCE = 1e-4
+FAR_EPS = 0.5  # within it every image can become plain grey, and no classifier is right on two classes of grey images
+MAX_FAR_POINTS = 2.0  # ten steps left sound models no image; a few stubborn images are no proof of masking
+MAX_UNUSABLE_POINTS = 1.0  # images without a usable gradient may survive for that reason: their share bounds the error
+SUM_TOLERANCE = 1e-2  # on a row of probabilities that sums to 1: bfloat16 misses 1 by less, logits by more
+RANDOM_TOLERANCE = 1e-4  # of the largest logit: rounding changes logits by 1e-6 of it, dropout or noise by more
 
 # What to do where a check fails, by the name of the check.
-REMEDIES = {
-    "PGD is no weaker than FGSM": (
-        "The steps after the first go astray: check the step size, then take more steps and restarts, or APGD, which "
-        "sets its own. If FGSM still wins, the gradient misleads: report the lowest accuracy of all attacks."
-    ),
-    "accuracy falls to 0 with eps": (
-        "The attack fails where success is certain, so accuracies at smaller eps are too high as well: take more steps "
-        "and restarts, then find the operation that hides the gradient and attack through a smooth stand-in (BPDA)."
-    ),
-    "PGD is no weaker than transfer": (
-        "Another model's gradient finds what this one's hides: call an image robust only if it survives transfer and "
-        "gradient-free attacks (Square) too, and attack through a smooth stand-in for what hides the gradient (BPDA)."
-    ),
-    "gradients are usable": (
-        "What has no gradient, such as rounding or JPEG, needs a smooth stand-in or the identity in the backward pass "
-        "(BPDA); scale down logits so large that the loss underflows; mend what divides by zero."
-    ),
-    "outputs are logits": (
-        "A softmax flattens the gradient of a sure answer: remove it from the end of the model, or give the attack the "
-        "logarithm of the outputs."
-    ),
-    "answers are not random": (
-        "Switch off what draws at test time, such as dropout or noise. If the randomness is the defence, attack the "
-        "gradient averaged over many draws (EOT) and report accuracies over many passes."
-    ),
-}
+REMEDIES: dict[str, str] = tomllib.loads(files("advlook.attacks").joinpath("remedies.toml").read_text("utf-8"))
+_FGSM, _FAR, _TRANSFER, _GRADIENTS, _LOGITS, _RANDOM = REMEDIES
 
 
 @dataclass(frozen=True)
 class Check:
-    """The outcome of one check: `passed` is None where it was not run or could not decide; `finding` says why."""
+    """The outcome of a check: `passed` is None where it was not run or could not decide; `finding` says why."""
 
     name: str
     passed: bool | None
@@ -103,16 +69,15 @@ def run_checks(
     """All six checks, in the order of REMEDIES.
 
     images: float `(N, 3, H, W)` in [0, 1], on the model's device; labels: int64 `(N,)`; eps: L-infinity radius in pixel
-    units of [0, 1]. `source` is another model of the same classes, usually the STD one, for the check of transfer. PGD
-    goes `steps` steps from a random start, FGSM starts from the image. Both models run in eval mode and are left as
-    they were; all draws come from `seed`. The cost is about that of three accuracies under PGD.
+    units of [0, 1]; source: another model of the same classes, usually the STD one, for the check of transfer. PGD
+    takes `steps` steps from a random start, FGSM starts from the image; all draws come from `seed`. Both models run in
+    eval mode and are left as they were. The cost is about that of three accuracies under PGD.
     Raises RequestError for no images, labels of another number, and whatever else the attacks refuse; and autograd's
-    RuntimeError where the logits have no path back to the images at all, for then no attack runs either.
+    RuntimeError where the logits do not depend differentiably on the images at all, where no attack runs either.
     """
     if not len(images) or labels.shape != images.shape[:1]:
-        raise RequestError(
-            f"{len(images)} images with {len(labels)} labels: give at least one image, and a label to each"
-        )
+        counts = f"{len(images)} images with {len(labels)} labels"
+        raise RequestError(f"{counts}: give at least one image, and a label to each")
     batches = list(zip(images.split(batch_size), labels.split(batch_size), strict=True))
     generator = torch.Generator(images.device).manual_seed(seed)
 
@@ -126,7 +91,7 @@ def run_checks(
         fgsm = survivors(lambda x, y: attacks.fgsm(model, x, y, eps))
         pgd = survivors(lambda x, y: attacks.pgd(model, x, y, eps, steps=steps, generator=generator))
         far = survivors(lambda x, y: attacks.pgd(model, x, y, FAR_EPS, steps=steps, generator=generator))
-        # MI-FGSM, for PGD stops where the source is fooled, and so rarely fools anything else (Dong et al. 2018).
+        # MI-FGSM, because PGD stops where the source is fooled, and so rarely fools another model (Dong et al. 2018).
         transfer = None if source is None else survivors(lambda x, y: attacks.mi_fgsm(source, x, y, eps, steps=steps))
         grey = _logits(model, torch.full_like(images[:1], 0.5)).argmax(1)
         probes = [_probe(model, x, y) for x, y in batches]
@@ -143,85 +108,76 @@ def run_checks(
 
 
 def fgsm_against_pgd(fgsm: Tensor, pgd: Tensor) -> Check:
-    """From the survivors `(N,) bool` of FGSM and of PGD with random start: many steps must do at least what one does.
+    """From the survivors `(N,) bool` of FGSM and of PGD: many steps must do at least what one does.
 
-    The first symptom of Athalye et al. 2018. Catastrophic overfitting is the opposite, FGSM far weaker, and passes: it
-    deceives FGSM, and PGD tells.
+    Athalye et al. 2018. After catastrophic overfitting FGSM is far weaker; that passes, because PGD is not deceived.
     """
     finding = f"{percent(fgsm):.1f}% right under FGSM, {percent(pgd):.1f}% under PGD, {len(pgd)} images"
-    return Check("PGD is no weaker than FGSM", not _weaker(pgd, fgsm), finding)
+    return Check(_FGSM, not _weaker(pgd, fgsm), finding)
 
 
 def falls_to_zero(right: Tensor, far: Tensor, fooled_by_grey: Tensor) -> Check:
     """From the images `(N,) bool` that are right, that survive PGD at FAR_EPS, and that plain grey would fool.
 
-    An unbounded attack must succeed (Athalye et al. 2018). Counted are the survivors that plain grey, which lies within
-    reach, would fool: each is a proven failure of the attack. The others, of the class that the model sees in grey, may
-    be beyond any attack: a model with one answer for everything is right on that class for good. So where no image that
-    is right can be fooled by grey, the check does not decide.
+    An unbounded attack must succeed (Athalye et al. 2018). Plain grey lies within FAR_EPS of every image, so every
+    survivor that grey would fool is a failure of the attack. Images of the class that the model sees in grey may be
+    beyond any attack; where no others are right, the check does not decide.
     """
     before, after = percent(right), percent(far)
     if not (right & fooled_by_grey).any():
-        return Check(
-            "accuracy falls to 0 with eps",
-            None,
-            f"{before:.1f}% right, {after:.1f}% under PGD at eps {FAR_EPS}, all of one class, which the model sees in "
-            "plain grey too: perhaps it has no other answer",
-        )
+        found = f"{before:.1f}% right, {after:.1f}% under PGD at eps {FAR_EPS}, all of one class"
+        return Check(_FAR, None, f"{found}, which the model sees in plain grey too: perhaps it has no other answer")
     proven = percent(far & fooled_by_grey)
     finding = f"{after:.1f}% right under PGD at eps {FAR_EPS}, {proven:.1f}% where plain grey would fool the model"
-    return Check("accuracy falls to 0 with eps", proven <= MAX_FAR_POINTS, finding)
+    return Check(_FAR, proven <= MAX_FAR_POINTS, finding)
 
 
 def transfer_against_pgd(transfer: Tensor | None, pgd: Tensor) -> Check:
-    """From the survivors `(N,) bool` of another model's adversarial images (None: no such model) and of PGD.
+    """From the survivors `(N,) bool` of a transferred attack (None: no source model) and of PGD, which must do as much.
 
-    An attack that knows the model must do at least what one does that does not (Carlini et al. 2019).
+    A symptom of Carlini et al. 2019.
     """
     if transfer is None:
-        return Check("PGD is no weaker than transfer", None, "no source model was given")
+        return Check(_TRANSFER, None, "no source model was given")
     finding = f"{percent(transfer):.1f}% right under MI-FGSM on the source, {percent(pgd):.1f}% under PGD"
-    return Check("PGD is no weaker than transfer", not _weaker(pgd, transfer), finding)
+    return Check(_TRANSFER, not _weaker(pgd, transfer), finding)
 
 
 def usable_gradients(zero: Tensor, finite: Tensor) -> Check:
     """From the images `(N,) bool` whose input gradient of the loss is zero in every pixel, and finite in every pixel.
 
-    Shattered and vanishing gradients (Athalye et al. 2018). A gradient that is not finite is as bad as none: the attack
-    then makes images of NaN, and takes them for fooled.
+    Shattered and vanishing gradients (Athalye et al. 2018); one that is not finite makes images of NaN.
     """
     finding = f"input gradient exactly zero on {percent(zero):.1f}%, not finite on {percent(~finite):.1f}% of images"
-    return Check("gradients are usable", percent(zero | ~finite) <= MAX_UNUSABLE_POINTS, finding)
+    return Check(_GRADIENTS, percent(zero | ~finite) <= MAX_UNUSABLE_POINTS, finding)
 
 
 def logits_wanted(outputs: Tensor) -> Check:
-    """From outputs `(N, classes)`: they are probabilities where every row is without negative entries and sums to 1.
+    """From outputs `(N, classes)`, which are probabilities if every row is nonnegative and sums to 1.
 
-    Log-probabilities pass: they are logits less a constant of each image, which neither cross-entropy nor the DLR loss
-    of Croce & Hein 2020 notices, for both know logits only by their differences.
+    Log-probabilities pass: the losses depend on differences of logits alone, which they keep.
     """
     sums, least = outputs.sum(1), outputs.min().item()
     probabilities = least >= 0 and ((sums - 1).abs() <= SUM_TOLERANCE).all().item()
     finding = f"least output {least:.3g}; outputs of an image sum to {sums.min().item():.4g} to {sums.max().item():.4g}"
-    return Check("outputs are logits", not probabilities, finding)
+    return Check(_LOGITS, not probabilities, finding)
 
 
 def same_answers(first: Tensor, second: Tensor) -> Check:
-    """From the logits `(N, classes)` of two forward passes on the same images, the second with gradients wanted.
+    """From the logits `(N, classes)` of two passes on the same images, the second with gradients.
 
-    Stochastic gradients (Athalye et al. 2018). What is not finite is left to the check of gradients.
+    Stochastic gradients (Athalye et al. 2018). Values that are not finite are left to the check of gradients.
     """
     changed = percent(first.argmax(1) != second.argmax(1))
     first, second = (x.nan_to_num(posinf=0.0, neginf=0.0) for x in (first, second))
     apart, largest = (first - second).abs().max().item(), first.abs().max().item()
-    finding = (
-        f"logits up to {largest:.3g} differ by up to {apart:.2g} between two passes; {changed:.1f}% of answers change"
-    )
-    return Check("answers are not random", apart <= RANDOM_TOLERANCE * largest, finding)
+    differ = f"logits up to {largest:.3g} differ by up to {apart:.2g} between two passes"
+    finding = f"{differ}; {changed:.1f}% of answers change"
+    return Check(_RANDOM, apart <= RANDOM_TOLERANCE * largest, finding)
 
 
 def _weaker(attack: Tensor, other: Tensor) -> bool:
-    """Whether an attack leaves more survivors `(N,) bool` than another, by more than the margins."""
+    """Whether an attack leaves more survivors `(N,) bool` than another, by more than both margins."""
     gap, differing = (attack.sum() - other.sum()).item(), (attack ^ other).sum().item()
     return gap > max(MARGIN_POINTS / 100 * len(attack), MARGIN_DEVIATIONS * differing**0.5)
 
@@ -233,6 +189,6 @@ def _logits(model: nn.Module, images: Tensor) -> Tensor:
 
 def _probe(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Which input gradients are zero and which finite, each `(N,) bool`, and the logits of that pass `(N, classes)`."""
-    gradient, logits = attacks.input_gradient(model, images, lambda z: attacks.cross_entropy(z, labels).sum())
+    gradient, logits = input_gradient(model, images, lambda z: cross_entropy(z, labels).sum())
     gradient = gradient.flatten(1)
     return (gradient == 0).all(1), gradient.isfinite().all(1), logits.float()

@@ -1,9 +1,8 @@
 """The fast gradient sign method (Goodfellow et al. 2015)."""
 
-import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
-from advlook.attacks.active_batch import _raised_cross_entropy
+from advlook.attacks.active_batch import attack_loss
 from advlook.attacks.ball import ascend, check_request, project, random_in_ball
 from advlook.core.gradients import frozen_batchnorm, input_gradient
 
@@ -16,13 +15,13 @@ def fgsm(
     *,
     random_start: bool = False,
     targets: Tensor | None = None,
-    generator: torch.Generator | None = None,
+    generator: Generator | None = None,
 ) -> Tensor:
-    """Fast gradient sign method (Goodfellow et al. 2015; equation 3 of the paper).
+    """Fast gradient sign method (Goodfellow et al. 2015; equation 3 of the paper): one step of size eps.
 
     images: float `(N, 3, H, W)` in [0, 1]; labels: int64 `(N,)`; eps: L-infinity radius in pixel units of [0, 1].
-    With `random_start` the step of size eps starts from a uniform draw in the ball and is projected back into it;
-    with `targets` the loss towards them is lowered instead. Returns adversarial images of the same shape, detached.
+    With `random_start` the step starts from a uniform draw in the ball and is projected back into it; with `targets`
+    it lowers the loss of the targets instead. Returns adversarial images of the same shape, detached.
     Raises RequestError for eps outside [0, 1] or images outside [0, 1].
     """
     eps = check_request(images, labels, eps, "linf", targets)
@@ -30,5 +29,5 @@ def fgsm(
         return images.detach().clone()
     start = random_in_ball(images, eps, "linf", generator) if random_start else images.detach()
     with frozen_batchnorm(model):
-        gradient, _ = input_gradient(model, start, lambda logits: _raised_cross_entropy(logits, labels, targets).sum())
+        gradient, _ = input_gradient(model, start, lambda logits: attack_loss(logits, labels, targets).sum())
     return project(ascend(start, gradient, eps, "linf"), images, eps, "linf")

@@ -1,38 +1,37 @@
-"""Several attacks in turn, each on the images that the ones before could not change."""
+"""The attacks by name, and several of them in turn, each on the images that the ones before could not change."""
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from advlook.attacks.apgd import apgd
 from advlook.attacks.ball import check_request
+from advlook.attacks.fgsm import fgsm
+from advlook.attacks.mi_fgsm import mi_fgsm
+from advlook.attacks.noise import random_noise
 from advlook.attacks.pgd import pgd
 from advlook.core.errors import RequestError
 from advlook.core.gradients import frozen_batchnorm
 
 SUITE = ("pgd", "apgd-ce", "apgd-dlr")
-SUITE_PGD_STEPS = 10  # the cheap first attack of a suite, for the images that any attack loses
+SUITE_PGD_STEPS = 10  # the suite begins with a cheap attack, which loses most of the images that any attack loses
 
 
 @dataclass(frozen=True)
 class SuiteResult:
-    """What a suite of attacks left: the images, and which of them are still right after each attack."""
+    """What a suite of attacks found: the images, and which of them are still right after each attack."""
 
-    attacked: Tensor  # (N, 3, H, W); a lost image as the attack that lost it left it
+    attacked: Tensor  # (N, 3, H, W); a lost image as changed by the attack that lost it
     survived: dict[str, Tensor]  # "clean", then each attack in turn: bool (N,)
 
     @property
     def accuracy(self) -> dict[str, float]:
         """Accuracy in percent on clean images and after each attack; the last is that under the whole suite."""
-        return {name: 100 * right.double().mean().item() for name, right in self.survived.items()}
-
-    @property
-    def shares(self) -> dict[str, float]:
-        """Share of all images, in percent, that each attack took from those that the ones before had left."""
-        left = list(self.accuracy.values())
-        return {name: left[i] - left[i + 1] for i, name in enumerate(list(self.survived)[1:])}
+        return {name: percent(right) for name, right in self.survived.items()}
 
 
 def attack_suite(
@@ -44,25 +43,19 @@ def attack_suite(
     norm: str = "linf",
     attacks: Sequence[str] = SUITE,
     steps: int = 100,
-    generator: torch.Generator | None = None,
+    generator: Generator | None = None,
 ) -> SuiteResult:
     """Several attacks in turn, each on the images that the ones before could not change.
 
     images: float `(N, 3, H, W)` in [0, 1], one batch; attacks: of "pgd" (10 steps), "apgd-ce", "apgd-dlr" and
-    "apgd-t" (targeted, 9 restarts), the latter of `steps` steps. An image counts as right where it is so without an
-    attack and after every one. Put the model in eval mode first. Raises RequestError as the attacks do, and for an
-    unknown name.
+    "apgd-t" (targeted, 9 restarts), the latter three with `steps` steps. An image counts as right if it is right
+    without an attack and after every attack. Put the model in eval mode first. Raises RequestError as the attacks do,
+    and for an unknown name.
     """
     check_request(images, labels, eps, norm)
-    known: dict[str, Callable[..., Tensor]] = {
-        "pgd": lambda *a, **k: pgd(*a, **k, steps=SUITE_PGD_STEPS),
-        "apgd-ce": lambda *a, **k: apgd(*a, **k, steps=steps),
-        "apgd-dlr": lambda *a, **k: apgd(*a, **k, steps=steps, loss="dlr"),
-        "apgd-t": lambda *a, **k: apgd(*a, **k, steps=steps, loss="dlr-targeted", restarts=9),
-    }
     for name in attacks:
-        if name not in known:
-            raise RequestError(f"attack {name!r} is unknown; choose from {', '.join(known)}")
+        if name not in _PARTS:
+            raise RequestError(f"attack {name!r} is unknown; choose from {', '.join(_PARTS)}")
     attacked = images.detach().clone()
     if not len(images):
         return SuiteResult(attacked, {name: torch.zeros(0, dtype=torch.bool) for name in ("clean", *attacks)})
@@ -71,7 +64,7 @@ def attack_suite(
         survived = {"clean": right}
         for name in attacks:
             left = right.nonzero()[:, 0]
-            found = known[name](model, images[left], labels[left], eps, norm=norm, generator=generator)
+            found = _PARTS[name](model, images[left], labels[left], eps, steps, generator, norm=norm)
             right = right.clone()
             if len(left):
                 right[left] = model(found).argmax(1) == labels[left]
@@ -82,3 +75,40 @@ def attack_suite(
 def percent(chosen: Tensor) -> float:
     """Share of True, in percent."""
     return 100 * chosen.double().mean().item()
+
+
+def _with_options(attack: Callable[..., Tensor], **options: object) -> Callable[..., Tensor]:
+    """The attack as (model, images, labels, eps, steps, generator, norm="linf") -> images, with `options` set.
+
+    Of steps, generator and norm it is given those that it takes.
+    """
+    takes = inspect.signature(attack).parameters
+
+    def run(*request: Any, norm: str = "linf") -> Tensor:
+        model, images, labels, eps, steps, generator = request
+        offered = {"steps": steps, "generator": generator, "norm": norm} | options
+        return attack(model, images, labels, eps, **{name: offered[name] for name in offered if name in takes})
+
+    return run
+
+
+def _attacked_by_suite(*request: Any, steps: int, generator: Generator | None) -> Tensor:
+    return attack_suite(*request, steps=steps, generator=generator).attacked
+
+
+# The attacks by the names that users know them by: (model, images, labels, eps, steps, generator) -> images.
+NAMED_ATTACKS: dict[str, Callable[..., Tensor]] = {
+    "noise": _with_options(random_noise),
+    "fgsm": _with_options(fgsm),
+    "pgd": _with_options(pgd, precision="auto"),
+    "mi-fgsm": _with_options(mi_fgsm),
+    "apgd-ce": _with_options(apgd),
+    "apgd-dlr": _with_options(apgd, loss="dlr"),
+    "suite": _with_options(_attacked_by_suite),
+}
+_PARTS = {
+    "pgd": _with_options(pgd, steps=SUITE_PGD_STEPS),
+    "apgd-ce": NAMED_ATTACKS["apgd-ce"],
+    "apgd-dlr": NAMED_ATTACKS["apgd-dlr"],
+    "apgd-t": _with_options(apgd, loss="dlr-targeted", restarts=9),
+}

@@ -20,6 +20,14 @@ _RESNETS: dict[str, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
 }
 
 
+def initialise(layer: nn.Module, mode: str = "fan_in") -> None:
+    """Draw the weights of a convolution or linear layer (He et al. 2015) and set its biases to 0."""
+    if isinstance(layer, nn.Conv2d | nn.Linear):
+        nn.init.kaiming_normal_(layer.weight, mode=mode, nonlinearity="relu")
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+
+
 class Normalized(nn.Module):
     """A network behind its channel-wise normalisation.
 
@@ -57,7 +65,7 @@ class ScaledResNet(ResNet):
             self.conv1 = nn.Conv2d(3, width, 3, padding=1, bias=False)
             if stem == "tiny":
                 self.maxpool = nn.Identity()
-        nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
+        initialise(self.conv1, "fan_out")
         self.bn1 = nn.BatchNorm2d(width)
         self.fc = nn.Linear(width * 8 * block.expansion, classes)
 
@@ -113,11 +121,7 @@ class AlexNetBN(nn.Module):
             nn.ReLU(inplace=True),
             nn.Linear(hidden, classes),
         )
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        self.apply(initialise)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits `(N, classes)` of normalised images `(N, 3, H, W)`."""

@@ -9,16 +9,18 @@ from torch import Tensor
 
 from advlook.core.errors import RequestError
 from advlook.data.image_sets import LUMINANCE
-from advlook.sensitivity.frequency import _batched
-from advlook.sensitivity.similarity import _unit_ranks
+from advlook.sensitivity.frequency import in_batches
+from advlook.sensitivity.similarity import unit_ranks
+
+FLAT = 1e-5  # grey levels per pixel; a weaker gradient is rounding
 
 
 def edges(images: Tensor, sigma: float = 0.0) -> Tensor:
     """Strength of the edges of images `(N, 3, H, W)` at the scale `sigma`, `(N, H, W)`.
 
-    |Sobel(G * L)|: luminance L (BT.601), smoothed by a Gaussian G of standard deviation `sigma` pixels (0: not), then
-    the length of the Sobel gradient in grey levels per pixel; borders are repeated. Below 1e-5 it is rounding, and set
-    to 0, lest flat regions be ranked by it. Raises RequestError for a negative sigma.
+    |Sobel(G * L)|: luminance L (BT.601), smoothed by a Gaussian G of standard deviation `sigma` pixels (0: none), then
+    the length of the Sobel gradient in grey levels per pixel; borders are replicated. Values below FLAT are set to 0,
+    so that flat regions are not ranked by rounding. Raises RequestError for a negative sigma.
     """
     if not sigma >= 0:
         raise RequestError(f"sigma={sigma:g} is not a width; give it in pixels, at least 0")
@@ -32,57 +34,40 @@ def edges(images: Tensor, sigma: float = 0.0) -> Tensor:
     slope = grey.new_tensor([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]]) / 8
     gradient = F.conv2d(F.pad(grey, (1,) * 4, mode="replicate"), torch.stack([slope, slope.T])[:, None])
     strength = gradient.norm(dim=1)
-    return strength.where(strength >= 1e-5, 0.0)
+    return strength.where(strength >= FLAT, 0.0)
 
 
-def edge_correlation(
-    maps: Tensor, images: Tensor, sigmas: Sequence[float] = (0.0, 1.0, 2.0, 4.0), *, batch_size: int = 250
-) -> Tensor:
+def edge_correlation(maps: Tensor, images: Tensor, sigmas: Sequence[float] = (0.0, 1.0, 2.0, 4.0)) -> Tensor:
     """Rank correlation over pixels between |map|, summed over channels, and `edges(images, sigma)`.
 
-    maps, images: `(N, 3, H, W)`. Only the images are smoothed: of two maps, the one that follows edges of a larger
-    scale has its highest correlation at a larger sigma. Returns float64 `(N, len(sigmas))`.
+    maps, images: `(N, 3, H, W)`. Only the images are smoothed: a map that follows edges of a larger scale has its
+    highest correlation at a larger sigma. Returns float64 `(N, len(sigmas))`.
     Raises RequestError for maps and images of different shapes, or a negative sigma.
     """
     if maps.shape != images.shape:
         raise RequestError(f"maps {tuple(maps.shape)} and images {tuple(images.shape)} must have the same shape")
 
     def correlations(some: Tensor, shown: Tensor) -> Tensor:
-        ranks = _unit_ranks(some.abs().sum(1).flatten(1))
-        return torch.stack([(ranks * _unit_ranks(edges(shown, sigma).flatten(1))).sum(1) for sigma in sigmas], 1)
+        ranks = unit_ranks(some.abs().sum(1).flatten(1))
+        return torch.stack([(ranks * unit_ranks(edges(shown, sigma).flatten(1))).sum(1) for sigma in sigmas], 1)
 
-    return _batched(correlations, batch_size, maps, images)
-
-
-def colour_variance(images: Tensor) -> Tensor:
-    """How much the colour of each image `(N, 3, H, W)` varies over its pixels, `(N,)`, in squared units of the image.
-
-    With k_c(p) = x_c(p) - the mean of x(p) over channels, it is the sum over c of the variance of k_c over pixels p.
-    Grey images and images of one colour have 0.
-    """
-    colour = images - images.mean(1, keepdim=True)
-    return colour.var((2, 3), unbiased=False).sum(1)
+    return in_batches(correlations, maps, images)
 
 
-def energy_shares(maps: Tensor, masks: Tensor, band: int = 1) -> dict[str, Tensor]:
-    """Shares of each map's energy on a silhouette's outline, inside it and on the background; their sum is 1.
+def energy_shares(maps: Tensor, masks: Tensor) -> dict[str, Tensor]:
+    """Shares of each map's energy on a silhouette's outline, inside it and on the background; they sum to 1.
 
-    share(R) = sum of m_c(p)^2 over channels c and pixels p in R / the same sum over all p. The outline is every pixel
-    that has pixels of both sides at most `band` rows and columns away, itself included: 2 band pixels wide, centred on
-    the border. What of the inside and of the background it leaves are the other two.
+    share(R) = sum of m_c(p)^2 over channels c and pixels p in R / the same sum over all p. The outline holds every
+    pixel with pixels of both sides in its 3 x 3 neighbourhood: 2 pixels wide, centred on the border. "inside" and
+    "background" are what it leaves of the silhouette and of the rest.
     maps: `(N, C, H, W)`; masks: bool `(N, H, W)`, the silhouettes (`SyntheticSet.masks`). Returns "outline", "inside"
-    and "background", each float64 `(N,)`; nan for a map of zeros. What the areas alone would give are the shares of
-    `torch.ones_like(maps)`. Raises RequestError for masks of another shape or type, or a band below 1.
+    and "background", each float64 `(N,)`; nan for a map of zeros. `torch.ones_like(maps)` has the shares of the areas.
+    Raises RequestError for masks of another shape or type.
     """
     if masks.dtype != torch.bool or masks.shape != maps[:, 0].shape:
-        raise RequestError(
-            f"masks must be bool of shape {tuple(maps[:, 0].shape)}, not {masks.dtype} {tuple(masks.shape)}"
-        )
-    if band < 1:
-        raise RequestError(f"band={band} leaves no outline; give 1 pixel or more")
-    near_inside, near_outside = (
-        F.max_pool2d(side[:, None].float(), 2 * band + 1, 1, band)[:, 0] > 0 for side in (masks, ~masks)
-    )
+        shape = tuple(maps[:, 0].shape)
+        raise RequestError(f"masks must be bool of shape {shape}, not {masks.dtype} {tuple(masks.shape)}")
+    near_inside, near_outside = (F.max_pool2d(side.float(), 3, stride=1, padding=1) > 0 for side in (masks, ~masks))
     outline = near_inside & near_outside
     energy = maps.detach().square().sum(1).double()
     regions = {"outline": outline, "inside": masks & ~outline, "background": ~masks & ~outline}

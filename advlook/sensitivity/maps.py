@@ -1,11 +1,10 @@
-"""Sensitivity maps: how the answer of a model for one class changes with every pixel of an image.
+"""Sensitivity maps: how a model's answer for one class changes with every pixel of an image.
 
-Five of them, all sums of gradients with respect to the images: the plain gradient of a logit, that of the loss, guided
-backpropagation, SmoothGrad and integrated gradients. They take float images `(N, 3, H, W)` in [0, 1] and int64 labels
-`(N,)`, the class explained of each, and return maps `(N, 3, H, W)`: raw, signed, in colour, of the images' dtype and
-device, detached. The model is asked in eval mode, and left as it was: mode, parameters, gradients, buffers, hooks.
-`batch_size` bounds the memory: no forward pass holds more images, points and draws counted. A larger or smaller one
-changes results by rounding alone.
+All five are sums of gradients with respect to the images. They take float images `(N, 3, H, W)` in [0, 1] and int64
+labels `(N,)`, the class explained for each, and return maps `(N, 3, H, W)`: raw, signed, in colour, of the images'
+dtype and device, detached. The model is evaluated in eval mode and left as it was: mode, parameters, gradients,
+buffers, hooks. No forward pass holds more than `batch_size` images, points or noisy copies; its value changes results
+by rounding alone.
 
 All raise RequestError for images outside [0, 1], labels of another type or shape or that are no class of the model, and
 counts below 1.
@@ -15,21 +14,21 @@ import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from numbers import Integral, Number
+from functools import partial
+from numbers import Number
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from advlook.attacks.ball import check_request
+from advlook.attacks.ball import check_counts, check_request
 from advlook.core.errors import RequestError
 from advlook.core.gradients import at_least_float32, cross_entropy, evaluating, input_gradient, per_image
 from advlook.models.architectures import folded
 
 BATCH_SIZE = 64
-_ONE = torch.ones(1, dtype=torch.float64)
 _aten = torch.ops.aten
 _RELUS = (_aten.relu, _aten.relu_, _aten.threshold, _aten.threshold_)
 _CLAMPS = (_aten.clamp, _aten.clamp_, _aten.clamp_min, _aten.clamp_min_)
@@ -40,28 +39,27 @@ def vanilla_gradient(model: nn.Module, images: Tensor, labels: Tensor, *, batch_
 
     In logits per unit of [0, 1]. Arguments, result and errors as the module says.
     """
-    return _maps(model, images, labels, "logit", _ONE, _themselves(images), batch_size)
+    return _maps(model, images, labels, batch_size=batch_size)
 
 
 def loss_gradient(model: nn.Module, images: Tensor, labels: Tensor, *, batch_size: int = BATCH_SIZE) -> Tensor:
     """Gradient of the label's cross-entropy (equations 8, 9 and 12 of the paper), in nats per unit of [0, 1].
 
-    It points to where the loss grows, so against the vanilla gradient. Where the model is sure the map is tiny, and
-    keeps its direction up to a lead of about 100 (`search.cross_entropy`). Arguments, result and errors as the module
-    says.
+    It points to where the loss grows, against the vanilla gradient. Where the model is very confident the map is tiny,
+    but keeps its direction (`core.gradients.cross_entropy`). Arguments, result and errors as the module says.
     """
-    return _maps(model, images, labels, "loss", _ONE, _themselves(images), batch_size)
+    return _maps(model, images, labels, "loss", batch_size=batch_size)
 
 
 def guided_backprop(model: nn.Module, images: Tensor, labels: Tensor, *, batch_size: int = BATCH_SIZE) -> Tensor:
     """Guided backpropagation (Springenberg et al. 2015; equations 13 to 15 of the paper).
 
     The gradient of the label's logit, but every ReLU passes on positive gradients alone, and those only where its
-    input was positive. ReLUs may work in place, and one module may serve several times. Result as the module says.
-    Raises RequestError also where the forward pass calls a functional ReLU, which would let negative gradients through
-    in silence (the message names the module that calls it), or no `nn.ReLU` module at all.
+    input was positive. ReLUs may work in place, and one module may be called several times. Result as the module says.
+    Raises RequestError also where the forward pass calls a functional ReLU, which would pass on negative gradients
+    unnoticed (the message names the module that calls it), or calls no `nn.ReLU` module.
     """
-    return _maps(model, images, labels, "logit", _ONE, _themselves(images), batch_size, guided=True)
+    return _maps(model, images, labels, batch_size=batch_size, guided=True)
 
 
 def smooth_grad(
@@ -73,17 +71,16 @@ def smooth_grad(
     sigma: float = 0.15,
     of: str = "logit",
     batch_size: int = BATCH_SIZE,
-    generator: torch.Generator | None = None,
+    generator: Generator | None = None,
 ) -> Tensor:
     """SmoothGrad (Smilkov et al. 2017; equation 16 of the paper): the mean gradient over noisy copies of the image.
 
-    samples: how many copies; sigma: the standard deviation of their Gaussian noise as a fraction of each image's own
-    range, its largest value less its smallest; of: the gradient of what, the "logit" or the "loss". Noisy copies are
-    not cut to [0, 1], for that would take the noise from the darkest and brightest pixels. The draws are made image by
-    image and copy by copy, whatever the batch size. Result as the module says.
+    samples: number of copies; sigma: standard deviation of their Gaussian noise as a fraction of each image's range
+    (maximum minus minimum); of: the gradient of what, "logit" or "loss". Noisy copies are not clamped to [0, 1]; draws
+    do not depend on the batch size. Result as the module says.
     Raises RequestError also for a sigma outside [0, 1] and an unknown `of`.
     """
-    _check_counts(samples=samples)
+    check_counts(samples=samples)
     if not 0 <= sigma <= 1:
         raise RequestError(f"sigma={sigma:g} is not a fraction of an image's range; give it in [0, 1], such as 0.15")
     clean = images.detach()
@@ -98,7 +95,7 @@ def smooth_grad(
         return batch[:, None] + per_image(sigma * (pixels.amax(1) - pixels.amin(1)))[:, None] * noise
 
     weights = torch.full((samples,), 1 / samples, dtype=torch.float64)
-    return _maps(model, images, labels, of, weights, noisy, batch_size)
+    return _maps(model, images, labels, of, weights, noisy, batch_size=batch_size)
 
 
 def integrated_gradients(
@@ -114,29 +111,27 @@ def integrated_gradients(
 ) -> Tensor:
     """Integrated gradients (Sundararajan et al. 2017; equation 17 of the paper).
 
-    The mean gradient on the straight line from the baseline to the image, times the way from one to the other. A map
-    sums to what the label's logit gains on that way, up to the error of the rule: Gauss-Legendre with `steps` points,
-    whose weights sum to 1. baseline: anything that broadcasts to the images; black by default. of: the gradient of
-    what, the "logit" or the "loss". With `product=False` the way is left out, as the paper leaves it out of all its
-    maps. Result as the module says, in logits (with the product).
+    The mean gradient on the straight line from the baseline to the image (Gauss-Legendre with `steps` points), times
+    the image minus the baseline (left out with `product=False`, as in the paper's figures). With the product a map
+    sums, up to quadrature error, to what the label's logit gains along the line. baseline: broadcasts to the images;
+    black by default. of: the gradient of what, "logit" or "loss". Result as the module says.
     Raises RequestError also for a baseline of another shape and an unknown `of`.
     """
-    _check_counts(steps=steps)
+    check_counts(steps=steps)
     end = images.detach()
     given = torch.as_tensor(baseline, dtype=images.dtype, device=images.device).detach()
     try:
         start = given.expand(images.shape)
     except RuntimeError:
-        raise RequestError(
-            f"baseline of shape {tuple(given.shape)} does not broadcast to images {tuple(images.shape)}"
-        ) from None
+        shapes = f"{tuple(given.shape)} does not broadcast to images {tuple(images.shape)}"
+        raise RequestError(f"baseline of shape {shapes}") from None
     nodes, weights = (torch.from_numpy(values) for values in np.polynomial.legendre.leggauss(steps))
     shares = ((1 + nodes) / 2).to(images)
 
     def between(rows: slice, columns: slice) -> Tensor:
         return torch.lerp(start[rows, None], end[rows, None], shares[columns].view(1, -1, 1, 1, 1))
 
-    mean = _maps(model, images, labels, of, weights / 2, between, batch_size)
+    mean = _maps(model, images, labels, of, weights / 2, between, batch_size=batch_size)
     return mean * (end - start) if product else mean
 
 
@@ -144,9 +139,8 @@ METHODS: dict[str, Callable[..., Tensor]] = {
     method.__name__: method
     for method in (vanilla_gradient, loss_gradient, guided_backprop, smooth_grad, integrated_gradients)
 }
-TITLES = dict(
-    zip(METHODS, ("Vanilla Grad", "Loss Grad", "Guided Backprop", "SmoothGrad", "Integrated Gradients"), strict=True)
-)
+_TITLES = ("Vanilla Grad", "Loss Grad", "Guided Backprop", "SmoothGrad", "Integrated Gradients")
+TITLES = dict(zip(METHODS, _TITLES, strict=True))
 
 
 def by_name(
@@ -156,55 +150,44 @@ def by_name(
     labels: Tensor,
     *,
     samples: int = 50,
-    seed: int = 0,
-    generator: torch.Generator | None = None,
+    generator: Generator | None = None,
 ) -> Tensor:
     """The map `(N, 3, H, W)` of one of METHODS; `samples`: SmoothGrad's copies, and the steps of integrated gradients.
 
-    SmoothGrad's noise comes from `seed`, so that models are compared on the same copies; or from `generator`, which
-    goes on from one batch of images to the next.
+    Without a generator SmoothGrad's noise is the same in every call, so that models are compared on the same copies.
     Raises RequestError for an unknown method.
     """
     if method not in METHODS:
         raise RequestError(f"method {method!r} is unknown; choose from {', '.join(METHODS)}")
     options: dict[str, dict[str, Any]] = {
-        "smooth_grad": {"samples": samples, "generator": generator or torch.Generator(images.device).manual_seed(seed)},
+        "smooth_grad": {"samples": samples, "generator": generator or Generator(images.device).manual_seed(0)},
         "integrated_gradients": {"steps": samples},
     }
     return METHODS[method](model, images, labels, **options.get(method, {}))
-
-
-_SCORES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "logit": lambda logits, labels: at_least_float32(logits).gather(1, labels[:, None])[:, 0],
-    "loss": cross_entropy,
-}
-
-
-def _themselves(images: Tensor) -> Callable[[slice, slice], Tensor]:
-    """The images as the only points at which their gradients are asked for."""
-    return lambda rows, columns: images.detach()[rows, None]
 
 
 def _maps(
     model: nn.Module,
     images: Tensor,
     labels: Tensor,
-    of: str,
-    weights: Tensor,
-    points: Callable[[slice, slice], Tensor],
+    of: str = "logit",
+    weights: Tensor | None = None,
+    points: Callable[[slice, slice], Tensor] | None = None,
+    *,
     batch_size: int,
     guided: bool = False,
 ) -> Tensor:
-    """Sums of gradients: `weights` `(S,)`, one for each point at which the gradient of an image is taken.
+    """Weighted sums of gradients: `weights` `(S,)`, one for each point at which the gradient of an image is taken.
 
-    points: given which images and which of the weights, the points `(images, weights, 3, H, W)`.
+    points: given slices of the images and of the weights, the points `(images, weights, 3, H, W)`. Without them the
+    gradient is that at the images themselves.
     """
     check_request(images, labels, 0.0, "linf")
-    _check_counts(batch_size=batch_size)
-    if of not in _SCORES:
-        raise RequestError(f"of={of!r} is unknown; choose from {', '.join(_SCORES)}")
+    check_counts(batch_size=batch_size)
+    if of not in ("logit", "loss"):
+        raise RequestError(f"of={of!r} is unknown; choose from logit, loss")
     sums = torch.zeros(images.shape, dtype=torch.promote_types(images.dtype, torch.float32), device=images.device)
-    weights = weights.to(sums)
+    weights = sums.new_ones(1) if weights is None else weights.to(sums)
     # Whole images side by side where they fit, else the points of one in equal parts.
     height = max(1, batch_size // len(weights))
     width = math.ceil(len(weights) / math.ceil(len(weights) / batch_size))
@@ -212,7 +195,7 @@ def _maps(
         for top in range(0, len(images), height):
             for left in range(0, len(weights), width):
                 rows, columns = slice(top, top + height), slice(left, min(left + width, len(weights)))
-                at = points(rows, columns)
+                at = points(rows, columns) if points else images.detach()[rows, None]
                 repeated = labels[rows].repeat_interleave(at.shape[1])
                 gradient, _ = input_gradient(forward, at.flatten(0, 1), lambda z, y=repeated: _score(z, y, of))
                 parts = gradient.unflatten(0, at.shape[:2]).to(sums.dtype)
@@ -226,13 +209,9 @@ def _score(logits: Tensor, labels: Tensor, of: str) -> Tensor:
         raise RequestError(
             f"labels span [{labels.amin()}, {labels.amax()}], but the model's {logits.shape[1]} classes count from 0"
         )
-    return _SCORES[of](logits, labels).sum()
-
-
-def _check_counts(**counts: int) -> None:
-    for name, value in counts.items():
-        if not isinstance(value, Integral) or value < 1:
-            raise RequestError(f"{name}={value} must be a whole number, at least 1")
+    if of == "loss":
+        return cross_entropy(logits, labels).sum()
+    return at_least_float32(logits).gather(1, labels[:, None])[:, 0].sum()
 
 
 class _GuidedReLU(torch.autograd.Function):
@@ -255,27 +234,25 @@ class _GuidedReLU(torch.autograd.Function):
 
 @contextmanager
 def _guiding(model: nn.Module) -> Iterator[Callable[[Tensor], Tensor]]:
-    """A forward pass of the model whose ReLU modules are guided, within the block."""
-    # Any other ReLU module calls a functional one, and is found out by that.
-    relus = [m for m in model.modules() if isinstance(m, nn.ReLU) and "forward" not in vars(m)]
-    plain = [relu for relu in relus if type(relu).forward is nn.ReLU.forward]
-    met = False
+    """Within the block, a forward pass of the model whose ReLU modules are guided."""
+    # Modules with another forward, subclasses of nn.ReLU among them, call a functional ReLU: `_ReLUWatch` refuses that.
+    plain = [m for m in model.modules() if getattr(m.forward, "__func__", None) is nn.ReLU.forward]
+    called = set()
 
     def guided(relu: nn.ReLU, values: Tensor) -> Tensor:
-        nonlocal met
-        met = True
+        called.add(relu)
         return _GuidedReLU.apply(values, relu.inplace)
 
     def forward(images: Tensor) -> Tensor:
         with _ReLUWatch(model):
             logits = model(images)
-        if not met:
+        if not called:
             raise RequestError(f"guided_backprop guides nn.ReLU modules, but {type(model).__name__} calls none")
         return logits
 
     try:
-        for relu in plain:  # the instance's own forward: a module that serves in several places is met in all of them
-            relu.forward = lambda values, relu=relu: guided(relu, values)
+        for relu in plain:  # by the instance's own forward, so that a module that is called twice is guided twice
+            relu.forward = partial(guided, relu)
         yield forward
     finally:
         for relu in plain:
@@ -283,7 +260,7 @@ def _guiding(model: nn.Module) -> Iterator[Callable[[Tensor], Tensor]]:
 
 
 class _ReLUWatch(TorchDispatchMode):
-    """Refuses ReLUs that are called as functions, under whatever name: it sees the kernels that run."""
+    """Refuses ReLUs that are called as functions, by whatever name: it sees the operators that run."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()

@@ -8,34 +8,27 @@ from torch import nn
 from torchvision.models.resnet import ResNet
 
 from advlook.core.errors import RequestError
-from advlook.models.architectures import AlexNetBN, Normalized
+from advlook.models.architectures import AlexNetBN, Normalized, initialise
 
-FRESH_SEED = 1000  # of the first draw of fresh parameters; no model of a study began from it
-
-
-# Networks ----------------------------------------------------------------------------------------------------------
+FRESH_SEED = 1000  # of the first draw of fresh parameters; no model of a study starts from it
 
 
 def stages(model: nn.Module) -> dict[str, tuple[str, ...]]:
     """The parts of a network from input to output, by name, each with the names of its modules.
 
     A ResNet has its stem, four groups of blocks and the classifier; AlexNet each convolution with its normalisation,
-    and each linear layer. Together they hold every parameter, each once.
-    Raises RequestError for any other network.
+    and each linear layer. Together they hold every parameter once. Raises RequestError for any other network.
     """
     network, prefix = (model.network, "network.") if isinstance(model, Normalized) else (model, "")
-    parts: dict[str, tuple[str, ...]] = {}
     if isinstance(network, ResNet):
-        parts["stem"] = ("conv1", "bn1")
-        parts |= {name: (name,) for name in ("layer1", "layer2", "layer3", "layer4", "fc")}
+        parts = {"stem": ("conv1", "bn1")} | {name: (name,) for name in ("layer1", "layer2", "layer3", "layer4", "fc")}
     elif isinstance(network, AlexNetBN):
-        for name, module in network.named_modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                kind = "conv" if isinstance(module, nn.Conv2d) else "fc"
-                stage = f"{kind}{1 + sum(known.startswith(kind) for known in parts)}"
-                parts[stage] = (name,)
-            elif isinstance(module, nn.BatchNorm2d):
-                parts[stage] += (name,)
+        convolutions, norms, linear = (
+            [name for name, module in network.named_modules() if isinstance(module, kind)]
+            for kind in (nn.Conv2d, nn.BatchNorm2d, nn.Linear)
+        )
+        parts = {f"conv{k}": names for k, names in enumerate(zip(convolutions, norms, strict=True), 1)}
+        parts |= {f"fc{k}": (name,) for k, name in enumerate(linear, 1)}
     else:
         raise RequestError(
             f"the stages of a {type(network).__name__} are not known; give a ResNet or AlexNetBN of advlook.models"
@@ -46,9 +39,9 @@ def stages(model: nn.Module) -> dict[str, tuple[str, ...]]:
 def randomised(model: nn.Module, chosen: Iterable[str], seed: int = FRESH_SEED) -> nn.Module:
     """A copy whose `chosen` stages have initial parameters, and initial statistics of batch normalisation.
 
-    Initial values are those of `advlook.models`: drawn for the whole network in running order, so that a stage gets
-    the same ones whichever others are chosen. The model and the global random state stay as they were.
-    Raises RequestError for a stage that the network has not.
+    Initial values follow the distributions of `advlook.models` and are drawn for the whole network in running order, so
+    that a stage gets the same ones whichever others are chosen. The model and the global random state stay as they
+    were. Raises RequestError for a stage that the network does not have.
     """
     known, chosen = stages(model), list(chosen)
     for stage in chosen:
@@ -57,21 +50,19 @@ def randomised(model: nn.Module, chosen: Iterable[str], seed: int = FRESH_SEED) 
     fresh, changed = copy.deepcopy(model).cpu(), copy.deepcopy(model)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # the CPU's, so that every device gets the same
-        _initialise(fresh.network if isinstance(fresh, Normalized) else fresh)
+        _draw_parameters(fresh.network if isinstance(fresh, Normalized) else fresh)
     for stage in chosen:
         for name in known[stage]:
             changed.get_submodule(name).load_state_dict(fresh.get_submodule(name).state_dict())
     return changed
 
 
-def _initialise(network: nn.Module) -> None:
-    """Initial values as the constructors in `advlook.models` (and torchvision's ResNet) draw them."""
-    resnet = isinstance(network, ResNet)
+def _draw_parameters(network: nn.Module) -> None:
+    """Initial values as the constructors of `advlook.models` (and torchvision's ResNet) distribute them."""
     for module in network.modules():
         if hasattr(module, "reset_parameters"):
             module.reset_parameters()
-        if isinstance(module, nn.Conv2d) or (isinstance(module, nn.Linear) and not resnet):
-            mode = "fan_out" if resnet else "fan_in"
-            nn.init.kaiming_normal_(module.weight, mode=mode, nonlinearity="relu")
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+        if not isinstance(network, ResNet):
+            initialise(module)
+        elif isinstance(module, nn.Conv2d):
+            initialise(module, "fan_out")

@@ -1,8 +1,7 @@
-"""What the units of a layer look for: the filters of the first layer, and images that excite units of any layer.
+"""What the units of a layer respond to: the filters of the first layer, and images that excite units of any layer.
 
-A layer is named as in `model.named_modules()`, a unit is a channel of its output. To excite a unit is to look for an
-image, not for a change of one; so nothing here takes photographs. The model's mode, parameters, gradients, statistics
-and hooks are left as they were.
+A layer is named as in `model.named_modules()`; a unit is a channel of its output. The model's mode, parameters,
+gradients, statistics and hooks are left as they were.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,32 +12,33 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
-from advlook.attacks.ball import ascend, l2_norm
+from advlook.attacks.ball import ascend, check_counts, l2_norm
 from advlook.core.errors import RequestError
 from advlook.core.gradients import evaluating, input_gradient, per_image
-from advlook.core.precision import PRECISIONS, autocast
+from advlook.core.precision import autocast
 from advlook.core.progress import tqdm
+from advlook.sensitivity.frequency import filtered
 
 PARAMETERISATIONS = ("pixels", "fourier")
-CONTRAST = 0.02  # of the noise that every image starts as: its root mean square, in units of [0, 1]
+CONTRAST = 0.02  # root mean square of the noise that an ascent starts from, in units of [0, 1]
 
 
 @dataclass(frozen=True)
 class Maximised:
-    """Images that excite units, one a unit, and how far each of its starts got.
+    """Images that excite units, one for each unit, and the activations reached.
 
-    An activation is the mean of the unit's map, before any nonlinearity that follows (of a layer without maps, such as
-    a linear one, the unit itself), when the model in eval mode is shown the image.
+    An activation is the mean of the unit's map (the unit itself in a linear layer) before any nonlinearity behind the
+    layer, of the model in eval mode on the image.
     """
 
-    images: Tensor  # (U, 3, size, size) in [0, 1]: of each unit's starts the one that got furthest
+    images: Tensor  # (U, 3, size, size) in [0, 1]: of each unit's starts the best
     activations: Tensor  # (U,), of `images`
     start_activations: Tensor  # (U,), of the noise that `images` began as
     all_activations: Tensor  # (U, starts), reached from every start
 
 
 def conv_layers(model: nn.Module, *, size: int = 64) -> list[str]:
-    """Names of the convolutions in the order in which they run, found by running an image of `size` pixels a side.
+    """Names of the convolutions in the order in which they run on an image of `size` pixels a side.
 
     A convolution that never runs is left out, one that runs more than once is named where it first runs.
     Raises RequestError for a size that the network cannot take.
@@ -56,8 +56,7 @@ def conv_layers(model: nn.Module, *, size: int = 64) -> list[str]:
 def first_filters(model: nn.Module, *, size: int = 64) -> Tensor:
     """Weights `(units, 3, k, k)`, a copy, of the convolution that runs first on an image of `size` pixels a side.
 
-    Batch normalisation behind it undoes any factor of a filter, so the strengths of two models' filters compare only
-    with it folded in: `first_filters(models.folded(model))`.
+    To compare the strength of filters between models, fold batch normalisation in: `first_filters(folded(model))`.
     Raises RequestError where no convolution runs, the first one does not see three channels, or the size does not suit.
     """
     names = conv_layers(model, size=size)
@@ -70,13 +69,22 @@ def first_filters(model: nn.Module, *, size: int = 64) -> Tensor:
 
 
 def on_one_scale(filters: Sequence[Tensor]) -> tuple[list[Tensor], float]:
-    """Filters of several models as images in [0, 1] on one symmetric scale, and the weight at which it ends.
+    """Filters of several models as images in [0, 1] on one symmetric scale, and the weight at its end.
 
-    Zero is grey, 0.5; the largest magnitude of all the filters, which is returned as well, is 0 or 1. So a filter that
-    is half as strong shows half the contrast, whichever model it is of.
+    Weight 0 becomes 0.5, and the largest magnitude of all filters 0 or 1: contrast is proportional to strength.
     """
     limit = max(float(weights.abs().max()) for weights in filters)
     return [0.5 + weights / (2 * limit or 1.0) for weights in filters], limit
+
+
+def colour_variance(images: Tensor) -> Tensor:
+    """How much the colour of each image `(N, 3, H, W)` varies over its pixels, `(N,)`, in squared units of the image.
+
+    With k_c(p) = x_c(p) - the mean of x(p) over channels, the sum over c of the variance of k_c over pixels p. 0 for
+    grey images and images of one colour.
+    """
+    colour = images - images.mean(1, keepdim=True)
+    return colour.var((2, 3), unbiased=False).sum(1)
 
 
 def maximise(
@@ -97,26 +105,25 @@ def maximise(
 ) -> Maximised:
     """Activation maximisation (Erhan et al. 2009; equation 10 of the paper), of many units at once.
 
-    Gradient ascent on the sum of a unit's map, in [0, 1], from noise of low contrast around grey. A step is as long for
-    a weak unit as for a strong one: it changes pixels by `step_size`, root mean square, in units of [0, 1], and leaves
-    out those that already are at the border it pushes them to. Of everything that an ascent saw, the best is kept.
+    Gradient ascent on the sum of a unit's map, in [0, 1], from noise of low contrast around grey. A step has a root
+    mean square of `step_size`, in units of [0, 1], whatever the size of the gradient, and leaves out pixels that it
+    would push out of [0, 1]. Of all images of an ascent the best is kept.
 
-    size: pixels a side; units: channels of the layer's output, which may be `(N, C, H, W)` or `(N, C)`. To look behind
-    a batch normalisation, name that as the layer. starts: ascents of each unit. batch_size: images in memory at once,
-    of any units. With `parameterisation="fourier"` the spectra of noise and steps are scaled by 1/f (Olah et al. 2017,
-    without their colour statistics); with `jitter` every step sees the image shifted, around its borders, by up to so
-    many pixels. Both favour smooth pictures, whatever the model, and lower the activation reached.
-    The noise of a unit depends on the generator, the unit and the start alone, not on which others are asked for.
-    precision: the arithmetic of the ascent, "float32" (the model's own), "bfloat16", or "auto": the latter where it is
-    native. Activations are always those of the model's own.
-    Raises RequestError for a layer that is unknown, does not run or has no units, a unit out of range, or a size,
-    number or parameterisation that makes no sense.
+    size: pixels a side; units: channels of the layer's output, `(N, C, H, W)` or `(N, C)`; starts: ascents of each
+    unit, whose noise depends on the generator, the unit and the start alone; batch_size: images in memory at once.
+    `parameterisation="fourier"`: the spectra of noise and steps are scaled by 1/f (Olah et al. 2017, without their
+    colour statistics); jitter: every step sees the image shifted cyclically by up to so many pixels. Both favour smooth
+    images, whatever the model, and lower the activation reached. precision: of the ascent, as in `attacks.pgd`;
+    activations are always in the model's own.
+    Raises RequestError for a layer that is unknown, does not run or has no units, a unit out of range, or other
+    arguments that make no ascent.
     """
     units = [int(unit) for unit in units]
-    _check_request(units, size, steps, step_size, starts, parameterisation, jitter, batch_size, precision)
+    check_counts(size=size, steps=steps, starts=starts, batch_size=batch_size)
+    _check_ascent(units, size, step_size, parameterisation, jitter)
     target, like = _Truncated(model, layer), _blank(model, size)
-    device = generator.device if generator else None
-    seed, shift_seed = torch.randint(2**31, (2,), generator=generator, device=device).tolist()
+    arithmetic = autocast(precision, like.device)
+    seed, shift_seed = torch.randint(2**31, (2,), generator=generator, device=generator and generator.device).tolist()
     scale = _spectrum_scale(size) if parameterisation == "fourier" else None
     noise = torch.cat([_noise(starts, size, scale, seed + unit) for unit in units]).to(like.dtype)
     scale = scale if scale is None else scale.to(like)
@@ -124,15 +131,13 @@ def maximise(
     shifts = [[0, 0], *(torch.randint(-jitter, jitter + 1, (2,), generator=draws).tolist() for _ in range(steps))]
     chosen = torch.tensor(units).repeat_interleave(starts)
     length, parts = step_size * (3 * size**2) ** 0.5, []
-    with (
-        evaluating(target),
-        tqdm(total=len(noise) * (steps + 1), desc=layer, unit=" images", disable=not progress, leave=False) as bar,
-    ):
+    bar = tqdm(total=len(noise) * (steps + 1), desc=layer, unit=" images", disable=not progress, leave=False)
+    with evaluating(target), bar:
         _check_units(target, size, units)
         for images, numbers in zip(noise.split(batch_size), chosen.split(batch_size), strict=True):
             images = images.to(like.device, memory_format=torch.channels_last)
             numbers = numbers.to(like.device)
-            with autocast(precision, like.device):
+            with arithmetic:
                 best, *reached = _ascent(target, images, numbers, length, scale, shifts, bar.update)
             if precision != "float32":
                 reached = [_activations(target, shown, numbers) for shown in (best, images)]
@@ -143,11 +148,11 @@ def maximise(
 
 
 class _Reached(Exception):
-    """Ends a forward pass."""
+    """Ends a forward pass at a layer, and carries the layer's output."""
 
 
 class _Truncated(nn.Module):
-    """A model up to one of its layers, whose output it returns; what comes behind does not run."""
+    """A model up to one of its layers, whose output it returns; the layers behind it do not run."""
 
     def __init__(self, model: nn.Module, layer: str) -> None:
         super().__init__()
@@ -161,18 +166,16 @@ class _Truncated(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Output of the layer, `(N, C, H, W)` or `(N, C)`."""
-        found = []
 
         def stop(_module: nn.Module, _inputs: object, output: Tensor) -> None:
-            found.append(output)
-            raise _Reached
+            raise _Reached(output)
 
         # Nothing behind the layer runs, so no in-place ReLU overwrites its output.
         with self.model.get_submodule(self.layer).register_forward_hook(stop):
             try:
                 self.model(images)
-            except _Reached:
-                return found[0]
+            except _Reached as reached:
+                return reached.args[0]
         raise RequestError(f"layer {self.layer!r} does not run in the model's forward pass; choose another")
 
 
@@ -196,14 +199,14 @@ def _ascent(
     shifts: Sequence[Sequence[int]],
     advance: Callable[[int], object],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Excite unit `units[i]` in image i, by a step of L2 length `step` a shift.
+    """Excite unit `units[i]` in image i, with one step of L2 length `step` for every shift.
 
-    Returns the best images, their activations `(N,)`, and those of the first images. An image is kept as the model saw
-    it, shifted, so that its activation is what the model gives for it.
+    Returns the best images, their activations `(N,)`, and those of the first images. An image is kept shifted, as the
+    model saw it, so that its activation is what the model gives for it.
     """
     first: Tensor | None = None
-    for down, right in shifts:
-        seen = images.roll((down, right), (2, 3))
+    for shift in shifts:
+        seen = images.roll(tuple(shift), (2, 3))
         gradient, output = input_gradient(model, seen, lambda output: _of_units(output, units).sum())
         reached = _of_units(output, units).to(images.dtype).mean(1)
         if first is None:
@@ -213,33 +216,28 @@ def _ascent(
         stuck = ((seen >= 1) & (gradient > 0)) | ((seen <= 0) & (gradient < 0))
         direction = gradient.masked_fill(stuck, 0)
         if scale is not None:
-            # Masked again, it still is a direction of ascent, for the filter is symmetric and positive.
-            direction = _filtered(direction, scale).masked_fill_(stuck, 0)
-        images = ascend(seen, direction, step, "l2").clamp_(0, 1).roll((-down, -right), (2, 3))
+            # Masked again, it is still a direction of ascent, because the filter is symmetric and positive.
+            direction = filtered(direction, scale).masked_fill_(stuck, 0)
+        images = ascend(seen, direction, step, "l2").clamp_(0, 1).roll((-shift[0], -shift[1]), (2, 3))
         advance(len(images))
     return best, highest, first
 
 
 def _spectrum_scale(size: int) -> Tensor:
-    """What every frequency of `rfft2` is scaled by, `(size, size // 2 + 1)`: 1/f, at f = 0 as the lowest above it.
+    """What every frequency of `rfft2` is scaled by, `(size, size // 2 + 1)`: 1/f, at f = 0 as at the lowest above it.
 
-    Such steps are gradient ascent in decorrelated coefficients of amplitude f^-1/2. With coefficients of amplitude 1/f
-    plain steps would be scaled by its square; Olah et al. keep to 1/f by Adam, which moves all of them alike.
+    Such steps are gradient ascent in coefficients of amplitude f^-1/2. Olah et al. have coefficients of amplitude 1/f,
+    whose plain gradient steps would be scaled by 1/f^2, and Adam, which normalises every coefficient.
     """
     frequency = torch.hypot(torch.fft.fftfreq(size)[:, None], torch.fft.rfftfreq(size)[None, :])
     return 1 / frequency.clamp_min(1 / size)
-
-
-def _filtered(images: Tensor, factor: Tensor) -> Tensor:
-    """Images with every frequency multiplied by a factor `(H, W // 2 + 1)`."""
-    return torch.fft.irfft2(torch.fft.rfft2(images) * factor, s=images.shape[-2:])
 
 
 def _noise(count: int, size: int, scale: Tensor | None, seed: int) -> Tensor:
     """Starting images `(count, 3, size, size)`; the first ones are the same whatever the count."""
     generator = torch.Generator().manual_seed(seed)
     noise = torch.stack([torch.randn(3, size, size, generator=generator) for _ in range(count)])
-    noise = noise if scale is None else _filtered(noise, scale)
+    noise = noise if scale is None else filtered(noise, scale)
     length = CONTRAST * (3 * size**2) ** 0.5
     return (0.5 + noise * per_image(length / l2_norm(noise))).clamp_(0, 1)
 
@@ -247,12 +245,23 @@ def _noise(count: int, size: int, scale: Tensor | None, seed: int) -> Tensor:
 def _blank(model: nn.Module, size: int) -> Tensor:
     """A black image `(1, 3, size, size)`, of the type and on the device of the model."""
     state = (value for value in chain(model.parameters(), model.buffers()) if value.is_floating_point())
-    like = next(state, torch.zeros(0))
-    return torch.zeros(1, 3, size, size, dtype=like.dtype, device=like.device)
+    return next(state, torch.zeros(0)).new_zeros(1, 3, size, size)
+
+
+def _check_ascent(units: list[int], size: int, step_size: float, parameterisation: str, jitter: int) -> None:
+    """Raise RequestError for a request that makes no ascent."""
+    if not units:
+        raise RequestError("units is empty; name at least one")
+    if parameterisation not in PARAMETERISATIONS:
+        raise RequestError(f"parameterisation {parameterisation!r} is unknown; choose from pixels, fourier")
+    if not 0 < step_size <= 1:
+        raise RequestError(f"step_size={step_size:g} must be above 0 and at most 1; give it in units of [0, 1]")
+    if not 0 <= jitter < size:
+        raise RequestError(f"jitter={jitter} must be from 0 to below size={size}, in pixels")
 
 
 def _run_blank(model: nn.Module, size: int) -> Tensor:
-    """What the model makes of a blank image; RequestError where it cannot take one of that size."""
+    """The model's output for a black image; RequestError where it cannot take one of that size."""
     try:
         with torch.no_grad():
             return model(_blank(model, size))
@@ -270,30 +279,3 @@ def _check_units(target: _Truncated, size: int, units: Sequence[int]) -> None:
     wrong = [unit for unit in units if not 0 <= unit < output.shape[1]]
     if wrong:
         raise RequestError(f"unit {wrong[0]} is unknown; layer {target.layer!r} has units 0 to {output.shape[1] - 1}")
-
-
-def _check_request(
-    units: list[int],
-    size: int,
-    steps: int,
-    step_size: float,
-    starts: int,
-    parameterisation: str,
-    jitter: int,
-    batch: int,
-    precision: str,
-) -> None:
-    """Raise RequestError for numbers that make no ascent."""
-    if not units:
-        raise RequestError("units is empty; name at least one")
-    if parameterisation not in PARAMETERISATIONS:
-        raise RequestError(f"parameterisation {parameterisation!r} is unknown; choose from pixels, fourier")
-    if precision not in PRECISIONS:
-        raise RequestError(f"precision {precision!r} is unknown; choose from {', '.join(PRECISIONS)}")
-    for name, value in (("size", size), ("steps", steps), ("starts", starts), ("batch_size", batch)):
-        if value < 1:
-            raise RequestError(f"{name}={value} must be at least 1")
-    if not 0 < step_size <= 1:
-        raise RequestError(f"step_size={step_size:g} must be above 0 and at most 1; give it in units of [0, 1]")
-    if not 0 <= jitter < size:
-        raise RequestError(f"jitter={jitter} must be from 0 to below size={size}, in pixels")

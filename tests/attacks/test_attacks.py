@@ -9,13 +9,14 @@ import torch.nn.functional as F
 from helpers import FailingHead, Linear, Recorder, convolutional, random_images, snapshot, used_model
 from torch import nn
 
-from advlook.attacks.apgd import _Climb, apgd, apgd_checkpoints, dlr, targeted_dlr
+from advlook.attacks.active_batch import ActiveBatch
+from advlook.attacks.apgd import _Climb, _climb, apgd, apgd_checkpoints, dlr, targeted_dlr
 from advlook.attacks.ball import ascend, project, random_in_ball
 from advlook.attacks.fgsm import fgsm
 from advlook.attacks.mi_fgsm import mi_fgsm
 from advlook.attacks.noise import random_noise
 from advlook.attacks.pgd import pgd
-from advlook.attacks.suite import attack_suite
+from advlook.attacks.suite import NAMED_ATTACKS, attack_suite
 from advlook.core.errors import RequestError
 from advlook.core.gradients import cross_entropy, frozen_batchnorm, input_gradient
 
@@ -525,19 +526,10 @@ def test_apgd_checkpoints_are_the_published_ones():
 def test_apgd_halves_where_stuck():
     """At a checkpoint images return to their best point with half the step by the two published conditions alone."""
     points = torch.arange(4.0).view(4, 1, 1, 1)
-    run = _Climb(
-        current=points,
-        before=points,
-        loss=torch.zeros(4),
-        gradient=-points,
-        step=torch.ones(4),
-        best=points + 10,
-        best_loss=torch.tensor([1.0, 1.0, 0.5, 0.5]),
-        best_gradient=points + 20,
-        rises=torch.tensor([8.0, 7.0, 8.0, 8.0]),
-        halved=torch.tensor([False, False, False, True]),
-        best_at_checkpoint=torch.full((4,), 0.5),
-    )
+    run = _Climb(points, torch.zeros(4), -points, step=1.0)
+    run.best, run.best_gradient = points + 10, points + 20
+    run.best_loss, run.best_at_checkpoint = torch.tensor([1.0, 1.0, 0.5, 0.5]), torch.full((4,), 0.5)
+    run.rises, run.halved = torch.tensor([8.0, 7.0, 8.0, 8.0]), torch.tensor([False, False, False, True])
     run.halve(10)
     # Rising; too seldom rising; nothing better found; nothing better found, but halved the last time already.
     assert run.step.tolist() == [1, 0.5, 0.5, 1]
@@ -614,7 +606,7 @@ def suite_case():
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_suite_counts_what_is_left(norm):
-    """Every attack of a suite loses only what was left, the shares add up, and the images bear out the result."""
+    """Every attack of a suite loses only what was left, and the images bear out the result."""
     model, images, labels = suite_case()
     eps = 0.01 if norm == "linf" else 0.1
     result = attack_suite(model, images, labels, eps, norm=norm, steps=10, attacks=("pgd", "apgd-ce", "apgd-t"))
@@ -624,9 +616,7 @@ def test_suite_counts_what_is_left(norm):
     assert all((before | ~after).all() for before, after in pairwise(stages))
     assert 0 < stages[-1].sum() < stages[0].sum()
     assert torch.equal(model(result.attacked).argmax(1) == labels, stages[-1])
-    accuracy, shares = result.accuracy, result.shares
-    assert accuracy["clean"] - sum(shares.values()) == pytest.approx(accuracy["apgd-t"])
-    assert list(shares) == ["pgd", "apgd-ce", "apgd-t"]
+    assert list(result.accuracy.values()) == [100 * left.double().mean().item() for left in stages]
 
 
 def test_suite_works_on_survivors_alone():
@@ -652,3 +642,66 @@ def test_suite_edge_cases():
     assert empty.attacked.shape == (0, 3, 8, 8)
     with pytest.raises(RequestError, match=r"'square'.*apgd-ce"):
         attack_suite(Linear(), **GOOD, attacks=["square"])
+
+
+def test_named_attacks_are_those_with_their_settings():
+    """A name gives what a call of the attack with its settings gives, from the same draws."""
+    model, images, labels = suite_case()
+    arguments = (model, images, labels, 0.01)
+    expected = {
+        "noise": lambda g: random_noise(*arguments, generator=g),
+        "fgsm": lambda g: fgsm(*arguments),
+        "pgd": lambda g: pgd(*arguments, steps=3, generator=g, precision="auto"),
+        "mi-fgsm": lambda g: mi_fgsm(*arguments, steps=3),
+        "apgd-ce": lambda g: apgd(*arguments, steps=3, generator=g),
+        "apgd-dlr": lambda g: apgd(*arguments, steps=3, loss="dlr", generator=g),
+        "suite": lambda g: attack_suite(*arguments, steps=3, generator=g).attacked,
+    }
+    assert list(NAMED_ATTACKS) == list(expected)
+    for name, attack in NAMED_ATTACKS.items():
+        found, direct = (
+            run(torch.Generator().manual_seed(0))
+            for run in (lambda g, attack=attack: attack(*arguments, 3, g), expected[name])
+        )
+        assert torch.equal(found, direct), name
+
+
+def test_a_suite_is_of_its_parts():
+    """A suite begins with ten steps of PGD; APGD has the steps asked for, and its targeted form nine restarts."""
+    model, images, labels = suite_case()
+    parts = {
+        "pgd": lambda g: pgd(model, images[6:], labels[6:], 0.001, steps=10, generator=g),
+        "apgd-ce": lambda g: apgd(model, images[6:], labels[6:], 0.001, steps=3, generator=g),
+        "apgd-t": lambda g: apgd(
+            model, images[6:], labels[6:], 0.001, steps=3, loss="dlr-targeted", restarts=9, generator=g
+        ),
+    }
+    for name, attack in parts.items():
+        generators = [torch.Generator().manual_seed(0) for _ in range(2)]
+        result = attack_suite(model, images, labels, 0.001, attacks=[name], steps=3, generator=generators[0])
+        assert torch.equal(result.attacked[6:], attack(generators[1])), name
+
+
+def test_apgd_steps_have_the_published_length_and_momentum():
+    """Steps have length 2 eps, and from the second on 0.75 of the new step is joined by 0.25 of the one before."""
+
+    class Peak(nn.Module):
+        """The loss is highest at 0.55, and no image is ever lost."""
+
+        def forward(self, images):
+            seen.append(images[0, 0, 0, 0].item())
+            return torch.stack([torch.zeros(len(images)), -100 - (images - 0.55).abs().flatten(1).sum(1)], 1)
+
+    seen, start = [], torch.full((1, 3, 1, 1), 0.5)
+    batch = ActiveBatch(Peak(), start, torch.tensor([0]), lambda logits, labels: logits[:, 1], None, "float32")
+    _climb(batch, start, start, 0.1, "linf", 10)
+    # To the corner of the ball; from there a step back, to the corner at 0.4, is shortened and joined by the first.
+    assert seen[:3] == pytest.approx([0.5, 0.6, 0.6 - 0.75 * 0.2 + 0.25 * 0.1])
+
+
+def test_apgd_asks_for_three_rises_in_four():
+    """At a checkpoint 75 rises in 100 steps are enough, and 74 are not."""
+    run = _Climb(torch.zeros(2, 1, 1, 1), torch.ones(2), torch.zeros(2, 1, 1, 1), step=1.0)
+    run.rises, run.best_at_checkpoint = torch.tensor([75.0, 74.0]), torch.zeros(2)
+    run.halve(100)
+    assert run.step.tolist() == [1, 0.5]

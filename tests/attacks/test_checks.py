@@ -275,6 +275,19 @@ def test_rounding_is_not_randomness():
     assert same_answers(torch.tensor([[torch.nan, 1.0]]), torch.tensor([[torch.nan, 1.0]])).passed
 
 
+def test_limits_are_where_they_are_said_to_be():
+    """2 points of survivors at the great radius, 1 of unusable gradients, sums within 1e-2, rounding within 1e-4."""
+    first = torch.arange(1000)
+    everything = torch.ones(1000, dtype=torch.bool)
+    assert [falls_to_zero(everything, first < count, everything).passed for count in (20, 21)] == [True, False]
+    assert [usable_gradients(first < count, everything).passed for count in (10, 11)] == [True, False]
+    rows = [torch.tensor([[0.5, 0.5 + excess]]) for excess in (0.0099, 0.0101)]
+    assert [logits_wanted(row).passed for row in rows] == [False, True]
+    logits = torch.tensor([[100.0, 0.0]])
+    moved = [logits + torch.tensor([[0.0, change]]) for change in (0.0099, 0.0101)]
+    assert [same_answers(logits, other).passed for other in moved] == [True, False]
+
+
 def test_rows_and_remedies():
     """A row holds plain text for a table, and every check knows its remedy."""
     rows = [Check(name, passed, "1 of 2").as_row() for name, passed in zip(REMEDIES, (True, False), strict=False)]

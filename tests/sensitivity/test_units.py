@@ -9,10 +9,11 @@ from torch import nn
 
 from advlook.core.errors import RequestError
 from advlook.models.architectures import build_model, folded
+from advlook.sensitivity.frequency import filtered
 from advlook.sensitivity.units import (
-    _filtered,
     _noise,
     _spectrum_scale,
+    colour_variance,
     conv_layers,
     first_filters,
     maximise,
@@ -238,12 +239,12 @@ def test_fourier_scale_keeps_every_image_representable():
     """Scaling a spectrum loses nothing, grey stays grey, and the mean is scaled as the lowest frequency."""
     for size in (8, 9):
         scale, images = _spectrum_scale(size).double(), random_images(2, size).double()
-        torch.testing.assert_close(_filtered(_filtered(images, scale), 1 / scale), images, atol=1e-12, rtol=0)
+        torch.testing.assert_close(filtered(filtered(images, scale), 1 / scale), images, atol=1e-12, rtol=0)
         grey = torch.full_like(images, 0.5)
-        torch.testing.assert_close(_filtered(grey, scale), size * grey, atol=1e-6, rtol=0)
+        torch.testing.assert_close(filtered(grey, scale), size * grey, atol=1e-6, rtol=0)
         wave = torch.cos(2 * torch.pi * 2 / size * torch.arange(size, dtype=torch.float64)).expand(1, 3, size, size)
         for crossing in (wave, wave.mT):
-            torch.testing.assert_close(_filtered(crossing, scale), size / 2 * crossing, atol=1e-5, rtol=0)
+            torch.testing.assert_close(filtered(crossing, scale), size / 2 * crossing, atol=1e-5, rtol=0)
 
 
 def test_fourier_steps_are_ascent_in_coefficients():
@@ -252,10 +253,10 @@ def test_fourier_steps_are_ascent_in_coefficients():
     gradient = torch.zeros(1, 3, 7, 7, dtype=torch.float64)
     gradient[0, 1, 2, 3] = 1
     coefficients = random_images(1, 7).double().requires_grad_()
-    pixels = 0.5 + _filtered(coefficients, scale**0.5)
+    pixels = 0.5 + filtered(coefficients, scale**0.5)
     (slope,) = torch.autograd.grad(pixels, coefficients, gradient)
-    step = _filtered(gradient, scale)
-    torch.testing.assert_close(_filtered(slope, scale**0.5), step, atol=1e-12, rtol=0)
+    step = filtered(gradient, scale)
+    torch.testing.assert_close(filtered(slope, scale**0.5), step, atol=1e-12, rtol=0)
     assert step[0, 1].abs().min() > 1e-3
 
 
@@ -344,6 +345,18 @@ def test_one_scale_keeps_ratios():
         torch.testing.assert_close((drawn - 0.5) * 2 * limit, real, atol=1e-6, rtol=0)
     assert images[1].max() == 1
     assert (on_one_scale([torch.zeros(2, 3, 3, 3)])[0][0] == 0.5).all()
+
+
+def test_colour_variance():
+    """Grey noise and a single colour have none; red and cyan halves have that of a coin; contrast counts squared."""
+    grey = random_images(2, 8)[:, :1].expand(-1, 3, -1, -1)
+    assert colour_variance(grey).max() < 1e-12
+    assert colour_variance(torch.tensor([0.9, 0.1, 0.4]).view(1, 3, 1, 1).expand(1, 3, 8, 8)).max() < 1e-12
+    halves = torch.zeros(1, 3, 8, 8)
+    halves[:, 0, :, :4], halves[:, 1:, :, 4:] = 1, 1
+    expected = (2 / 3) ** 2 + 2 * (1 / 3) ** 2
+    assert colour_variance(halves).item() == pytest.approx(expected)
+    assert colour_variance(0.5 * halves + 0.2).item() == pytest.approx(expected / 4)
 
 
 @pytest.mark.parametrize(

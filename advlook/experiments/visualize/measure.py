@@ -19,7 +19,7 @@ from advlook.data import test_bed
 from advlook.data.image_sets import ImageSet
 from advlook.models.architectures import folded
 from advlook.sensitivity import edges, frequency
-from advlook.sensitivity.units import Maximised, conv_layers, first_filters, maximise
+from advlook.sensitivity.units import Maximised, colour_variance, conv_layers, first_filters, maximise
 from advlook.study.study import Row, Study
 
 SETTINGS = ("random", "std", "adv")
@@ -255,7 +255,7 @@ def units(study: Study, model: nn.Module) -> Iterator[Row]:
         numbers = drawn_units(study, model, layer)
         measures = {
             "unit_median_frequency": frequency.median_frequency(found.images),
-            "unit_colour_variance": edges.colour_variance(found.images),
+            "unit_colour_variance": colour_variance(found.images),
         }
         for measure, values in measures.items():
             for unit, value in zip(numbers, values.tolist(), strict=True):

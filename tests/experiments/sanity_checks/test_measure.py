@@ -1,4 +1,4 @@
-"""Sanity checks: networks randomised by stages, similarities with known answers, the table and its figures."""
+"""Sanity checks: the table of similarities and its figures."""
 
 import dataclasses
 
@@ -6,182 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import convolutional, image_set, random_images, small_preset, snapshot
-from scipy.stats import spearmanr
-from torch import nn
+from helpers import image_set, small_preset, used_network
 
 from advlook import sensitivity
-from advlook.core.errors import RequestError
 from advlook.core.files import digest
 from advlook.experiments.sanity_checks import figures as figures_sanity
 from advlook.experiments.sanity_checks import measure as sanity_checks_measure
-from advlook.models.architectures import build_model, preset_model
+from advlook.models.architectures import preset_model
 from advlook.models.checkpoints import save_checkpoint
-from advlook.sensitivity import edges, frequency, randomisation, similarity
+from advlook.sensitivity import edges, randomisation, similarity
 from advlook.study.study import Study
-
-ARCHS = ("alexnet_bn", "resnet10")
-each_arch = pytest.mark.parametrize("arch", ARCHS)
-
-
-def used(arch, seed=3):
-    """A model whose parameters and statistics are no longer the initial ones."""
-    model = build_model(arch, 5, stem="tiny", width=8, seed=seed)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, value in model.network.state_dict().items():
-            if value.is_floating_point():
-                moved = 0.1 * torch.rand(value.shape, generator=generator)
-                value.add_(moved if "running_var" in name else moved - 0.05)
-            else:
-                value.add_(7)
-    return model.eval()
-
-
-def state(model, names):
-    """All tensors of the modules so named."""
-    return [value for name in names for value in model.get_submodule(name).state_dict().values()]
-
-
-def seeded_maps(count=4, side=16, seed=0):
-    return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(seed))
-
-
-# Networks ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("arch", [*ARCHS, "resnet50"])
-def test_stages_cover_every_parameter_once_in_running_order(arch):
-    """Each parameter and statistic belongs to one stage, and the stages run in the order in which they are named."""
-    model = build_model(arch, 5, stem="tiny", width=8, seed=0).eval()
-    stages = randomisation.stages(model)
-    held = [id(p) for names in stages.values() for name in names for p in model.get_submodule(name).parameters()]
-    assert sorted(held) == sorted(id(p) for p in model.parameters())
-    started = []
-    for stage, names in stages.items():
-        model.get_submodule(names[0]).register_forward_pre_hook(lambda *_, stage=stage: started.append(stage))
-    model(random_images(2, 16))
-    assert started == list(stages)
-
-
-def test_stages_have_names_that_a_reader_knows():
-    """Groups of blocks for a ResNet, layer by layer for AlexNet; a bare network has the same as a normalised one."""
-    assert list(randomisation.stages(used("resnet10"))) == ["stem", "layer1", "layer2", "layer3", "layer4", "fc"]
-    assert list(randomisation.stages(used("alexnet_bn"))) == [*(f"conv{k}" for k in range(1, 6)), "fc1", "fc2", "fc3"]
-    assert randomisation.stages(used("resnet10").network)["stem"] == ("conv1", "bn1")
-
-
-@each_arch
-@pytest.mark.parametrize("place", [0, 2, -1])
-def test_exactly_the_named_stages_change(arch, place):
-    """The rest of the copy, and the whole original, are bit-identical; so is the global random state."""
-    model = used(arch)
-    before, random_state = snapshot(model), torch.get_rng_state()
-    stages = randomisation.stages(model)
-    chosen = list(stages)[place]
-    changed = randomisation.randomised(model, [chosen])
-    assert snapshot(model) == before
-    assert torch.equal(torch.get_rng_state(), random_state)
-    assert changed.training is model.training
-    for stage, names in stages.items():
-        pairs = zip(state(model, names), state(changed, names), strict=True)
-        same = [torch.equal(a, b) for a, b in pairs]
-        assert not any(same) if stage == chosen else all(same)
-
-
-@each_arch
-def test_a_stage_gets_the_same_values_whatever_else_is_chosen(arch):
-    """Alone or within a cascade, in any order, from one seed; another seed gives others."""
-    model = used(arch)
-    stages = randomisation.stages(model)
-    order = list(reversed(stages))
-    whole, again, other = (randomisation.randomised(model, order, seed) for seed in (1, 1, 2))
-    alone = randomisation.randomised(model, [order[1]], 1)
-    assert snapshot(whole) == snapshot(again)
-    assert snapshot(whole) != snapshot(other)
-    weights = [next(iter(state(some, stages[order[1]]))) for some in (whole, alone, other)]
-    assert torch.equal(weights[0], weights[1])
-    assert not torch.equal(weights[0], weights[2])
-
-
-@each_arch
-def test_a_whole_cascade_ends_at_an_untrained_model(arch):
-    """Layer by layer the values are distributed as in a model that was just built, its statistics the initial ones."""
-    fresh = build_model(arch, 5, stem="tiny", width=16, seed=0)
-    model = build_model(arch, 5, stem="tiny", width=16, seed=1)
-    with torch.no_grad():
-        for value in model.network.state_dict().values():
-            value.fill_(3)
-    ended = randomisation.randomised(model, randomisation.stages(model))
-    for (name, expected), value in zip(fresh.state_dict().items(), ended.state_dict().values(), strict=True):
-        if expected.numel() < 2 or expected.float().std() == 0:
-            assert torch.equal(expected, value), name
-        else:
-            error = 4 / (2 * expected.numel()) ** 0.5  # four standard errors of a standard deviation
-            assert value.std().item() == pytest.approx(expected.std().item(), rel=2**0.5 * error), name
-            assert abs(value.mean() - expected.mean()) < 6 * expected.std() / expected.numel() ** 0.5, name
-
-
-# Similarity --------------------------------------------------------------------------------------------------------
-
-
-def test_a_map_is_like_itself_and_unlike_its_negative():
-    """1 with itself; with its negative -1 in signed ranks, below 0 in signed SSIM, and 1 where signs do not count."""
-    maps = seeded_maps()
-    itself, negative = similarity.similarity(maps, maps), similarity.similarity(maps, -maps)
-    assert tuple(itself) == similarity.MEASURES
-    for values in itself.values():
-        assert values.dtype == torch.float64
-        torch.testing.assert_close(values, torch.ones(4).double())
-    torch.testing.assert_close(negative["spearman"], -torch.ones(4).double())
-    assert (negative["ssim"] < -0.5).all()
-    for measure in ("spearman_abs", "ssim_abs"):
-        torch.testing.assert_close(negative[measure], torch.ones(4).double())
-
-
-def test_spearman_is_scipys():
-    """Over pixels, of sums over channels."""
-    a, b = seeded_maps(), seeded_maps(seed=1) + 0.5 * seeded_maps()
-    found = similarity.similarity(a, b)
-    for place in range(len(a)):
-        signed = spearmanr(a[place].sum(0).flatten(), b[place].sum(0).flatten()).statistic
-        absolute = spearmanr(a[place].abs().sum(0).flatten(), b[place].abs().sum(0).flatten()).statistic
-        assert found["spearman"][place].item() == pytest.approx(signed)
-        assert found["spearman_abs"][place].item() == pytest.approx(absolute)
-
-
-def test_similarity_falls_with_noise_and_ignores_size():
-    """Every measure falls as noise is added, is near 0 for unrelated signed maps, and takes no notice of a factor."""
-    maps, noise = frequency.low_pass(seeded_maps(8, 32), 0.2), seeded_maps(8, 32, seed=1)
-    levels = [similarity.similarity(maps, maps + share * noise) for share in (0.1, 0.5, 2.0)]
-    unrelated = similarity.similarity(maps, noise)
-    for measure in similarity.MEASURES:
-        curve = [level[measure].mean().item() for level in levels]
-        assert 1 > curve[0] > curve[1] > curve[2]
-        scaled = similarity.similarity(1e-6 * maps, 1e3 * maps)[measure]
-        torch.testing.assert_close(scaled, torch.ones(8).double(), atol=1e-4, rtol=0)
-    assert abs(unrelated["spearman"].mean()) < 0.1
-    assert abs(unrelated["ssim"].mean()) < 0.1
-
-
-def test_one_extreme_pixel_does_not_make_maps_alike():
-    """Unrelated maps stay so when both have the same huge value somewhere."""
-    a, b = seeded_maps(4, 24), seeded_maps(4, 24, seed=1)
-    a[..., 12, 12] = b[..., 12, 12] = 1000
-    for measure, values in similarity.similarity(a, b).items():
-        assert (values < 0.5).all(), measure
-
-
-def test_constant_maps_have_no_ranks():
-    """A map of zeros has no rank correlation, and a structural similarity to itself; it divides nothing by zero."""
-    zeros = torch.zeros(2, 3, 16, 16)
-    found = similarity.similarity(zeros, zeros)
-    assert found["spearman"].isnan().all()
-    assert (found["ssim"] == 1).all()
-    sparse = zeros.clone()
-    sparse[:, :, 3, 3] = 2
-    assert similarity.pictures(sparse.sum(1), signed=False).max() == 1
-
 
 # The table ---------------------------------------------------------------------------------------------------------
 
@@ -200,7 +34,7 @@ def study(tmp_path_factory):
         path.parent.mkdir(parents=True, exist_ok=True)
         key = digest(preset.training_key(arch, setting, seed))
         model = preset_model(preset, arch, seed)
-        model.load_state_dict(used(arch, seed=50 + number).state_dict())
+        model.load_state_dict(used_network(arch, seed=50 + number).state_dict())
         save_checkpoint(path, model, {"digest": key})
     return study
 
@@ -391,25 +225,3 @@ def test_a_cascade_of_pictures_starts_trained_and_ends_fresh(study):
     for name, expected in (("as trained", model), ("conv1", ended)):
         maps = sanity_checks_measure.maps_of(study, expected, shown, methods=methods)
         torch.testing.assert_close(found[name]["vanilla_gradient"], maps["vanilla_gradient"])
-
-
-MAPS = seeded_maps(2)
-REFUSED = {
-    "stages of a Sequential are not known": lambda: randomisation.stages(convolutional()),
-    "stages of a Linear are not known": lambda: randomisation.randomised(nn.Linear(2, 2), ["fc"]),
-    "stage 'layer5' does not exist; the network has stem, layer1": lambda: randomisation.randomised(
-        used("resnet10"), ["layer5"]
-    ),
-    r"maps \(2, 3, 16, 16\) and \(1, 3, 16, 16\)": lambda: similarity.similarity(MAPS, MAPS[:1]),
-    r"\(2, 16, 16\) must have one shape": lambda: similarity.similarity(MAPS[:, 0], MAPS[:, 0]),
-    "of 11 pixels or more": lambda: similarity.similarity(MAPS[..., :10], MAPS[..., :10]),
-    "not finite": lambda: similarity.similarity(MAPS, MAPS / 0),
-}
-
-
-@pytest.mark.parametrize("message", REFUSED)
-def test_what_cannot_be_checked_is_refused_in_one_line(message):
-    """The line names what was given."""
-    with pytest.raises(RequestError, match=message) as error:
-        REFUSED[message]()
-    assert "\n" not in str(error.value)

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,13 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def file_hash(path: Path) -> str:
-    """First sixteen digits of the SHA-256 of a file, as recorded in provenance."""
+    """First sixteen digits of the SHA-256 of a file, as recorded in provenance; read once while it is the same file."""
+    status = path.stat()
+    return _file_hash(path, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+@cache
+def _file_hash(path: Path, *_identity: int) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 

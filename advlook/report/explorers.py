@@ -8,7 +8,7 @@ what a picture suggests is for the tables to settle.
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from functools import partial
 
 import ipywidgets as widgets
 import torch
@@ -20,7 +20,7 @@ from advlook.attacks.suite import NAMED_ATTACKS
 from advlook.core.gradients import evaluating
 from advlook.core.presets import SETTINGS
 from advlook.corruptions.filters import gaussian_blur, median_filter, reverse_colors
-from advlook.report.panel import Controls, Explorer, Sample, answer, class_of, show
+from advlook.report.panel import ChosenImage, Controls, Explorer, answer, class_of, control, show
 from advlook.sensitivity.maps import METHODS, TITLES, by_name
 from advlook.sensitivity.units import PARAMETERISATIONS, conv_layers, maximise
 from advlook.study.study import Study
@@ -63,58 +63,53 @@ def corruptions(study: Study) -> widgets.Widget | Figure:
 
 
 class _Attacks(Explorer):
-    def defaults(self) -> dict[str, Any]:
-        config = self.study.preset.evaluation
-        return super().defaults() | {"attack": "pgd", "eps": round(255 * config.eps, 1), "steps": config.pgd_steps}
-
     def controls(self) -> Controls:
+        config = self.study.preset.evaluation
         return super().controls() | {
-            "attack": widgets.Dropdown(options=list(NAMED_ATTACKS), description="attack"),
-            "eps": _radius(self.study),
-            "steps": widgets.IntSlider(min=1, max=50, description="steps"),
+            "attack": control(widgets.Dropdown, "attack", "pgd", options=list(NAMED_ATTACKS)),
+            "eps": _radius(self.study, "eps [1/255]", round(255 * config.eps, 1)),
+            "steps": control(widgets.IntSlider, "steps", config.pgd_steps, min=1, max=50),
         }
 
-    def adapt(self, controls: Controls) -> None:
+    def adapt(self, controls: Mapping[str, widgets.Widget]) -> None:
         controls["steps"].disabled = controls["attack"].value in ("noise", "fgsm")
 
-    def draw(self, pair: Pair, sample: Sample, attack: str, eps: float, steps: int) -> Figure:
+    def draw(self, pair: Pair, chosen: ChosenImage, attack: str, eps: float, steps: int) -> Figure:
         figure, axes = new_figure(2, 4, 10, 4.9, width_ratios=(1, 1, 1, 1.2))
         magnified = 255 / (2 * eps) if eps else 0.0
         for row, (setting, model) in enumerate(pair.items()):
             generator = torch.Generator(self.study.device).manual_seed(0)
-            label = class_of(model, sample.image, sample.label)
+            label = class_of(model, chosen.image, chosen.label)
             with evaluating(model):
-                found = NAMED_ATTACKS[attack](model, sample.image, label, eps / 255, steps, generator)
-            before, after = answer(model, sample.image), answer(model, found)
+                found = NAMED_ATTACKS[attack](model, chosen.image, label, eps / 255, steps, generator)
+            before, after = answer(model, chosen.image), answer(model, found)
             original, noise, attacked, chart = axes[4 * row : 4 * row + 4]
-            show(original, sample.image[0], *self.say(before, sample), setting=setting)
-            show(noise, 0.5 + magnified * (found - sample.image)[0], f"perturbation x {magnified:.0f}")
-            show(attacked, found[0], *self.say(after, sample))
+            show(original, chosen.image[0], *self.say(before, chosen), setting=setting)
+            show(noise, 0.5 + magnified * (found - chosen.image)[0], f"perturbation x {magnified:.0f}")
+            show(attacked, found[0], *self.say(after, chosen))
             self.draw_answers(chart, before, after, setting)
         return figure
 
 
 class _Maps(Explorer):
-    def defaults(self) -> dict[str, Any]:
-        own = {"method": "loss_gradient", "of": LABEL, "sigma": 0.0, "eps": 0.0, "shared": False}
-        return super().defaults() | own
-
     def controls(self) -> Controls:
-        titles = {name: f"{TITLES[name]} ({SAMPLES[name]})" if name in SAMPLES else TITLES[name] for name in METHODS}
+        titles = [(f"{TITLES[name]} ({SAMPLES[name]})" if name in SAMPLES else TITLES[name], name) for name in METHODS]
         classes = [(name, number) for number, name in enumerate(self.classes)]
         return super().controls() | {
-            "method": widgets.Dropdown(options=[(titles[name], name) for name in METHODS], description="method"),
-            "of": widgets.Dropdown(
-                options=[("the label", LABEL), ("its answer", ANSWER), *classes], description="class"
+            "method": control(widgets.Dropdown, "method", "loss_gradient", options=titles),
+            "of": control(
+                widgets.Dropdown, "class", LABEL, options=[("the label", LABEL), ("its answer", ANSWER), *classes]
             ),
-            "sigma": _blur(self.study),
-            "eps": _radius(self.study, "PGD [1/255]"),
-            "shared": widgets.Checkbox(description="one scale for both"),
+            "sigma": _blur(self.study, 0.0),
+            "eps": _radius(self.study, "PGD [1/255]", 0.0),
+            "shared": control(widgets.Checkbox, "one scale for both", False),
         }
 
-    def draw(self, pair: Pair, sample: Sample, method: str, of: int, sigma: float, eps: float, shared: bool) -> Figure:
-        seen = {setting: self._seen(model, sample, sigma, eps) for setting, model in pair.items()}
-        wanted = {LABEL: sample.label, ANSWER: None}.get(of, of)
+    def draw(
+        self, pair: Pair, chosen: ChosenImage, method: str, of: int, sigma: float, eps: float, shared: bool
+    ) -> Figure:
+        seen = {setting: self._seen(model, chosen, sigma, eps) for setting, model in pair.items()}
+        wanted = {LABEL: chosen.label, ANSWER: None}.get(of, of)
         explained = {setting: class_of(model, seen[setting], wanted) for setting, model in pair.items()}
         found = {
             setting: by_name(method, model, seen[setting], explained[setting], samples=SAMPLES.get(method, 1))[0]
@@ -126,43 +121,38 @@ class _Maps(Explorer):
         for row, (setting, each) in enumerate(found.items()):
             signed, size = limits[row].tolist()
             image, colours, magnitude = axes[3 * row : 3 * row + 3]
-            show(image, seen[setting][0], *self.say(answer(pair[setting], seen[setting]), sample), setting=setting)
+            show(image, seen[setting][0], *self.say(answer(pair[setting], seen[setting]), chosen), setting=setting)
             show(colours, 0.5 + each / (2 * signed), f"{TITLES[method]}, {self.classes[int(explained[setting])]}")
             show(magnitude, each.abs().sum(0) / size, f"magnitude, up to {size:.2g}")
         return figure
 
-    def _seen(self, model: nn.Module, sample: Sample, sigma: float, eps: float) -> Tensor:
+    def _seen(self, model: nn.Module, chosen: ChosenImage, sigma: float, eps: float) -> Tensor:
         """What the model is shown: the image blurred, then attacked."""
-        blurred = gaussian_blur(sample.image, sigma)
+        blurred = gaussian_blur(chosen.image, sigma)
         if not eps:
             return blurred
         steps, generator = self.study.preset.evaluation.pgd_steps, torch.Generator(self.study.device).manual_seed(0)
         with evaluating(model):
-            label = class_of(model, blurred, sample.label)
+            label = class_of(model, blurred, chosen.label)
             return pgd(model, blurred, label, eps / 255, steps=steps, generator=generator)
 
 
 class _Layers(Explorer):
     takes_image = False
 
-    def defaults(self) -> dict[str, Any]:
-        own = super().defaults()
-        steps = self.study.preset.visualize.steps
-        layer = _typical(self._units(own["arch"]))
-        return own | {"layer": layer, "unit": 0, "parameterisation": "pixels", "jitter": 0, "steps": steps}
-
     def controls(self) -> Controls:
-        start = self.defaults()
-        units, patient = self._units(start["arch"]), {"continuous_update": False}
+        units, steps = self._units(self.study.preset.archs[-1]), self.study.preset.visualize.steps
+        layer = _typical(units)
+        slider = partial(control, widgets.IntSlider, continuous_update=False)
         return super().controls() | {
-            "layer": widgets.Dropdown(options=_named(units), description="layer"),
-            "unit": widgets.IntSlider(max=units[start["layer"]] - 1, description="unit", **patient),
-            "parameterisation": widgets.Dropdown(options=PARAMETERISATIONS, description="steps in"),
-            "jitter": widgets.IntSlider(max=4, description="jitter [px]", **patient),
-            "steps": widgets.IntSlider(min=1, max=max(200, start["steps"]), description="steps", **patient),
+            "layer": control(widgets.Dropdown, "layer", layer, options=_named(units)),
+            "unit": slider("unit", 0, max=units[layer] - 1),
+            "parameterisation": control(widgets.Dropdown, "steps in", "pixels", options=PARAMETERISATIONS),
+            "jitter": slider("jitter [px]", 0, max=4),
+            "steps": slider("steps", steps, min=1, max=max(200, steps)),
         }
 
-    def adapt(self, controls: Controls) -> None:
+    def adapt(self, controls: Mapping[str, widgets.Widget]) -> None:
         units, layer = self._units(controls["arch"].value), controls["layer"]
         if layer.options != _named(units):
             layer.options = _named(units)
@@ -203,38 +193,35 @@ class _Layers(Explorer):
 
 
 class _Corruptions(Explorer):
-    def defaults(self) -> dict[str, Any]:
-        return super().defaults() | {"sigma": 1.0, "times": 0, "reversed": False}
-
     def controls(self) -> Controls:
         return super().controls() | {
-            "sigma": _blur(self.study),
-            "times": widgets.IntSlider(max=10, description="3x3 medians"),
-            "reversed": widgets.Checkbox(description="colours reversed"),
+            "sigma": _blur(self.study, 1.0),
+            "times": control(widgets.IntSlider, "3x3 medians", 0, max=10),
+            "reversed": control(widgets.Checkbox, "colours reversed", False),
         }
 
-    def draw(self, pair: Pair, sample: Sample, sigma: float, times: int, reversed: bool) -> Figure:
-        left = median_filter(gaussian_blur(sample.image, sigma), times)
+    def draw(self, pair: Pair, chosen: ChosenImage, sigma: float, times: int, reversed: bool) -> Figure:
+        left = median_filter(gaussian_blur(chosen.image, sigma), times)
         left = reverse_colors(left) if reversed else left
         figure, axes = new_figure(1, 4, 10.5, 3, width_ratios=(1, 1, 1.1, 1.1))
         figure.get_layout_engine().set(w_pad=0.1)
-        show(axes[0], sample.image[0], "original")
+        show(axes[0], chosen.image[0], "original")
         show(axes[1], left[0], "what is left of it")
         for axis, (setting, model) in zip(axes[2:], pair.items(), strict=True):
-            before, after = answer(model, sample.image), answer(model, left)
+            before, after = answer(model, chosen.image), answer(model, left)
             self.draw_answers(axis, before, after, setting)
-            text, color = self.say(after, sample)
+            text, color = self.say(after, chosen)
             axis.set_title(f"{setting.upper()}: {text}", color=color, fontsize=10)
         return figure
 
 
-def _radius(study: Study, name: str = "eps [1/255]") -> widgets.FloatSlider:
+def _radius(study: Study, description: str, value: float) -> partial[widgets.FloatSlider]:
     most = max(16.0, 510 * study.preset.evaluation.eps)
-    return widgets.FloatSlider(max=most, step=0.5, description=name, readout_format=".1f")
+    return control(widgets.FloatSlider, description, value, max=most, step=0.5, readout_format=".1f")
 
 
-def _blur(study: Study) -> widgets.FloatSlider:
-    return widgets.FloatSlider(max=math.ceil(study.preset.data.size / 16), step=0.25, description="blur [px]")
+def _blur(study: Study, value: float) -> partial[widgets.FloatSlider]:
+    return control(widgets.FloatSlider, "blur [px]", value, max=math.ceil(study.preset.data.size / 16), step=0.25)
 
 
 def _named(units: Mapping[str, int]) -> tuple[tuple[str, str], ...]:

@@ -1,10 +1,10 @@
-"""What all explorers share: when there is one, the image that is looked at, the controls and the picture over them."""
+"""The parts that all explorers share: when there is one, the image that is looked at, the controls and the picture."""
 
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from html import escape
 from io import BytesIO
 from typing import Any
@@ -28,12 +28,18 @@ from advlook.study.style import COLORS
 SHOWN = 200  # test images to choose from; the first ones are those of notebook 02's figure
 DPI, STILL_DPI = 110, 72
 STILL = "A still: in a live kernel, such as JupyterLab's, it has controls and takes images of your own."
-INK, RIGHT, WRONG = "#222222", "#1B7F3B", "#B00020"
-Controls = dict[str, widgets.Widget]
+NEUTRAL, RIGHT, WRONG = "#222222", "#1B7F3B", "#B00020"  # colours of an answer to an image without label, and with one
+Controls = dict[str, partial[widgets.Widget]]  # by argument of `Explorer.draw`; each has the keyword `value`
+
+
+def control(kind: type[widgets.Widget], description: str, value: object, **options: object) -> partial[widgets.Widget]:
+    """What makes a control that starts with a value; no widget is made before it is called."""
+    look = {"layout": {"width": "300px"}, "style": {"description_width": "90px"}}
+    return partial(kind, description=description, value=value, **look, **options)
 
 
 def live() -> bool:
-    """Whether somebody can move a slider: whether a notebook that is open in front of a person runs here.
+    """Whether a person can move a slider: whether a notebook that is open in a front end runs here.
 
     A Jupyter server (JupyterLab, Notebook, JupyterHub) tells the kernel of an open notebook its path in
     JPY_SESSION_NAME, and VS Code leaves `__vsc_ipynb_file__` among the kernel's variables; papermill, nbclient and
@@ -52,8 +58,8 @@ def live() -> bool:
 
 
 @dataclass(frozen=True)
-class Sample:
-    """An image to look at, `(1, 3, S, S)` on the study's device; its class, where that is known; and its name."""
+class ChosenImage:
+    """The image to look at, `(1, 3, S, S)` on the study's device; its class, where that is known; and its name."""
 
     image: Tensor
     label: int | None
@@ -61,16 +67,16 @@ class Sample:
 
 
 class Explorer(ABC):
-    """What is explored: the controls, their first values, and the picture for any choice of values."""
+    """What is explored: the controls, and the picture for any choice of their values."""
 
     takes_image = True
 
     def __init__(self, study: Study) -> None:
         self.study = study
-        self.uploaded: Sample | None = None
+        self.uploaded: ChosenImage | None = None
 
     def shown(self) -> widgets.Widget | Figure:
-        """What a cell is to show: in a live kernel a panel, else the picture of the first values, and no widget."""
+        """What a cell shows: in a live kernel a panel, else the picture of the first values, without any widget."""
         if live():
             return Panel(self)
         figure = self.figure(self.defaults())
@@ -80,27 +86,26 @@ class Explorer(ABC):
 
     def defaults(self) -> dict[str, Any]:
         """The value that each control starts with."""
-        preset = self.study.preset
-        return {"arch": preset.archs[-1], "seed": preset.seeds[0]} | ({"image": 0} if self.takes_image else {})
+        return {name: make.keywords["value"] for name, make in self.controls().items()}
 
     def controls(self) -> Controls:
-        """A control for each of the values."""
+        """What makes the control of each value."""
         preset = self.study.preset
         networks = [(ARCH_NAMES[arch], arch) for arch in preset.archs]
-        made: Controls = {
-            "arch": widgets.Dropdown(options=networks, description="network"),
-            "seed": widgets.Dropdown(options=preset.seeds, description="seed"),
+        made = {
+            "arch": control(widgets.Dropdown, "network", preset.archs[-1], options=networks),
+            "seed": control(widgets.Dropdown, "seed", preset.seeds[0], options=preset.seeds),
         }
         if self.takes_image:
-            made["image"] = widgets.IntSlider(max=len(self.images) - 1, description="image")
+            made["image"] = control(widgets.IntSlider, "image", 0, max=len(self.images) - 1)
         return made
 
-    def adapt(self, controls: Controls) -> None:  # noqa: B027 (most have nothing to adapt)
+    def adapt(self, controls: Mapping[str, widgets.Widget]) -> None:  # noqa: B027 (most have nothing to adapt)
         """Fit the controls to each other's values."""
 
     @abstractmethod
     def draw(self, pair: Mapping[str, nn.Module], **values: Any) -> Figure:
-        """The picture of the models, by setting; with a `sample` where images are taken, and the other values."""
+        """The picture of the models, by setting; with `chosen`, where images are taken, and the other values."""
 
     def figure(self, values: Mapping[str, Any]) -> Figure:
         """The picture for a value of each control, under a title."""
@@ -108,9 +113,9 @@ class Explorer(ABC):
         arch, seed = own.pop("arch"), own.pop("seed")
         title = f"{ARCH_NAMES[arch]}, seed {seed}"
         if self.takes_image:
-            chosen = self._test_image(own.pop("image"))
-            own["sample"] = self.uploaded or chosen
-            title = f"{own['sample'].name}; {title}"
+            number = own.pop("image")
+            own["chosen"] = self.uploaded or self._test_image(number)
+            title = f"{own['chosen'].name}; {title}"
         figure = self.draw({setting: self.study.model(arch, setting, seed) for setting in SETTINGS}, **own)
         figure.suptitle(title, fontsize=11)
         return figure
@@ -125,7 +130,7 @@ class Explorer(ABC):
             pixels = torch.tensor(read_image(BytesIO(content), data.size, data.test_store))
         except RequestError:
             raise RequestError(f"file {name!r} cannot be read as an image; upload a PNG or a JPEG") from None
-        self.uploaded = self._sample(pixels.permute(2, 0, 1)[None], None, f"{name} (uploaded)")
+        self.uploaded = self._chosen(pixels.permute(2, 0, 1)[None], None, f"{name} (uploaded)")
 
     @cached_property
     def images(self) -> ImageSet:
@@ -137,14 +142,14 @@ class Explorer(ABC):
         """Their names."""
         return self.study.test.classes
 
-    def say(self, answer: Tensor, sample: Sample) -> tuple[str, str]:
+    def say(self, answer: Tensor, chosen: ChosenImage) -> tuple[str, str]:
         """An answer in words and in a colour: green where it is right, red where it is wrong."""
         best = int(answer.argmax())
-        color = INK if sample.label is None else RIGHT if best == sample.label else WRONG
+        color = NEUTRAL if chosen.label is None else RIGHT if best == chosen.label else WRONG
         return f"{self.classes[best]} {100 * answer[best]:.0f}%", color
 
     def draw_answers(self, axis: Axes, before: Tensor, after: Tensor, setting: str) -> None:
-        """The classes that come first, and their probabilities: pale before, full after."""
+        """The most probable classes and their probabilities: pale before, full after."""
         first = torch.maximum(before, after).topk(min(5, len(after))).indices
         first = first[after[first].argsort(descending=True)].tolist()
         for answer, shift, alpha in ((before, -0.2, 0.35), (after, 0.2, 1.0)):
@@ -157,67 +162,64 @@ class Explorer(ABC):
         axis.invert_yaxis()
         axis.grid(visible=False, axis="y")
 
-    def _test_image(self, index: int) -> Sample:
-        chosen = self.images[index : index + 1]
-        label = int(chosen.labels)
-        return self._sample(chosen.images, label, f"test image {index}: {self.classes[label]}")
+    def _test_image(self, index: int) -> ChosenImage:
+        found = self.images[index : index + 1]
+        label = int(found.labels)
+        return self._chosen(found.images, label, f"test image {index}: {self.classes[label]}")
 
-    def _sample(self, pixels: Tensor, label: int | None, name: str) -> Sample:
-        return Sample(to_float(pixels.to(self.study.device)), label, name)
+    def _chosen(self, pixels: Tensor, label: int | None, name: str) -> ChosenImage:
+        return ChosenImage(to_float(pixels.to(self.study.device)), label, name)
 
 
 class Panel(widgets.VBox):
     """An explorer in a live kernel: its controls, an upload where it takes images, and the picture that follows."""
 
     def __init__(self, explorer: Explorer) -> None:
-        self.explorer, self.controls = explorer, explorer.controls()
-        for name, value in explorer.defaults().items():
-            self.controls[name].value = value
-            self.controls[name].layout.width, self.controls[name].style.description_width = "300px", "90px"
+        self.explorer, self.controls = explorer, {name: make() for name, make in explorer.controls().items()}
         self.upload = widgets.FileUpload(accept="image/*", description="your image")
         self.message = widgets.HTML()
-        self.output = widgets.Output()  # progress bars, and the traceback of what nobody foresaw
         fitting = widgets.Layout(max_width="calc(100% - 4px)", align_self="flex-start")  # the margin is 2 px
         self.picture = widgets.Image(format="png", layout=fitting)
-        asked = [*self.controls.values(), *([self.upload] if explorer.takes_image else [])]
-        row = widgets.Box(asked, layout=widgets.Layout(flex_flow="row wrap"))
-        super().__init__([row, self.message, self.output, self.picture])
+        asked = self.controls | ({"upload": self.upload} if explorer.takes_image else {})
+        self._adapting = False
+        for control in asked.values():  # before the picture follows
+            control.observe(self._adapt, "value")
+        # Below the controls: progress bars, and the traceback of an unforeseen error.
+        output = widgets.interactive_output(self._draw, asked)
+        row = widgets.Box(list(asked.values()), layout=widgets.Layout(flex_flow="row wrap"))
+        super().__init__([row, self.message, output, self.picture])
         self.add_class("advlook-explorer")
-        self._busy = False
-        self._draw()
-        for control in asked:
-            control.observe(self._changed, "value")
 
-    def _changed(self, change: Mapping[str, Any]) -> None:
-        if self._busy:  # one change may bring others with it, and one picture will do
+    def _adapt(self, change: Mapping[str, Any]) -> None:
+        """Take an upload, and fit the controls to each other, without drawing for each of the changes that this makes."""
+        if self._adapting:
             return
-        self._busy = True
+        self._adapting, self.message.value = True, ""
         try:
-            with self.output:
-                self.output.clear_output()
-                self._follow(change["owner"])
-        finally:
-            self._busy = False
-
-    def _follow(self, control: widgets.Widget) -> None:
-        """Draw anew, or say why not; the picture then stays."""
-        self.message.value = ""
-        try:
-            if control is self.upload:
+            if change["owner"] is self.upload:
                 (file, *_), self.upload.value = self.upload.value, ()
                 self.explorer.take(file["name"], file["content"])
-            elif control is self.controls.get("image"):
+            elif change["owner"] is self.controls.get("image"):
                 self.explorer.uploaded = None
-            self._draw()
+            self.explorer.adapt(self.controls)
         except RequestError as error:
-            self.message.value = f'<span style="color: {WRONG}">{escape(str(error))}</span>'
+            self._refuse(error)
+        finally:
+            self._adapting = False
 
-    def _draw(self) -> None:
-        self.explorer.adapt(self.controls)
-        figure = self.explorer.figure({name: control.value for name, control in self.controls.items()})
+    def _draw(self, upload: object = None, **values: Any) -> None:
+        """Draw anew, or say why not; the picture then stays."""
+        if self._adapting:
+            return
         drawn = BytesIO()
-        figure.savefig(drawn, format="png", dpi=DPI)
-        self.picture.value = drawn.getvalue()
+        try:
+            self.explorer.figure(values).savefig(drawn, format="png", dpi=DPI)
+            self.picture.value = drawn.getvalue()
+        except RequestError as error:
+            self._refuse(error)
+
+    def _refuse(self, error: RequestError) -> None:
+        self.message.value = f'<span style="color: {WRONG}">{escape(str(error))}</span>'
 
 
 @torch.no_grad()
@@ -233,7 +235,7 @@ def class_of(model: nn.Module, images: Tensor, label: int | None) -> Tensor:
     return torch.tensor([known], device=images.device)
 
 
-def show(axis: Axes, pixels: Tensor, title: str = "", color: str = INK, setting: str | None = None) -> None:
+def show(axis: Axes, pixels: Tensor, title: str = "", color: str = NEUTRAL, setting: str | None = None) -> None:
     """An image `(3, H, W)`, or a magnitude `(H, W)`, in [0, 1]; the setting, where given, stands beside it."""
     shown = pixels.clamp(0, 1).cpu().numpy()
     axis.imshow(shown if shown.ndim == 2 else shown.transpose(1, 2, 0), cmap="magma", vmin=0, vmax=1)

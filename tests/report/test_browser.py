@@ -20,7 +20,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from advlook.study.study import ROOT
 
-SETTINGS = {  # cells out of sight are drawn too; nothing is asked of the network
+LAB_SETTINGS = {  # cells out of sight are drawn too; nothing is asked of the network
     "notebook-extension/tracker": '{"windowingMode": "none"}',
     "apputils-extension/notification": '{"fetchNews": "false", "checkForUpdates": false}',
 }
@@ -90,7 +90,7 @@ def until(window, condition, seconds):
 @contextmanager
 def jupyter(folder):
     """A JupyterLab with settings of its own that writes under `folder`: its address and its token."""
-    for name, content in SETTINGS.items():
+    for name, content in LAB_SETTINGS.items():
         path = folder / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
         path.parent.mkdir(parents=True)
         path.write_text(content)

@@ -1,0 +1,171 @@
+"""The texts of a notebook reach its executed copy and the records of its figures without a kernel.
+
+Text is what no result rests on: markdown, comments, docstrings, and the captions of figures.
+"""
+
+import ast
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+
+from advlook.core.files import read_json, write_atomically
+from advlook.core.names import ARCH_NAMES
+from advlook.study.study import ROOT
+
+CAPTIONS = ("caption", "paper", "PAPER", "HERE")  # arguments and variables that hold the text below a figure
+SAVE_FIGURE = ("name", "figure", "caption", "paper")  # its arguments, in order
+Parts = Sequence[str | None]  # a text: what the source says, and None where only a run knows
+
+
+def renew(folder: Path, notebook: Path) -> tuple[list[Path], list[str]] | None:
+    """Renew the texts of a notebook's results in `folder`; None where it was not run, or with other code.
+
+    Returns the files that changed, and the captions that only a run can renew, since they contain values.
+    """
+    source, copy = nbformat.read(notebook, as_version=4), folder / "notebooks" / notebook.name
+    renewed = _with_outputs(source, nbformat.read(copy, as_version=4)) if copy.is_file() else None
+    if renewed is None:
+        return None
+    before = copy.read_text()
+    write_notebook(copy, renewed)
+    changed, outdated = [copy] if copy.read_text() != before else [], []
+    for path, texts in _captions(folder, source):
+        record = read_json(path)
+        known = {field: "".join(parts) for field, parts in texts.items() if None not in parts}
+        for field in texts.keys() - known.keys():
+            pattern = "".join(".*" if part is None else re.escape(part) for part in texts[field])
+            if not re.fullmatch(pattern, record.get(field, ""), re.DOTALL):
+                outdated.append(f"{field} of {path.stem}")
+        if record != record | known:
+            text = json.dumps(record | known, indent=2) + "\n"
+            write_atomically(path, lambda partial, text=text: partial.write_text(text))
+            changed.append(path)
+    return changed, outdated
+
+
+def write_notebook(path: Path, notebook: NotebookNode) -> None:
+    """Write a notebook without the project's path, which outputs may hold."""
+    text = nbformat.writes(notebook).replace(f"{ROOT}/", "")
+    write_atomically(path, lambda partial: partial.write_text(text + "\n"))
+
+
+def plain_code(source: str) -> str:
+    """Code without magics, comments, docstrings and captions, in the layout of `ast.unparse`."""
+    tree = _parsed(source)
+    return f"unreadable({source!r})" if tree is None else ast.unparse(_WithoutTexts().visit(tree))
+
+
+def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
+    """The code cells of a notebook, without the parameters that papermill adds."""
+    return [
+        cell
+        for cell in notebook.cells
+        if cell.cell_type == "code" and "injected-parameters" not in cell.metadata.get("tags", [])
+    ]
+
+
+def _with_outputs(source: NotebookNode, copy: NotebookNode) -> NotebookNode | None:
+    """The source with outputs and parameters of its executed copy; None where their code differs."""
+    own, ran = code_cells(source), code_cells(copy)
+    if [plain_code(cell.source) for cell in own] != [plain_code(cell.source) for cell in ran]:
+        return None
+    outputs = {cell.id: dict(kept, source=cell.source, id=cell.id) for cell, kept in zip(own, ran, strict=True)}
+    injected = [cell for cell in copy.cells if cell.cell_type == "code" and cell not in ran]
+    cells = []
+    for cell in source.cells:
+        cells.append(outputs.get(cell.id) or dict(cell, metadata={"tags": []} | cell.metadata))
+        if "parameters" in cell.metadata.get("tags", []):
+            cells += injected
+    return nbformat.from_dict(dict(copy, cells=cells))
+
+
+def _parsed(source: str) -> ast.Module | None:
+    """The syntax tree of a cell without its magics; None where it is not Python."""
+    try:
+        return ast.parse("\n".join(line for line in source.splitlines() if not line.lstrip().startswith(("%", "!"))))
+    except SyntaxError:
+        return None
+
+
+class _WithoutTexts(ast.NodeTransformer):
+    """Removes captions and docstrings."""
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        node.keywords = [each for each in node.keywords if each.arg not in CAPTIONS]
+        node.args = node.args[:2] if _saves_figure(node) else node.args
+        return self.generic_visit(node)
+
+    def visit_Assign(self, node: ast.Assign) -> ast.AST | None:
+        return None if _is_caption(node.targets[0]) else self.generic_visit(node)
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST | None:
+        return None if _is_caption(node.target) else self.generic_visit(node)
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
+        is_text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        return None if is_text else self.generic_visit(node)
+
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        super().generic_visit(node)
+        if getattr(node, "body", None) == []:
+            node.body = [ast.Pass()]
+        return node
+
+
+def _is_caption(target: ast.expr) -> bool:
+    return isinstance(target, ast.Name) and target.id in CAPTIONS
+
+
+def _saves_figure(node: ast.Call) -> bool:
+    return isinstance(node.func, ast.Attribute) and node.func.attr == "save_figure"
+
+
+def _captions(folder: Path, source: NotebookNode) -> Iterator[tuple[Path, dict[str, Parts]]]:
+    """The record of each figure that a notebook saves, with "caption" and "paper" as its source states them."""
+    said: dict[str, Parts] = {}
+    for cell in code_cells(source):
+        nodes = ast.walk(_parsed(cell.source) or ast.Module([], []))
+        statements = (node for node in nodes if isinstance(node, ast.Assign | ast.AugAssign | ast.Call))
+        for node in sorted(statements, key=lambda node: (node.lineno, node.col_offset)):
+            match node:
+                case ast.Assign(targets=[ast.Name(id=name)]) if name in CAPTIONS:
+                    said[name] = _parts(node.value, said)
+                case ast.AugAssign(target=ast.Name(id=name)) if name in CAPTIONS:
+                    said[name] = [*said.get(name, [None]), *_parts(node.value, said)]
+                case ast.Call() if _saves_figure(node):
+                    given = dict(zip(SAVE_FIGURE, node.args, strict=False))
+                    given |= {each.arg: each.value for each in node.keywords}
+                    yield from _saved(folder, given, said)
+
+
+def _saved(
+    folder: Path, given: Mapping[str, ast.expr], said: Mapping[str, Parts]
+) -> Iterator[tuple[Path, dict[str, Parts]]]:
+    """The figures of one call of `save_figure`: one of each architecture where the figure's name contains `arch`."""
+    for values in [said, *(dict(said, arch=[arch]) for arch in ARCH_NAMES)]:
+        name = _parts(given["name"], values)
+        if None not in name:
+            path = folder / f"{''.join(name)}.json"
+            if path.is_file():
+                yield path, {field: _parts(given[field], values) for field in ("caption", "paper")}
+            if values is said:
+                return
+
+
+def _parts(node: ast.expr, said: Mapping[str, Parts]) -> Parts:
+    match node:
+        case ast.Constant(value=str(text)):
+            return [text]
+        case ast.JoinedStr(values=nodes):
+            return [part for each in nodes for part in _parts(each, said)]
+        case ast.FormattedValue(value=value, conversion=-1, format_spec=None):
+            return _parts(value, said)
+        case ast.BinOp(left=left, op=ast.Add(), right=right):
+            return [*_parts(left, said), *_parts(right, said)]
+        case ast.Name(id=name):
+            return said.get(name, [None])
+    return [None]

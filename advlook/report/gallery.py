@@ -1,10 +1,11 @@
-"""`index.html`: the results of one preset on one page, to be read from top to bottom, without a server or a network.
+"""`index.html`: the results of one preset on one page that needs neither a server nor a network.
 
 Everything shown is read from the files in the folder: captions and the "paper / here" line from each figure's JSON,
-titles from the executed notebooks, verdicts from `08_claims`. Only the introductions of the sections stand here, and
-which of our files show what the paper does (`PAPER`).
+titles from the executed notebooks, verdicts from `08_claims`, repeated measurements from `verified.json`. Which of our
+files show what the paper does, and what introduces each section, is in `templates/gallery.toml`.
 """
 
+import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,65 +19,33 @@ from PIL import Image
 from advlook.core.files import read_json, write_atomically
 from advlook.core.names import ARCH_NAMES
 from advlook.core.presets import Preset
-from advlook.stats.paired import PACKED
 from advlook.stats.rules import COLUMNS, UNTESTED, VERDICTS, told
 
-WHOLE = 16  # rows: a longer table is folded up, and shows its first rows alone
+WHOLE = 16  # rows: a longer table is folded, and shows its first rows only
 FIRST = 8  # rows of a longer table
-LONGEST = 40  # letters of a word in a table; of a longer one, such as a hash, the first are shown
-
-# What the paper shows, what that is, and our files of it, one for each {arch} where they say so.
-PAPER: dict[str, tuple[str, tuple[str, ...]]] = {
-    "Table 1": ("standard accuracy and robustness", ("tables/01_tradeoff.csv", "01_tradeoff.png")),
-    "Table 2": ("accuracy on reversed and stylized images", ("tables/05_stylization.csv", "05_differences.png")),
-    "Table 3": ("the image sets of the ensembles", ("tables/06_datasets.csv",)),
-    "Figure 2": ("sensitivity maps of STD and ADV", ("03_maps_{arch}.png", "03_maps_shared_{arch}.png")),
-    "Figure 3": ("filters of the first layer", ("03_first_layer_{arch}.png",)),
-    "Figure 4": ("inputs that excite deeper layers", ("03_layers_{arch}.png",)),
-    "Figure 5": ("images under blur and median", ("04_examples.png",)),
-    "Figure 7": ("accuracy under blur and median", ("04_accuracy.png", "tables/04_corruptions.csv")),
-    "Figure 9": ("accuracy of the ensembles", ("06_ensembles.png", "tables/06_ensembles.csv")),
-    "Appendix A": ("whether maps depend on the parameters", ("07_maps.png", "07_similarity.png")),
-    "Appendix B": ("more sensitivity maps", ("03_appendix_b_{arch}.png",)),
-    "Appendix C": ("more inputs that excite deeper layers", ("03_appendix_c_{arch}.png",)),
-    "Appendix D": ("stylized, blurred and reversed images", ("05_examples.png", "04_examples.png")),
-}
-
-# By the number that a notebook and all its results begin with.
-INTRODUCTIONS = {
-    "01": "Pairs of models that differ in one thing: STD was trained on the images as they are, ADV on images that an "
-    "attack had moved. What does the robustness cost in accuracy?",
-    "02": "How small a change makes the models err, and whether the attacks that say so can be believed: a weak attack "
-    "makes any model look robust.",
-    "03": "Maps of the pixels that matter, filters, and inputs that excite single units; and beside every picture a "
-    "measurement that could have come out the other way.",
-    "04": "If ADV models look at larger structures, they should survive what takes fine detail away, and gain nothing "
-    "where colours are reversed.",
-    "05": "The texture of every image is replaced by another one, or by that of another class. Who reads textures is "
-    "misled; who reads shapes should not mind.",
-    "06": "Features of two models are joined and learn new image sets. One of each kind should do better than two of a "
-    "kind, if the two kinds look at different things.",
-    "07": "A map that does not depend on what a model has learned says nothing about it. So parameters are made "
-    "random, all of them or layer by layer, and maps have to change.",
-    "08": "What the paper says in words, as statements with a rule that no result can move, an effect with its "
-    "interval, and a verdict.",
-}
-
-_TEMPLATES = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-    autoescape=True,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    undefined=jinja2.StrictUndefined,
-)
+TEMPLATES = Path(__file__).parent / "templates"
+_WORDS = tomllib.loads((TEMPLATES / "gallery.toml").read_text())
+INTRODUCTIONS: dict[str, str] = _WORDS["introductions"]  # by the number that a notebook and its results begin with
+# Items of the paper: what each shows, and our files of it.
+PAPER = {item: (what, tuple(names)) for item, (what, *names) in _WORDS["paper"].items()}
+Record = Mapping[str, object]  # a JSON file that says how a result was made; {} where there is none
 
 
 def write_gallery(folder: Path, preset: Preset) -> Path:
-    """Write `folder/index.html` from whatever results lie there, and return its path."""
+    """Write `folder/index.html` from the results in the folder, and return its path."""
+    templates = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
     sections = _sections(folder)
-    page = _TEMPLATES.get_template("gallery.html").render(
+    page = templates.get_template("gallery.html").render(
         preset=preset,
+        verified=_verified(folder),
         sections=sections,
+        introductions=INTRODUCTIONS,
         claims=_claims(folder),
         history=_history(sections),
         paper=[(item, what, _of_paper(folder, names)) for item, (what, names) in PAPER.items()],
@@ -87,44 +56,40 @@ def write_gallery(folder: Path, preset: Preset) -> Path:
 
 
 def missing_items(folder: Path) -> dict[str, list[str]]:
-    """Which items of `PAPER` are incomplete in a folder of results, each with the files that it lacks; {} if none.
+    """The items of `PAPER` that are incomplete in a folder of results, each with the files that it lacks; {} if none.
 
-    The JSON file that says how a figure or table was made is asked for like the result itself.
+    The JSON file that says how a figure or table was made is required like the result itself.
     """
     missing = {}
     for item, (_, names) in PAPER.items():
+        unrecorded = [result.record_path for result in _of_paper(folder, names) if "commit" not in result.record]
         lacking = [name for name in names if not _of_paper(folder, [name])]
-        lacking += [
-            str(r.record_path.relative_to(folder)) for r in _of_paper(folder, names) if "commit" not in r.record
-        ]
+        lacking += [str(path.relative_to(folder)) for path in unrecorded]
         if lacking:
             missing[item] = lacking
     return missing
 
 
-# Results -------------------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Result:
-    """A figure or table of a folder, with the record of how it was made ({} where there is none)."""
+    """A figure or table of a folder."""
 
     folder: Path
     path: Path
 
     @property
     def record_path(self) -> Path:
-        """Where it is said how it was made."""
+        """The file that says how it was made."""
         return self.path.with_suffix(".json")
 
     @cached_property
-    def record(self) -> Mapping[str, object]:
+    def record(self) -> Record:
         """How it was made."""
         return read_json(self.record_path)
 
     @property
     def is_table(self) -> bool:
-        """Or else a figure."""
+        """Whether it is a table, not a figure."""
         return self.path.suffix == ".csv"
 
     @property
@@ -143,87 +108,64 @@ class Result:
 
     @property
     def items(self) -> list[str]:
-        """What it shows of the paper, by names of `PAPER`."""
+        """The items of `PAPER` that it shows."""
         return [item for item, (_, names) in PAPER.items() if self in _of_paper(self.folder, names)]
 
     @property
     def links(self) -> list[tuple[str, str]]:
-        """Files that belong to it, as (path in the folder, what it is); those that are there."""
-        kinds = {".csv": "CSV", ".png": "PNG", ".pdf": "PDF", ".json": "how it was made"}
+        """Its files that exist, as (path in the folder, what it is)."""
+        kinds = {".csv": "CSV", ".npz": "per-image answers (NPZ)", ".png": "PNG", ".pdf": "PDF"}
         paths = {self.path.with_suffix(suffix): kind for suffix, kind in kinds.items()}
+        paths |= {self.record_path: "how it was made"}
         return [(path.relative_to(self.folder).as_posix(), kind) for path, kind in paths.items() if path.is_file()]
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height of a figure in pixels, so that the page keeps its place before it is loaded."""
+        """Width and height of a figure in pixels, for which the page keeps room before the figure is loaded."""
         with Image.open(self.path) as image:
             return image.size
 
-    @cached_property
-    def sheet(self) -> "Sheet":
-        """A table as it is shown."""
+    @property
+    def sheet(self) -> dict[str, object]:
+        """A table as it is shown: columns, rows (of a long table the first), cells with whether they are text."""
         try:
             table = pd.read_csv(self.path)
-            table = table.drop(columns=table.columns.intersection(PACKED))  # for machines
         except ValueError:  # without a single column
             table = pd.DataFrame()
-        shown = table if len(table) <= WHOLE else table[:FIRST]
-        rows = [[_cell(value) for value in row] for row in shown.to_numpy(object)]
         texts = [not pd.api.types.is_numeric_dtype(kind) for kind in table.dtypes]
-        return Sheet(list(table), rows, len(table), texts)
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """The cells of a table as text; `rows` are the first ones where `count` is more; `texts` tells columns of words."""
-
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    count: int
-    texts: Sequence[bool]
+        shown = table if len(table) <= WHOLE else table[:FIRST]
+        rows = [list(zip(map(_cell, row), texts, strict=True)) for row in shown.to_numpy(object)]
+        return {"columns": list(zip(table, texts, strict=True)), "rows": rows, "count": len(table)}
 
 
 @dataclass(frozen=True)
 class Section:
-    """What belongs to one notebook: results in the order in which they were made, figures first."""
+    """The results of one notebook in the order in which they were made, figures first."""
 
     number: str
     title: str
     notebook: str
     failed: str
-    run: Mapping[str, object]
+    run: Record
     results: Sequence[Result]
 
     @property
-    def introduction(self) -> str:
-        """Its first sentences, ours."""
-        return INTRODUCTIONS.get(self.number, "")
-
-    @property
-    def records(self) -> list[Mapping[str, object]]:
-        """How its notebook and its results were made, of those that say so."""
+    def records(self) -> list[Record]:
+        """How its notebook and its results were made, as far as that is recorded."""
         return [record for record in (self.run, *(result.record for result in self.results)) if record]
 
 
 def _sections(folder: Path) -> list[Section]:
     results = [Result(folder, path) for pattern in ("*.png", "tables/*.csv") for path in sorted(folder.glob(pattern))]
-    notebooks = {_prefix(path): path for path in sorted((folder / "notebooks").glob("*.ipynb"))}
-    failed = {_prefix(path): path for path in sorted((folder / "failed").glob("*.ipynb"))}
-    found = []
-    for number in sorted({_prefix(result.path) for result in results} | notebooks.keys() | failed.keys()):
+    ran, failed = ({_prefix(path): path for path in folder.glob(f"{name}/*.ipynb")} for name in ("notebooks", "failed"))
+    sections = []
+    for number in sorted({_prefix(result.path) for result in results} | ran.keys() | failed.keys()):
         own = [result for result in results if _prefix(result.path) == number]
-        notebook = notebooks.get(number)
-        found.append(
-            Section(
-                number,
-                _title(notebook or failed.get(number), number),
-                f"notebooks/{notebook.name}" if notebook else "",
-                f"failed/{failed[number].name}" if number in failed else "",
-                read_json(notebook.with_suffix(".json")) if notebook else {},
-                sorted(own, key=lambda result: (result.is_table, _number(result.record.get("seconds")))),
-            )
-        )
-    return found
+        own.sort(key=lambda result: (result.is_table, _number(result.record.get("seconds"))))
+        title = _title(ran.get(number) or failed.get(number), number)
+        links = [str(found[number].relative_to(folder)) if number in found else "" for found in (ran, failed)]
+        sections.append(Section(number, title, *links, read_json((folder / links[0]).with_suffix(".json")), own))
+    return sections
 
 
 def _title(notebook: Path | None, number: str) -> str:
@@ -236,25 +178,23 @@ def _title(notebook: Path | None, number: str) -> str:
 
 
 def _cell(value: object) -> str:
-    """A value as it is read: four digits are enough, and nobody reads a word of a thousand letters."""
+    """A value as text, numbers to four digits."""
     if pd.isna(value):
         return ""
     if isinstance(value, float):
         return f"{value:,.0f}" if 1e4 <= abs(value) < float("inf") else f"{value:.4g}"
-    return " ".join(f"{word[:12]}…" if len(word) > LONGEST else word for word in str(value).split())
+    return str(value)
 
 
-# Claims --------------------------------------------------------------------------------------------------------------
+def _of_paper(folder: Path, names: Iterable[str]) -> list[Result]:
+    """The results of these names, as in `PAPER`, that exist."""
+    paths = dict.fromkeys(folder / name.format(arch=arch) for name in names for arch in ARCH_NAMES)
+    return [Result(folder, path) for path in paths if path.is_file()]
 
 
-@dataclass(frozen=True)
-class Answer:
-    """One row of `08_claims`: whom it is about, the verdict, the effect as `verdicts.told` has it, and a remark."""
-
-    about: str
-    verdict: str
-    effect: str
-    remark: str
+def _prefix(path: Path) -> str:
+    """The number of the notebook that a file belongs to, or "other"."""
+    return path.name[:2] if path.name[:2].isdigit() else "other"
 
 
 def _claims(folder: Path) -> dict[str, object] | None:
@@ -265,57 +205,64 @@ def _claims(folder: Path) -> dict[str, object] | None:
     texts = ["unit", "rule", "reason", "at", "held"]
     table = pd.read_csv(path).reindex(columns=COLUMNS)
     table = table.astype(dict.fromkeys(texts, object)).fillna(dict.fromkeys(texts, ""))
-    rows = table.assign(effect=table.apply(told, axis=1)).to_dict("records")
-    places: dict[str, dict[str, list[Mapping[str, object]]]] = {}
-    for row in rows:
-        places.setdefault(row["where"], {}).setdefault(row["claim"], []).append(row)
-    counts = Counter(row["verdict"] for row in rows)
+    counts = Counter(table["verdict"])
     order = [*VERDICTS, *(verdict for verdict in counts if verdict not in VERDICTS)]
     return {
         "places": {
             where: [
-                (name, own[0]["statement"], own[0]["rule"], [_answer(row) for row in own])
-                for name, own in claims.items()
+                (name, *rows[["statement", "rule"]].iloc[0], [_answer(row) for _, row in rows.iterrows()])
+                for name, rows in stated.groupby("claim", sort=False)
             ]
-            for where, claims in places.items()
+            for where, stated in table.groupby("where", sort=False)
         },
-        "count": len({row["claim"] for row in rows}),
+        "count": table["claim"].nunique(),
         "verdicts": {verdict: counts[verdict] for verdict in order if counts[verdict]},
     }
 
 
-def _answer(row: Mapping[str, object]) -> Answer:
-    tested = row["verdict"] != UNTESTED
+def _answer(row: pd.Series) -> dict[str, str]:
+    """A verdict: the architecture that it is about, the effect with its interval, and a remark."""
     decided = [row["at"], f"comparisons: {row['held']}" if row["held"] else ""]
-    remark = row["reason"] or "; ".join(filter(None, decided))
-    return Answer(ARCH_NAMES.get(row["arch"], row["arch"]), row["verdict"], row["effect"] if tested else "", remark)
+    return {
+        "about": ARCH_NAMES.get(row["arch"], row["arch"]),
+        "verdict": row["verdict"],
+        "effect": told(row) if row["verdict"] != UNTESTED else "",
+        "remark": row["reason"] or "; ".join(filter(None, decided)),
+    }
 
 
-# How it was made -----------------------------------------------------------------------------------------------------
+def _verified(folder: Path) -> str:
+    """What `advlook verify` found when it measured a sample again; "" where it has not been run."""
+    found = read_json(folder / "verified.json")
+    if not found:
+        return ""
+    differing = found["differing"] if isinstance(found["differing"], int) else len(found["differing"])
+    outcome = f"{differing} differ" if differing else "all equal"
+    measured = f"{found['checked']} of {found['units']} units measured again in {_number(found['seconds']):.0f} s"
+    return f"{measured}: {outcome} (commit {str(found['commit'])[:7]})"
 
 
 def _history(sections: Iterable[Section]) -> dict[str, object]:
-    """What all records say: a line a notebook, every commit, and the versions of every package."""
+    """What all records say: one line a notebook, every commit, and the versions of every package."""
     lines, commits, packages = [], {}, {}
     for section in sections:
         made_by = dict.fromkeys(map(_commit, section.records))
         commits |= made_by
         for record in section.records:
-            python = {"Python": record["python"]} if "python" in record else {}
-            for package, version in {**python, **record.get("packages", {})}.items():
-                packages.setdefault(package, {})[str(version)] = None
+            for package, version in {"Python": record.get("python"), **record.get("packages", {})}.items():
+                packages.setdefault(package, {})[version] = None
         seeds, device = (_values(section.records, key) for key in ("seeds", "device"))
         lines.append((section, list(made_by), seeds, device, _duration(_number(section.run.get("seconds")))))
-    versions = {package: " and ".join(found) for package, found in packages.items()}
+    versions = {package: " and ".join(filter(None, found)) for package, found in packages.items()}
     return {"lines": lines, "commits": list(commits), "packages": versions}
 
 
-def _commit(record: Mapping[str, object]) -> str:
+def _commit(record: Record) -> str:
     changed = " with changes that were not committed" if record.get("dirty") else ""
     return f"{str(record.get('commit') or 'unknown')[:10]}{changed}"
 
 
-def _values(records: Iterable[Mapping[str, object]], key: str) -> str:
+def _values(records: Iterable[Record], key: str) -> str:
     """The different values of a key; those of a list in a row."""
     found = (record[key] for record in records if key in record)
     texts = (", ".join(map(str, value)) if isinstance(value, list) else str(value) for value in found)
@@ -327,20 +274,6 @@ def _duration(seconds: float) -> str:
     if minutes >= 60:
         return f"{minutes // 60} h {minutes % 60} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s" if rest else ""
-
-
-# Files ---------------------------------------------------------------------------------------------------------------
-
-
-def _of_paper(folder: Path, names: Iterable[str]) -> list[Result]:
-    """The results of these names, as in `PAPER`, that are there."""
-    paths = dict.fromkeys(folder / name.format(arch=arch) for name in names for arch in ARCH_NAMES)
-    return [Result(folder, path) for path in paths if path.is_file()]
-
-
-def _prefix(path: Path) -> str:
-    """The number of the notebook that a file belongs to, or "other"."""
-    return path.name[:2] if path.name[:2].isdigit() else "other"
 
 
 def _number(value: object) -> float:

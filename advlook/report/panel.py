@@ -191,7 +191,7 @@ class Panel(widgets.VBox):
         self.add_class("advlook-explorer")
 
     def _adapt(self, change: Mapping[str, Any]) -> None:
-        """Take an upload, and fit the controls to each other, without drawing for each of the changes that this makes."""
+        """Take an upload and fit the controls to each other; nothing is drawn for the changes that this makes."""
         if self._adapting:
             return
         self._adapting, self.message.value = True, ""

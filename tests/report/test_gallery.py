@@ -139,6 +139,28 @@ def test_every_result_is_on_the_page_with_its_files(folder):
         assert link[1:] in page.ids if link.startswith("#") else (folder / link).is_file()
 
 
+def test_files_beside_a_result_are_linked_where_they_exist(folder):
+    """Per-image answers beside a table, and PDFs, which are made on request only."""
+    (folder / "02_radius.pdf").unlink()
+    (folder / "tables" / "01_tradeoff.npz").write_bytes(b"arrays")
+    links = page_of(folder).all("a", "href")
+    assert "02_radius.pdf" not in links
+    assert {"04_accuracy.pdf", "tables/01_tradeoff.npz"} <= set(links)
+
+
+@pytest.mark.parametrize(
+    ("differing", "outcome"), [(0, "all equal"), ([], "all equal"), (2, "2 differ"), (["a", "b", "c"], "3 differ")]
+)
+def test_repeated_measurements_are_told_at_the_top(differing, outcome, folder):
+    """How many were measured again, of how many, and whether they differ, where `verified.json` says so."""
+    assert "measured again" not in page_of(folder).text
+    found = {"checked": 41, "units": 612, "seconds": 290.3, "differing": differing, "commit": "abc1234" + 33 * "0"}
+    write_json(folder / "verified.json", **found, when="2030-01-01")
+    page = page_of(folder)
+    assert f"41 of 612 units measured again in 290 s: {outcome} (commit abc1234)" in page.text
+    assert page.ids.index("verified") < page.ids.index("claims")
+
+
 def test_figures_say_what_they_show_and_how_they_differ(folder):
     """Caption and "paper" line come from the figure's JSON; room is kept for the picture before it is loaded."""
     page = page_of(folder)
@@ -200,13 +222,13 @@ def test_what_comes_from_files_is_escaped(folder):
 
 
 def test_tables_are_shown_whole_or_folded(folder):
-    """A long table shows its first rows, folded up, and how many there are; packed words are cut, sentences are not."""
+    """A long table shows its first rows, folded up, and how many there are; a short one every cell."""
     sentence = "a sentence of many words that says what was found on all of these images " * 3
-    short = pd.DataFrame({"packed": ["0f" * 500, "ff"], "said": [sentence, ""], "value": [12345.678, 0.0123456]})
+    short = pd.DataFrame({"said": [sentence, ""], "value": [12345.678, 0.0123456]})
     add_result(folder, "tables/01_short.csv", table=short)
     add_result(folder, "tables/01_long.csv", table=pd.DataFrame({"row": range(1000, 31000)}))
     page = page_of(folder)
-    assert "0f0f0f0f0f0f… " + sentence.strip() + " 12,346" in page.text
+    assert sentence.strip() + " 12,346" in page.text
     assert "0.01235" in page.text
     assert len(page.all("details", "class")) == 0
     assert sum(tag == "details" for tag, _ in page.tags) == 1
@@ -288,7 +310,7 @@ def test_missing_items_are_found(folder):
 def test_the_study_makes_what_stands_for_the_paper():
     """Every file of `PAPER` is saved under that name by a notebook or the package, and every notebook is introduced."""
     notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
-    sources = [*notebooks, *(path for path in PACKAGE.glob("*.py") if path.stem != "gallery")]
+    sources = [*notebooks, *(path for path in PACKAGE.rglob("*.py") if path.stem != "gallery")]
     text = "".join(path.read_text() for path in sources)
     assert [n for _, names in PAPER.values() for n in names if f'"{Path(n).stem}' not in text.replace("\\", "")] == []
     assert {path.name[:2] for path in notebooks} <= gallery.INTRODUCTIONS.keys()
@@ -340,7 +362,7 @@ def test_a_failed_notebook_is_announced(folder):
 
 def test_colours_can_be_read():
     """Text has the contrast that WCAG asks for, 4.5, on page and card, in light and in dark."""
-    style = (PACKAGE / "templates" / "gallery.html").read_text()
+    style = (gallery.TEMPLATES / "gallery.html").read_text()
     schemes = [dict(re.findall(r"--(\w+): (#\w{6})", block)) for block in re.findall(r":root \{(.*?)\}", style, re.S)]
     assert len(schemes) == 2
     for colours in schemes:

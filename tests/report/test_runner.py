@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 
 from advlook.core.errors import RequestError
 from advlook.core.presets import PRESET_FOLDER
-from advlook.report import runner as runner
+from advlook.report import runner
 from advlook.study.study import ROOT, Study
 
 PARAMETERS = 'preset = "quick"'
@@ -56,7 +56,7 @@ def workshop(tmp_path, monkeypatch):
 
 
 def test_results_are_kept_and_skipped_until_something_changes(workshop, capsys):
-    """A run makes table, executed copy and record; a second skips it; a change of the source or --force runs it."""
+    """A run makes table, executed copy and record; a second skips it; a change of the code or --force runs it."""
     folder, out = workshop
     source = write_notebook(folder / "01_one.ipynb", PARAMETERS, SAVE.format(name="a", value=1), "print(preset)")
     assert runner.reproduce("small") == 0
@@ -142,7 +142,7 @@ def test_styles_and_image_sets_are_inputs(workshop, tmp_path, monkeypatch):
 
     def digests():
         names = runner.STYLIZATION, runner.ENSEMBLES, "04_corruptions"
-        return [runner.input_digest(study, "small", folder / f"{name}.ipynb", []) for name in names]
+        return [runner.input_digest(study, "small", folder / f"{name}.ipynb", "") for name in names]
 
     before = digests()
     assert digests() == before
@@ -163,6 +163,91 @@ def test_nothing_is_left_of_bars_in_executed_notebooks(tmp_path):
     runner.tidy_notebook(path)
     kept = nbformat.read(path, as_version=4).cells[0].outputs
     assert [output.text for output in kept] == texts[-1:]
+
+
+def test_sentences_do_not_make_results_stale(workshop, capsys):
+    """Another text renews the executed copy and the page without a kernel; other code runs the notebook."""
+    folder, out = workshop
+    source = write_notebook(folder / "01_one.ipynb", PARAMETERS, SAVE.format(name="a", value=1))
+    runner.reproduce("small")
+    record = (out / "notebooks" / "01_one.json").read_text()
+    notebook = nbformat.read(source, as_version=4)
+    notebook.cells[1].source += "# a remark"
+    notebook.cells.insert(0, nbformat.v4.new_markdown_cell("# A better title"))
+    nbformat.write(notebook, source)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner.papermill, "execute_notebook", lambda *_a, **_k: pytest.fail("started a kernel"))
+        assert runner.reproduce("small") == 0
+        assert "01_one: texts renewed" in capsys.readouterr().out
+        assert runner.reproduce("small") == 0
+        assert "01_one: up to date" in capsys.readouterr().out
+    assert "A better title" in (out / "index.html").read_text()
+    assert (out / "notebooks" / "01_one.json").read_text() == record
+    notebook.cells[2].source += "\nprint(1)"
+    nbformat.write(notebook, source)
+    runner.reproduce("small")
+    assert "01_one: done" in capsys.readouterr().out
+
+
+def test_texts_are_renewed_where_nothing_can_be_run(workshop, capsys):
+    """`renew_texts` asks neither for images nor for models; a notebook with other code keeps its texts."""
+    folder, out = workshop
+    for name in ("01_one", "02_two"):
+        write_notebook(folder / f"{name}.ipynb", PARAMETERS, SAVE.format(name=name, value=1))
+    runner.reproduce("small")
+    for name, added in (("01_one", "# a remark"), ("02_two", "print(1)")):
+        write_notebook(folder / f"{name}.ipynb", PARAMETERS, SAVE.format(name=name, value=1) + added)
+    before = (out / "notebooks" / "02_two.ipynb").read_text()
+    capsys.readouterr()
+    assert runner.renew_texts(runner.Study()) == 0
+    printed = capsys.readouterr().out
+    assert "02_two: not run with this code" in printed
+    assert "Texts of 1 of 2 notebooks renewed" in printed
+    assert "# a remark" in (out / "notebooks" / "01_one.ipynb").read_text()
+    assert (out / "notebooks" / "02_two.ipynb").read_text() == before
+
+
+def test_seconds_count_what_came_from_the_cache(workshop):
+    """The run's own seconds, and those that measurements taken from the cache had cost."""
+    folder, out = workshop
+    told = 'for name, kept in (("a", 500.0), ("b", 7000.5)):\n    (folder / f"{name}.json").write_text('
+    told += "'{\"seconds_kept\": %s}' % kept)"
+    write_notebook(folder / "01_one.ipynb", PARAMETERS, SAVE.format(name="a", value=1), told)
+    runner.reproduce("small")
+    assert 7000.5 < json.loads((out / "notebooks" / "01_one.json").read_text())["seconds"] < 7200
+
+
+def test_pdfs_are_made_on_request(workshop, capsys):
+    """A notebook that is up to date is run for them, and once they are there it is not."""
+    folder, out = workshop
+    figure = 'from PIL import Image; Image.new("L", (4, 4)).save(folder / "a.png")\nif os.environ["ADVLOOK_PDF"]:\n    (folder / "a.pdf").touch()'
+    write_notebook(folder / "01_one.ipynb", PARAMETERS, SAVE.format(name="a", value=1), figure)
+    runner.reproduce("small")
+    assert not (out / "a.pdf").exists()
+    runner.reproduce("small", pdf=True)
+    assert (out / "a.pdf").exists()
+    capsys.readouterr()
+    runner.reproduce("small", pdf=True)
+    runner.reproduce("small")
+    assert capsys.readouterr().out.count("up to date") == 2
+
+
+@pytest.mark.parametrize("kernel", [None, "import sys; sys.exit(1)"], ids=["none installed", "dies"])
+def test_a_kernel_that_does_not_start_is_told_in_one_line(kernel, workshop, tmp_path, monkeypatch):
+    """Its name and the remedy; nothing is left behind."""
+    folder, out = workshop
+    write_notebook(folder / "01_one.ipynb", PARAMETERS)
+    monkeypatch.setattr(runner, "KERNEL", "broken")
+    if kernel:
+        place = tmp_path / "kernels" / "kernels" / "broken"
+        place.mkdir(parents=True)
+        command = {"argv": [sys.executable, "-c", kernel], "display_name": "broken", "language": "python"}
+        (place / "kernel.json").write_text(json.dumps(command))
+        monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "kernels"))
+    with pytest.raises(RequestError, match=r"Jupyter kernel 'broken' does not start.*ipykernel install") as told:
+        runner.reproduce("small")
+    assert "\n" not in str(told.value)
+    assert not list(out.glob(".staging*"))
 
 
 def test_an_undeclared_parameter_is_refused(workshop):

@@ -220,7 +220,8 @@ def test_seconds_count_what_came_from_the_cache(workshop):
 def test_pdfs_are_made_on_request(workshop, capsys):
     """A notebook that is up to date is run for them, and once they are there it is not."""
     folder, out = workshop
-    figure = 'from PIL import Image; Image.new("L", (4, 4)).save(folder / "a.png")\nif os.environ["ADVLOOK_PDF"]:\n    (folder / "a.pdf").touch()'
+    figure = 'from PIL import Image\nImage.new("L", (4, 4)).save(folder / "a.png")\n'
+    figure += 'if os.environ["ADVLOOK_PDF"]:\n    (folder / "a.pdf").touch()'
     write_notebook(folder / "01_one.ipynb", PARAMETERS, SAVE.format(name="a", value=1), figure)
     runner.reproduce("small")
     assert not (out / "a.pdf").exists()

@@ -1,9 +1,8 @@
 """Explorers: controls over a picture that shows the STD and the ADV model of a pair side by side.
 
-`attacks`, `maps`, `layers` and `corruptions` stand in the last cells of notebooks 02, 03 and 04. In a live kernel they
-return a widget whose picture follows its controls; anywhere else (papermill, nbval, a script) one still figure of the
-first values, and no widget is made (`panel.live` tells which). Models are left as they were. Nothing is measured here:
-what a picture suggests is for the tables to settle.
+They are in the last cells of notebooks 02, 03 and 04. In a live kernel (`panel.live`) each returns a widget whose
+picture follows its controls; anywhere else (papermill, nbval, a script) a still figure of the first values, without any
+widget. Models are left as they were. Nothing is measured here: what a picture suggests is for the tables to settle.
 """
 
 import math
@@ -32,33 +31,29 @@ Pair = Mapping[str, nn.Module]
 
 
 def attacks(study: Study) -> widgets.Widget | Figure:
-    """Attack an image: the perturbation against either model, and what that model says before and after.
+    """Attack an image: the perturbation against each model, and what that model says before and after.
 
     An image without a label (an upload) is attacked as what the model says it is. PGD and APGD stop where the model is
-    wrong, MI-FGSM drives on.
+    wrong, MI-FGSM goes on.
     """
     return _Attacks(study).shown()
 
 
 def maps(study: Study) -> widgets.Widget | Figure:
-    """Sensitivity maps of an image, which may be blurred first, and then attacked by PGD against either model.
+    """Sensitivity maps of an image, which may be blurred first, and then attacked by PGD against each model.
 
-    Beside each map stands its magnitude, summed over the colours. Each model has a scale of its own, or both share the
-    larger one, which shows how much stronger one of them reacts.
+    Beside each map is its magnitude, summed over the colours. Each model has its own scale, or both share the larger.
     """
     return _Maps(study).shown()
 
 
 def layers(study: Study) -> widgets.Widget | Figure:
-    """What most excites a unit: activation maximisation, with a progress bar.
-
-    Layers are the convolutions in the order in which they run, and the linear one that answers.
-    """
+    """Activation maximisation of a unit of any convolution, or of the linear layer that answers."""
     return _Layers(study).shown()
 
 
 def corruptions(study: Study) -> widgets.Widget | Figure:
-    """Take detail and colour from an image: blur, then median, then reversal; and see what either model still says."""
+    """Take detail and colour from an image by blur, then median, then reversal, and see what each model still says."""
     return _Corruptions(study).shown()
 
 
@@ -94,21 +89,18 @@ class _Attacks(Explorer):
 class _Maps(Explorer):
     def controls(self) -> Controls:
         titles = [(f"{TITLES[name]} ({SAMPLES[name]})" if name in SAMPLES else TITLES[name], name) for name in METHODS]
-        classes = [(name, number) for number, name in enumerate(self.classes)]
+        classes = [("the label", LABEL), ("its answer", ANSWER)]
+        classes += [(name, number) for number, name in enumerate(self.classes)]
         return super().controls() | {
             "method": control(widgets.Dropdown, "method", "loss_gradient", options=titles),
-            "of": control(
-                widgets.Dropdown, "class", LABEL, options=[("the label", LABEL), ("its answer", ANSWER), *classes]
-            ),
+            "of": control(widgets.Dropdown, "class", LABEL, options=classes),
             "sigma": _blur(self.study, 0.0),
             "eps": _radius(self.study, "PGD [1/255]", 0.0),
             "shared": control(widgets.Checkbox, "one scale for both", False),
         }
 
-    def draw(
-        self, pair: Pair, chosen: ChosenImage, method: str, of: int, sigma: float, eps: float, shared: bool
-    ) -> Figure:
-        seen = {setting: self._seen(model, chosen, sigma, eps) for setting, model in pair.items()}
+    def draw(self, pair: Pair, chosen: ChosenImage, method: str, of: int, shared: bool, **changes: float) -> Figure:
+        seen = {setting: self._seen(model, chosen, **changes) for setting, model in pair.items()}
         wanted = {LABEL: chosen.label, ANSWER: None}.get(of, of)
         explained = {setting: class_of(model, seen[setting], wanted) for setting, model in pair.items()}
         found = {
@@ -159,29 +151,17 @@ class _Layers(Explorer):
             layer.value = _typical(units)
         controls["unit"].max = units[layer.value] - 1
 
-    def draw(self, pair: Pair, layer: str, unit: int, parameterisation: str, jitter: int, steps: int) -> Figure:
-        size, starts = self.study.preset.data.size, self.study.preset.visualize.starts
+    def draw(self, pair: Pair, layer: str, unit: int, **options: object) -> Figure:
         figure, axes = new_figure(1, 2, 6.8, 3.9)
+        options |= {"size": self.study.preset.data.size, "starts": self.study.preset.visualize.starts}
+        options |= {"precision": "auto", "progress": self.study.progress}
         for axis, (setting, model) in zip(axes, pair.items(), strict=True):
-            best = maximise(
-                model,
-                layer,
-                [unit],
-                size=size,
-                steps=steps,
-                starts=starts,
-                parameterisation=parameterisation,
-                jitter=jitter,
-                generator=torch.Generator().manual_seed(0),
-                precision="auto",
-                progress=self.study.progress,
-            )
+            best = maximise(model, layer, [unit], generator=torch.Generator().manual_seed(0), **options)
             began, reached = float(best.start_activations), float(best.activations)
             show(axis, best.images[0], f"activation from {began:.2g} to {reached:.2g}", setting=setting)
             answers = isinstance(model.get_submodule(layer), nn.Linear)
-            axis.set_xlabel(
-                f"{layer.removeprefix('network.')}, unit {unit}" + (f": {self.classes[unit]}" if answers else "")
-            )
+            name = f"{layer.removeprefix('network.')}, unit {unit}"
+            axis.set_xlabel(f"{name}: {self.classes[unit]}" if answers else name)
         return figure
 
     def _units(self, arch: str) -> dict[str, int]:
@@ -225,7 +205,7 @@ def _blur(study: Study, value: float) -> partial[widgets.FloatSlider]:
 
 
 def _named(units: Mapping[str, int]) -> tuple[tuple[str, str], ...]:
-    """Layers as they are called, and their names; what they all lie in goes without saying."""
+    """Layers as they are shown, and their full names."""
     return tuple((name.removeprefix("network."), name) for name in units)
 
 

@@ -10,6 +10,7 @@ from io import BytesIO
 from typing import Any
 
 import ipywidgets as widgets
+import numpy as np
 import torch
 import torch.nn.functional as F
 from IPython import get_ipython
@@ -39,12 +40,11 @@ def control(kind: type[widgets.Widget], description: str, value: object, **optio
 
 
 def live() -> bool:
-    """Whether a person can move a slider: whether a notebook that is open in a front end runs here.
+    """Whether the code runs in a notebook that is open in a front end, where a person can move a slider.
 
-    A Jupyter server (JupyterLab, Notebook, JupyterHub) tells the kernel of an open notebook its path in
-    JPY_SESSION_NAME, and VS Code leaves `__vsc_ipynb_file__` among the kernel's variables; papermill, nbclient and
-    nbval do neither. But what is started from an open notebook inherits the former, and other front ends may do
-    neither: ADVLOOK_LIVE, 0 or 1, overrides. Raises RequestError where that is something else.
+    A Jupyter server tells the kernel of an open notebook its path in JPY_SESSION_NAME, and VS Code leaves
+    `__vsc_ipynb_file__` among the kernel's variables; papermill, nbclient and nbval do neither. For other front ends,
+    and programs started from an open notebook, ADVLOOK_LIVE overrides; RequestError where that is neither 0 nor 1.
     """
     wish = os.environ.get("ADVLOOK_LIVE", "")
     if wish not in ("", "0", "1"):
@@ -151,12 +151,12 @@ class Explorer(ABC):
     def draw_answers(self, axis: Axes, before: Tensor, after: Tensor, setting: str) -> None:
         """The most probable classes and their probabilities: pale before, full after."""
         first = torch.maximum(before, after).topk(min(5, len(after))).indices
-        first = first[after[first].argsort(descending=True)].tolist()
+        first = first[after[first].argsort(descending=True)]
+        places = np.arange(len(first))
         for answer, shift, alpha in ((before, -0.2, 0.35), (after, 0.2, 1.0)):
-            places = [place + shift for place in range(len(first))]
-            axis.barh(places, [100 * float(answer[k]) for k in first], 0.38, color=COLORS[setting], alpha=alpha)
+            axis.barh(places + shift, 100 * answer[first].numpy(), 0.38, color=COLORS[setting], alpha=alpha)
         names = [self.classes[k] for k in first]
-        axis.set(yticks=range(len(first)), yticklabels=names, xlim=(0, 100), xlabel="probability [%], pale: before")
+        axis.set(yticks=places, yticklabels=names, xlim=(0, 100), xlabel="probability [%], pale: before")
         axis.tick_params(labelsize=9)
         axis.xaxis.label.set_size(9)
         axis.invert_yaxis()
@@ -175,17 +175,17 @@ class Panel(widgets.VBox):
     """An explorer in a live kernel: its controls, an upload where it takes images, and the picture that follows."""
 
     def __init__(self, explorer: Explorer) -> None:
-        self.explorer, self.controls = explorer, {name: make() for name, make in explorer.controls().items()}
+        self.explorer = explorer
+        self.controls = {name: make() for name, make in explorer.controls().items()}
         self.upload = widgets.FileUpload(accept="image/*", description="your image")
         self.message = widgets.HTML()
         fitting = widgets.Layout(max_width="calc(100% - 4px)", align_self="flex-start")  # the margin is 2 px
         self.picture = widgets.Image(format="png", layout=fitting)
         asked = self.controls | ({"upload": self.upload} if explorer.takes_image else {})
         self._adapting = False
-        for control in asked.values():  # before the picture follows
-            control.observe(self._adapt, "value")
-        # Below the controls: progress bars, and the traceback of an unforeseen error.
-        output = widgets.interactive_output(self._draw, asked)
+        for each in asked.values():  # first, so that what is drawn fits
+            each.observe(self._adapt, "value")
+        output = widgets.interactive_output(self._draw, asked)  # shows progress bars, and tracebacks
         row = widgets.Box(list(asked.values()), layout=widgets.Layout(flex_flow="row wrap"))
         super().__init__([row, self.message, output, self.picture])
         self.add_class("advlook-explorer")

@@ -7,6 +7,7 @@ that a failure or a kill leaves earlier results as they were.
 import base64
 import io
 import json
+import logging
 import os
 import re
 import shutil
@@ -153,6 +154,7 @@ def _renew(folder: Path, notebook: Path) -> str | None:
 def _execute(study: Study, preset: str, notebook: Path, executed: Path, pdf: bool) -> None:
     """Run a notebook in a kernel of its own; its results go beside the folder of the executed copy."""
     executed.parent.mkdir(parents=True)
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # it would tell every failure a second time
     before = dict(os.environ)
     os.environ |= {
         "ADVLOOK_OUTPUT": str(executed.parents[2]),

@@ -3,7 +3,7 @@
 import nbformat
 import pytest
 
-from advlook.study.study import ROOT
+from advlook.study.folders import ROOT
 
 
 @pytest.mark.parametrize("notebook", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)

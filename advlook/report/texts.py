@@ -14,7 +14,7 @@ from nbformat import NotebookNode
 
 from advlook.core.files import read_json, write_atomically
 from advlook.core.names import ARCH_NAMES
-from advlook.study.study import ROOT
+from advlook.study.folders import ROOT
 
 CAPTIONS = ("caption", "paper", "PAPER", "HERE")  # arguments and variables that hold the text below a figure
 SAVE_FIGURE = ("name", "figure", "caption", "paper")  # its arguments, in order

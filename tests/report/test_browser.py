@@ -18,7 +18,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from advlook.study.study import ROOT
+from advlook.study.folders import ROOT
 
 LAB_SETTINGS = {  # cells out of sight are drawn too; nothing is asked of the network
     "notebook-extension/tracker": '{"windowingMode": "none"}',

@@ -236,8 +236,7 @@ def _verified(folder: Path) -> str:
     found = read_json(folder / "verified.json")
     if not found:
         return ""
-    differing = found["differing"] if isinstance(found["differing"], int) else len(found["differing"])
-    outcome = f"{differing} differ" if differing else "all equal"
+    outcome = f"{len(found['differing'])} differ" if found["differing"] else "all equal"
     measured = f"{found['checked']} of {found['units']} units measured again in {_number(found['seconds']):.0f} s"
     return f"{measured}: {outcome} (commit {str(found['commit'])[:7]})"
 

@@ -19,6 +19,7 @@ from advlook.study.folders import ROOT
 CAPTIONS = ("caption", "paper", "PAPER", "HERE")  # arguments and variables that hold the text below a figure
 SAVE_FIGURE = ("name", "figure", "caption", "paper")  # its arguments, in order
 Parts = Sequence[str | None]  # a text: what the source says, and None where only a run knows
+Expressions = dict[str, list[ast.expr]]  # what a variable was given; its text is that of all of them joined
 
 
 def renew(folder: Path, notebook: Path) -> tuple[list[Path], list[str]] | None:
@@ -126,27 +127,25 @@ def _saves_figure(node: ast.Call) -> bool:
 
 def _captions(folder: Path, source: NotebookNode) -> Iterator[tuple[Path, dict[str, Parts]]]:
     """The record of each figure that a notebook saves, with "caption" and "paper" as its source states them."""
-    said: dict[str, Parts] = {}
+    said: Expressions = {}
     for cell in code_cells(source):
         nodes = ast.walk(_parsed(cell.source) or ast.Module([], []))
         statements = (node for node in nodes if isinstance(node, ast.Assign | ast.AugAssign | ast.Call))
         for node in sorted(statements, key=lambda node: (node.lineno, node.col_offset)):
             match node:
                 case ast.Assign(targets=[ast.Name(id=name)]) if name in CAPTIONS:
-                    said[name] = _parts(node.value, said)
+                    said[name] = [node.value]
                 case ast.AugAssign(target=ast.Name(id=name)) if name in CAPTIONS:
-                    said[name] = [*said.get(name, [None]), *_parts(node.value, said)]
+                    said[name] = [*said.get(name, []), node.value]
                 case ast.Call() if _saves_figure(node):
                     given = dict(zip(SAVE_FIGURE, node.args, strict=False))
                     given |= {each.arg: each.value for each in node.keywords}
                     yield from _saved(folder, given, said)
 
 
-def _saved(
-    folder: Path, given: Mapping[str, ast.expr], said: Mapping[str, Parts]
-) -> Iterator[tuple[Path, dict[str, Parts]]]:
+def _saved(folder: Path, given: Mapping[str, ast.expr], said: Expressions) -> Iterator[tuple[Path, dict[str, Parts]]]:
     """The figures of one call of `save_figure`: one of each architecture where the figure's name contains `arch`."""
-    for values in [said, *(dict(said, arch=[arch]) for arch in ARCH_NAMES)]:
+    for values in [said, *(said | {"arch": [ast.Constant(arch)]} for arch in ARCH_NAMES)]:
         name = _parts(given["name"], values)
         if None not in name:
             path = folder / f"{''.join(name)}.json"
@@ -156,7 +155,7 @@ def _saved(
                 return
 
 
-def _parts(node: ast.expr, said: Mapping[str, Parts]) -> Parts:
+def _parts(node: ast.expr, said: Expressions) -> Parts:
     match node:
         case ast.Constant(value=str(text)):
             return [text]
@@ -166,6 +165,7 @@ def _parts(node: ast.expr, said: Mapping[str, Parts]) -> Parts:
             return _parts(value, said)
         case ast.BinOp(left=left, op=ast.Add(), right=right):
             return [*_parts(left, said), *_parts(right, said)]
-        case ast.Name(id=name):
-            return said.get(name, [None])
+        case ast.Name(id=name) if name in said:
+            others = {other: nodes for other, nodes in said.items() if other != name}
+            return [part for each in said[name] for part in _parts(each, others)]
     return [None]

@@ -148,9 +148,7 @@ def test_files_beside_a_result_are_linked_where_they_exist(folder):
     assert {"04_accuracy.pdf", "tables/01_tradeoff.npz"} <= set(links)
 
 
-@pytest.mark.parametrize(
-    ("differing", "outcome"), [(0, "all equal"), ([], "all equal"), (2, "2 differ"), (["a", "b", "c"], "3 differ")]
-)
+@pytest.mark.parametrize(("differing", "outcome"), [([], "all equal"), (["one", "another"], "2 differ")])
 def test_repeated_measurements_are_told_at_the_top(differing, outcome, folder):
     """How many were measured again, of how many, and whether they differ, where `verified.json` says so."""
     assert "measured again" not in page_of(folder).text

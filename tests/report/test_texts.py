@@ -120,7 +120,7 @@ def test_captions_are_renewed(code, caption, outdated, tmp_path):
 def test_captions_of_every_architecture_are_renewed(tmp_path):
     """A figure that is named by its architecture has it in its caption."""
     out = tmp_path / "out"
-    code = 'for arch in archs:\n    study.save_figure(f"a_{arch}", draw(), caption=f"{arch}: new", paper="p")'
+    code = 'for arch in archs:\n    caption = f"{arch}: new"\n    study.save_figure(f"a_{arch}", draw(), caption, "p")'
     source = notebook(tmp_path / "a.ipynb", "p = 1", code)
     notebook(out / "notebooks" / "a.ipynb", "p = 1", code)
     for name in (*list(ARCH_NAMES)[:2], "shared_resnet10"):

@@ -224,14 +224,12 @@ def reproduce(
     return 1 if failures else 0
 
 
-def renew_texts(
-    preset: str | Study = "quick", notebooks: Sequence[str] | None = None, output: Path | None = None
-) -> int:
+def renew_texts(preset: str = "quick", notebooks: Sequence[str] | None = None, output: Path | None = None) -> int:
     """Renew the texts of a preset's results and its gallery, without images, models or a kernel. Returns 0.
 
     A notebook whose code has changed since it ran is named, and keeps its texts.
     """
-    study = preset if isinstance(preset, Study) else Study(preset, output=output)
+    study = Study(preset, output=output)
     outcomes = {each.stem: _renew(study.output, each) or "not run with this code" for each in find_notebooks(notebooks)}
     for name, outcome in outcomes.items():
         print(f"{name}: {outcome}")

@@ -199,7 +199,7 @@ def test_texts_are_renewed_where_nothing_can_be_run(workshop, capsys):
         write_notebook(folder / f"{name}.ipynb", PARAMETERS, SAVE.format(name=name, value=1) + added)
     before = (out / "notebooks" / "02_two.ipynb").read_text()
     capsys.readouterr()
-    assert runner.renew_texts(runner.Study()) == 0
+    assert runner.renew_texts("small") == 0
     printed = capsys.readouterr().out
     assert "02_two: not run with this code" in printed
     assert "Texts of 1 of 2 notebooks renewed" in printed

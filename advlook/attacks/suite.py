@@ -8,6 +8,9 @@ from torch import Tensor, nn
 
 from advlook.attacks.apgd import apgd
 from advlook.attacks.ball import check_request
+from advlook.attacks.fgsm import fgsm
+from advlook.attacks.mi_fgsm import mi_fgsm
+from advlook.attacks.noise import random_noise
 from advlook.attacks.pgd import pgd
 from advlook.core.errors import RequestError
 from advlook.core.gradients import frozen_batchnorm
@@ -82,3 +85,15 @@ def attack_suite(
 def percent(chosen: Tensor) -> float:
     """Share of True, in percent."""
     return 100 * chosen.double().mean().item()
+
+
+# The attacks by the names that the command line knows: (model, images, labels, eps, steps, generator) -> images.
+NAMED_ATTACKS: dict[str, Callable[..., Tensor]] = {
+    "noise": lambda m, x, y, eps, steps, g: random_noise(m, x, y, eps, generator=g),
+    "fgsm": lambda m, x, y, eps, steps, g: fgsm(m, x, y, eps),
+    "pgd": lambda m, x, y, eps, steps, g: pgd(m, x, y, eps, steps=steps, generator=g, precision="auto"),
+    "mi-fgsm": lambda m, x, y, eps, steps, g: mi_fgsm(m, x, y, eps, steps=steps),
+    "apgd-ce": lambda m, x, y, eps, steps, g: apgd(m, x, y, eps, steps=steps, generator=g),
+    "apgd-dlr": lambda m, x, y, eps, steps, g: apgd(m, x, y, eps, steps=steps, loss="dlr", generator=g),
+    "suite": lambda m, x, y, eps, steps, g: attack_suite(m, x, y, eps, steps=steps, generator=g).attacked,
+}

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from advlook import attacks
-from advlook.attacks.suite import percent
+from advlook.attacks.suite import NAMED_ATTACKS, percent
 from advlook.core.distributed import ALONE, Group
 from advlook.core.errors import RequestError
 from advlook.core.files import mixed_seed
@@ -37,18 +37,6 @@ class Images(Protocol):
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Every image once, in order, or those of the numbers `chosen`: float32 in [0, 1], with labels."""
         ...
-
-
-# The attacks by the names that the command line knows: (model, images, labels, eps, steps, generator) -> images.
-NAMED_ATTACKS: dict[str, Callable[..., Tensor]] = {
-    "noise": lambda m, x, y, eps, steps, g: attacks.random_noise(m, x, y, eps, generator=g),
-    "fgsm": lambda m, x, y, eps, steps, g: attacks.fgsm(m, x, y, eps),
-    "pgd": lambda m, x, y, eps, steps, g: attacks.pgd(m, x, y, eps, steps=steps, generator=g, precision="auto"),
-    "mi-fgsm": lambda m, x, y, eps, steps, g: attacks.mi_fgsm(m, x, y, eps, steps=steps),
-    "apgd-ce": lambda m, x, y, eps, steps, g: attacks.apgd(m, x, y, eps, steps=steps, generator=g),
-    "apgd-dlr": lambda m, x, y, eps, steps, g: attacks.apgd(m, x, y, eps, steps=steps, loss="dlr", generator=g),
-    "suite": lambda m, x, y, eps, steps, g: attacks.attack_suite(m, x, y, eps, steps=steps, generator=g).attacked,
-}
 
 
 @torch.no_grad()

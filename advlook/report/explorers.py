@@ -16,10 +16,10 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from advlook.attacks.pgd import pgd
+from advlook.attacks.suite import NAMED_ATTACKS
 from advlook.core.gradients import evaluating
 from advlook.core.presets import SETTINGS
 from advlook.corruptions.filters import gaussian_blur, median_filter, reverse_colors
-from advlook.models.evaluation import NAMED_ATTACKS
 from advlook.report.panel import Controls, Explorer, Sample, answer, class_of, show
 from advlook.sensitivity.maps import METHODS, TITLES, by_name
 from advlook.sensitivity.units import PARAMETERISATIONS, conv_layers, maximise

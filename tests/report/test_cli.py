@@ -9,11 +9,11 @@ import pytest
 from helpers import convolutional, small_preset, write_folder
 
 from advlook.__main__ import main
+from advlook.attacks.suite import NAMED_ATTACKS
 from advlook.core import presets
 from advlook.data.catalogue import CATALOGUE
 from advlook.models.architectures import preset_model
 from advlook.models.checkpoints import save_checkpoint
-from advlook.models.evaluation import NAMED_ATTACKS
 from advlook.study import study
 
 SMOKE = (presets.PRESET_FOLDER / "smoke.toml").read_text()

@@ -111,10 +111,11 @@ class FreshImages:
         generator: torch.Generator,
         device: torch.device | str = "cpu",
         group: Group = ALONE,
+        clipped: bool = False,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """One epoch of full batches: images float32 in [0, 1], channels last, and labels int64.
 
-        All that is random comes from `generator`. `config` is there for the protocol: nothing is cropped, and a flip
+        All that is random comes from `generator`. `config` and `clipped` change nothing: there is no crop, and a flip
         would turn one texture into another. Each process of a group draws whole batches and is given its share.
         """
         share = group.share(batch_size)

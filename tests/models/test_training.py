@@ -21,17 +21,10 @@ from advlook.core.precision import autocast, cpu_multiplies_bfloat16
 from advlook.core.presets import load_preset
 from advlook.data.image_sets import ImageSet
 from advlook.models import training
+from advlook.models.adversary import overfits_catastrophically, ramped_eps, training_attack
 from advlook.models.checkpoints import half_precision, load_checkpoint, load_state, read_metadata
 from advlook.models.evaluation import robust_accuracy, topk_accuracy
-from advlook.models.training import (
-    NonFiniteLossError,
-    Trainer,
-    learning_rate,
-    overfits_catastrophically,
-    ramped_eps,
-    train,
-    training_attack,
-)
+from advlook.models.training import NonFiniteLossError, Trainer, learning_rate, train
 
 IMAGES, TEST = image_set(34), image_set(12, seed=1)
 CPU = torch.device("cpu")
@@ -115,8 +108,8 @@ class Deadly:
     steps = 0
     def __len__(self):
         return len(IMAGES)
-    def training_batches(self, *args):
-        for batch in IMAGES.training_batches(*args):
+    def training_batches(self, *args, **options):
+        for batch in IMAGES.training_batches(*args, **options):
             self.steps += 1
             if self.steps == 7:  # the third step of the second epoch
                 os.kill(os.getpid(), signal.SIGKILL)

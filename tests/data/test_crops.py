@@ -85,13 +85,13 @@ def test_stored_and_streamed_sets_draw_alike(tmp_path, monkeypatch):
     image = torch.zeros(3, SIDE, SIDE, dtype=torch.uint8)
     image[0], image[1] = 2 * place, 2 * place[:, None]
     Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / "image.png")
-    count = 4000
+    count = 1500
     streamed = StreamedImages(Listing(tmp_path, [tmp_path / "image.png"] * count, [0] * count, ("a",)), 16, 16)
     stored = ImageSet(image.expand(count, 3, SIDE, SIDE), torch.zeros(count, dtype=torch.int64), ("a",))
     ours, theirs = seen_areas(stored), seen_areas(streamed)
     assert distance(ours, theirs) < 1
     assert abs(ours.mean() - 0.565) < 0.015
-    assert distance(seen_areas(stored, clipped=True), theirs) > 1.5
+    assert distance(seen_areas(stored, clipped=True), theirs) > 1.2
 
 
 def test_clipped_crops_are_those_of_old():

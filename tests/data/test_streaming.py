@@ -121,7 +121,8 @@ def test_epoch_sees_every_image_once(folder):
     assert all(torch.equal(a, b) for (a, _), (b, _) in zip(first, again, strict=True))
     shown, different = ({int(k): x for b, ks in e for x, k in zip(b, ks, strict=True)} for e in (first, other))
     assert list(shown) != list(different)
-    assert not any(torch.equal(shown[k], different[k]) for k in shown)
+    square = [k for k in shown if files.listing.files[k].stem != "x"]  # of the thin ones mostly the centre alone fits
+    assert not any(torch.equal(shown[k], different[k]) for k in square)
     few = dataclasses.replace(CONFIG, train_images=8)
     assert [len(labels) for _, labels in numbered.training_batches(few, 3, generator())] == [3, 3]
 

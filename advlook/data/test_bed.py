@@ -35,18 +35,9 @@ if TYPE_CHECKING:
     from advlook.core.presets import DataConfig
 
 SPLITS = ("train", "test", "cue_conflict", "shape_only", "texture_only")
-CLASSES = (
-    "pebble",
-    "triangle",
-    "square",
-    "pentagon",
-    "hexagon",  # shallow outlines of 2 to 6 lobes
-    "peanut",
-    "trefoil",
-    "clover",
-    "starfish",
-    "flower",  # deep ones
-)
+_SHALLOW = ("pebble", "triangle", "square", "pentagon", "hexagon")  # outlines of 2 to 6 lobes
+_DEEP = ("peanut", "trefoil", "clover", "starfish", "flower")  # the same
+CLASSES = (*_SHALLOW, *_DEEP)
 
 SHAPE_AGREEMENT = 0.8  # share of train and test images whose silhouette is right
 TEXTURE_LEVELS = 8  # amplitude of the texture, in steps of 1/255

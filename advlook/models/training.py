@@ -94,9 +94,8 @@ class Trainer:
             )
         self.epochs = getattr(preset.models[arch], f"epochs_{setting}")
         self.adversary = preset.adversary if setting == "adv" else None
-        self.base_rate = preset.models[arch].learning_rate
-        if config.rate_for_batch:
-            self.base_rate *= config.batch_size / config.rate_for_batch
+        scale = config.batch_size / config.rate_for_batch if config.rate_for_batch else 1
+        self.base_rate = preset.models[arch].learning_rate * scale
         self.key = preset.training_key(arch, setting, seed)
         self.model = preset_model(preset, arch, seed) if model is None else model
         self.model.to(device)
@@ -166,8 +165,7 @@ class Trainer:
         noise = torch.Generator(self.device).manual_seed(mixed_seed(self.seed, epoch, 2, *own))
         # Trained on smaller images than it is tested on: resized crops show things larger than whole images do
         # (Touvron et al. 2019).
-        size = config.sizes[epoch * len(config.sizes) // self.epochs]
-        data = replace(self.preset.data, size=size)
+        data = replace(self.preset.data, size=config.sizes[epoch * len(config.sizes) // self.epochs])
         sums, count, rate = torch.zeros(2, dtype=torch.float64, device=self.device), 0, 0.0
         started = time.perf_counter()
         self.model.train()
@@ -234,11 +232,9 @@ def train(
 ) -> Path:
     """Train one model of the preset and write its checkpoint to `target`; resume where a state lies beside it.
 
-    With a group, every process of it calls this; the leading one reads and writes the files.
-
-    `test` serves to watch FGSM and PGD accuracy along the way and for the accuracies in the metadata; nothing is
-    chosen by it. The state is written after every epoch and removed with the last. `progressed` is told the images of
-    every step, and at first those of the epochs that were done already. Returns `target`.
+    Every process of a group calls this; the leading one reads and writes the files. `test` serves to watch FGSM and PGD
+    accuracy along the way and for the accuracies in the metadata; nothing is chosen by it. `progressed` is told the
+    images of every step, and at first those of the epochs that were done already. Returns `target`.
     Raises NonFiniteLossError where the loss is infinite or nan, RequestError where the images do not fill a batch.
     """
     trainer = Trainer(preset, arch, setting, seed, torch.device(device), group=group)

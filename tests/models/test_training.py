@@ -15,8 +15,10 @@ from safetensors.torch import load_file
 
 import advlook
 from advlook import attacks
+from advlook.attacks.ball import project, random_in_ball
 from advlook.core.errors import RequestError
 from advlook.core.files import digest
+from advlook.core.gradients import frozen_batchnorm, input_gradient
 from advlook.core.precision import autocast, cpu_multiplies_bfloat16
 from advlook.core.presets import load_preset
 from advlook.data.image_sets import ImageSet
@@ -257,10 +259,10 @@ def test_training_attack_with_random_start():
     model, images, labels = convolutional(), random_images(6, 8), torch.arange(6) % 3
     config = adversary(random_start=True, step_size=5 / 255)
     found = training_attack(model, images, labels, config, 2 / 255, torch.Generator().manual_seed(0))
-    start = attacks.random_in_ball(images, 2 / 255, "linf", torch.Generator().manual_seed(0))
-    with attacks.frozen_batchnorm(model):
-        gradient, _ = attacks.input_gradient(model, start, lambda z: torch.nn.functional.cross_entropy(z, labels))
-    expected = attacks.project(start + 2.5 / 255 * gradient.sign(), images, 2 / 255, "linf")
+    start = random_in_ball(images, 2 / 255, "linf", torch.Generator().manual_seed(0))
+    with frozen_batchnorm(model):
+        gradient, _ = input_gradient(model, start, lambda z: torch.nn.functional.cross_entropy(z, labels))
+    expected = project(start + 2.5 / 255 * gradient.sign(), images, 2 / 255, "linf")
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
     assert (found - images).abs().max() <= 2 / 255 + 1e-6
 

@@ -122,7 +122,7 @@ run(small_preset(), Path(sys.argv[1]), setting="adv", images=Deadly())
 """
     )
     whole, broken = tmp_path / "whole.safetensors", tmp_path / "broken.safetensors"
-    paths = [str(Path(advlook.__file__).parents[1]), str(Path(__file__).parents[1])]
+    paths = [str(Path(advlook.__file__).parents[1]), *map(str, Path(__file__).parents[:2])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     killed = subprocess.run([sys.executable, script, broken], env=environment, capture_output=True, text=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr

@@ -68,7 +68,11 @@ class ImageSet:
         group: Group = ALONE,
         clipped: bool = False,
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """One epoch; every process of a group draws the crops of the whole batch, and cuts out its own."""
+        """One epoch: shuffled, augmented, full batches only (a last batch of one would break batch normalisation).
+
+        Every process of a group draws the crops of the whole batch and cuts out its own share, so images do not depend
+        on how many processes there are. clipped: as of `crops.draw_crops`.
+        """
         for chosen in shuffled_batches(len(self), config.train_images, batch_size, generator):
             crops = draw_crops(len(chosen), self.images.shape[-1], config, generator, clipped)
             share = group.share(len(chosen))

@@ -27,8 +27,9 @@ from advlook.core.errors import RequestError
 from advlook.core.files import mixed_seed
 from advlook.core.presets import DataConfig
 from advlook.data.crops import random_resized_crops, resized
-from advlook.data.image_sets import listed, read_image, read_rgb, shuffled_batches, to_float, unreadable
+from advlook.data.image_sets import ImageSet, listed, read_image, read_rgb, shuffled_batches, to_float, unreadable
 from advlook.data.layouts import Listing
+from advlook.data.test_bed import FreshImages
 
 REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
 
@@ -37,7 +38,7 @@ REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.
 class StreamedImages:
     """The images of a listing, decoded anew whenever they are shown: an `ImageSet` that takes no room.
 
-    Whole images are shown as `datasets.read_image` makes them: the short side resized to `short` pixels, the central
+    Whole images are shown as `image_sets.read_image` makes them: the short side resized to `short` pixels, the central
     `side` cut out. Training images are crops of the files as they are. A file that cannot be read raises RequestError,
     which names it, when its batch is due.
     """
@@ -111,10 +112,14 @@ class StreamedImages:
             yield to_float(images.permute(0, 3, 1, 2)), labels
 
 
+Images = ImageSet | StreamedImages  # what a model is evaluated on
+TrainingImages = Images | FreshImages
+
+
 def training_images(config: DataConfig, folder: Path) -> StreamedImages:
     """The training images of a preset's set, none of which is decoded before it is shown (`data.store = 0`).
 
-    Raises RequestError as `datasets.load` does, except that a corrupt file is met only later.
+    Raises RequestError as `image_sets.load` does, except that a corrupt file is met only later.
     """
     return StreamedImages(listed(config, "train", folder), config.size, config.test_store)
 

@@ -20,8 +20,7 @@ from advlook.core.files import mixed_seed
 from advlook.core.gradients import evaluating
 from advlook.core.progress import tqdm
 from advlook.data.layouts import Listing, list_images
-from advlook.data.protocols import Images
-from advlook.data.streaming import StreamedImages
+from advlook.data.streaming import Images, StreamedImages
 from advlook.models.architectures import folded
 from advlook.models.external import Loaded, load_model
 

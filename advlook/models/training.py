@@ -30,7 +30,7 @@ from advlook.core.precision import autocast
 from advlook.core.presets import Preset, TrainingConfig
 from advlook.core.progress import tqdm
 from advlook.data.image_sets import ImageSet
-from advlook.data.protocols import TrainingImages
+from advlook.data.streaming import TrainingImages
 from advlook.models.adversary import overfits_catastrophically, ramped_eps, training_attack
 from advlook.models.architectures import preset_model
 from advlook.models.checkpoints import half_precision, load_state, save_checkpoint, save_state

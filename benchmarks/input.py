@@ -15,7 +15,6 @@ put together from Imagenette's photographs. Every way makes the same random resi
 
 import argparse
 import os
-import random
 import statistics
 import tempfile
 import time
@@ -31,15 +30,16 @@ from PIL import Image
 
 from advlook.core.presets import DataConfig, load_preset
 from advlook.data.catalogue import find
+from advlook.data.crops import random_resized_crops
 from advlook.data.layouts import Listing
-from advlook.data.streaming import StreamedImages, draw_crop, random_crop
+from advlook.data.streaming import StreamedImages, random_crop
 from advlook.study.study import data_folder
 
 NEEDED = 2500  # images/s that a modern GPU may take
 EPOCH = 4  # times all files, in the second table
 WIDTH, HEIGHT, QUALITY, TILE = 500, 375, 95, 125
 
-Way = Callable[[Path, DataConfig, random.Random], np.ndarray]
+Way = Callable[[Path, DataConfig, torch.Generator], np.ndarray]
 
 
 def write_pictures(folder: Path, count: int) -> list[Path]:
@@ -57,16 +57,23 @@ def write_pictures(folder: Path, count: int) -> list[Path]:
     return paths
 
 
-def pillow(path: Path, config: DataConfig, chance: random.Random) -> np.ndarray:
+def draw_crop(width: int, height: int, least: float, chance: torch.Generator) -> tuple[int, int, int, int]:
+    """left, top, width and height of a random resized crop of one image."""
+    sizes = torch.tensor([height]), torch.tensor([width])
+    top, left, high, wide = random_resized_crops(*sizes, least, chance)[0].tolist()
+    return left, top, wide, high
+
+
+def pillow(path: Path, config: DataConfig, chance: torch.Generator) -> np.ndarray:
     """The slow exact way."""
     with Image.open(path) as image:
         left, top, width, height = draw_crop(*image.size, config.crop_scale, chance)
         window = image.convert("RGB").crop((left, top, left + width, top + height))
     crop = np.asarray(window.resize((config.size, config.size), Image.Resampling.BILINEAR))
-    return crop[:, ::-1] if chance.random() < 0.5 else crop
+    return crop[:, ::-1] if torch.rand((), generator=chance) < 0.5 else crop
 
 
-def pillow_draft(path: Path, config: DataConfig, chance: random.Random) -> np.ndarray:
+def pillow_draft(path: Path, config: DataConfig, chance: torch.Generator) -> np.ndarray:
     """Pillow, with the decoder scaling by 1/2, 1/4 or 1/8 where that leaves as many pixels as are shown."""
     with Image.open(path) as image:
         width = image.size[0]
@@ -77,10 +84,10 @@ def pillow_draft(path: Path, config: DataConfig, chance: random.Random) -> np.nd
         left, top, wide, high = (round(length / scale) for length in box)
         window = image.convert("RGB").crop((left, top, left + wide, top + high))
     crop = np.asarray(window.resize((config.size, config.size), Image.Resampling.BILINEAR))
-    return crop[:, ::-1] if chance.random() < 0.5 else crop
+    return crop[:, ::-1] if torch.rand((), generator=chance) < 0.5 else crop
 
 
-def opencv(path: Path, config: DataConfig, chance: random.Random) -> np.ndarray:
+def opencv(path: Path, config: DataConfig, chance: torch.Generator) -> np.ndarray:
     """OpenCV alone, which averages areas where it scales down."""
     pixels = cv2.imread(str(path))
     left, top, width, height = draw_crop(pixels.shape[1], pixels.shape[0], config.crop_scale, chance)
@@ -90,10 +97,10 @@ def opencv(path: Path, config: DataConfig, chance: random.Random) -> np.ndarray:
         (config.size, config.size),
         interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR,
     )[..., ::-1]
-    return crop[:, ::-1] if chance.random() < 0.5 else crop
+    return crop[:, ::-1] if torch.rand((), generator=chance) < 0.5 else crop
 
 
-def torchvision(path: Path, config: DataConfig, chance: random.Random) -> np.ndarray:
+def torchvision(path: Path, config: DataConfig, chance: torch.Generator) -> np.ndarray:
     """torchvision's decoder and transforms."""
     from torchvision.io import decode_jpeg, read_file
     from torchvision.transforms.functional import resized_crop
@@ -102,10 +109,10 @@ def torchvision(path: Path, config: DataConfig, chance: random.Random) -> np.nda
     left, top, width, height = draw_crop(pixels.shape[2], pixels.shape[1], config.crop_scale, chance)
     crop = resized_crop(pixels, top, left, height, width, [config.size, config.size], antialias=True)
     crop = crop.permute(1, 2, 0).numpy()
-    return crop[:, ::-1] if chance.random() < 0.5 else crop
+    return crop[:, ::-1] if torch.rand((), generator=chance) < 0.5 else crop
 
 
-def decode_only(path: Path, config: DataConfig, chance: random.Random) -> np.ndarray:
+def decode_only(path: Path, config: DataConfig, chance: torch.Generator) -> np.ndarray:
     """OpenCV's decoder: what no way of cropping can be faster than."""
     return cv2.imread(str(path))
 
@@ -121,7 +128,7 @@ WAYS: dict[str, Way] = {
 
 
 def crops(way: Way, paths: list[Path], config: DataConfig) -> list[np.ndarray]:
-    return [way(path, config, random.Random(number)) for number, path in enumerate(paths)]
+    return [way(path, config, torch.Generator().manual_seed(number)) for number, path in enumerate(paths)]
 
 
 def error(found: list[np.ndarray], exact: list[np.ndarray]) -> str:
@@ -131,7 +138,7 @@ def error(found: list[np.ndarray], exact: list[np.ndarray]) -> str:
 
 def works(name: str, way: Way, path: Path, config: DataConfig) -> bool:
     try:
-        way(path, config, random.Random(0))
+        way(path, config, torch.Generator(0))
     except RuntimeError:  # torchvision without its compiled decoders
         print(f"{name}: its decoder does not load here")
         return False
@@ -146,7 +153,7 @@ def epoch(images: StreamedImages, config: DataConfig, workers: int) -> None:
 
 def threaded(paths: list[Path], config: DataConfig, threads: int) -> None:
     with ThreadPoolExecutor(threads) as pool:
-        made = pool.map(lambda k: random_crop(paths[k], config, random.Random(k)), range(len(paths)))
+        made = pool.map(lambda k: random_crop(paths[k], config, torch.Generator().manual_seed(k)), range(len(paths)))
         for _ in range(len(paths) // 50):
             np.stack([next(made) for _ in range(50)])
 

@@ -1,11 +1,12 @@
-"""The catalogue of image sets: what is stated of each, where it is had, and whether what lies on disk agrees.
+"""The catalogue of image sets: what is stated of each, where to get it, and whether what lies on disk agrees.
 
-The ten sets of the paper's Table 3, Imagenette, the embedded test-bed, and ten textures for development. A set is found
-by its name here, or by the path of any folder of class folders.
+What is stated is in `catalogue.toml`. A set is found by its name there, or by the path of any folder of class folders.
 """
 
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -13,11 +14,11 @@ import pandas as pd
 from PIL import Image
 
 from advlook.core.errors import RequestError
-from advlook.data import layouts
-from advlook.data.downloads import Fetch, exported, unpacked
+from advlook.data import downloads, layouts
+from advlook.data.downloads import Fetch
 from advlook.data.layouts import Layout, Listing
 
-LOOKED_AT = 20  # files whose size in pixels stands for that of all
+SAMPLED = 20  # files whose size in pixels stands for that of all
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,10 @@ class Entry:
     licence: str
     source: str
     folder: str
-    stored: str  # how it lies there, for people
-    layout: Layout = layouts.class_folders  # how it lies there, for programs
+    stored: str  # on-disk layout, as text
+    layout: Layout = layouts.class_folders  # reads that layout
     fetch: Fetch | None = None  # where torchvision can download it
-    command: str = ""  # how it is obtained otherwise; {root} is its folder, {datasets} the one above
+    command: str = ""  # how to get it otherwise; {root} is its folder, {datasets} the one above
     lossless: bool = False  # published uncompressed, so that JPEG files are copies of less quality
 
     def place(self, folder: Path) -> Path:
@@ -54,199 +55,26 @@ class Entry:
         return self.command.format(root=self.place(folder), datasets=self.place(folder).parent)
 
 
-_IMAGE_FILES = "train/<class>/ and test/<class>/"  # as `downloads.exported` writes them
-_NONE = "none stated"
-_RESEARCH = "non-commercial research and education"
-_TEXTURES = (
-    "banded",
-    "blotchy",
-    "braided",
-    "bubbly",
-    "bumpy",
-    "chequered",
-    "cobwebbed",
-    "cracked",
-    "crosshatched",
-    "crystalline",
-)
+def _entry(
+    name: str,
+    torchvision: str = "",
+    options: dict[str, str] | None = None,
+    exported: bool = False,
+    layout: str = "class_folders",
+    **stated: object,
+) -> Entry:
+    """The entry of a table of `catalogue.toml`, which explains the keys."""
+    if torchvision:
+        get_files = downloads.export if exported else downloads.unpack
+        stated["fetch"] = partial(get_files, torchvision, options or {})
+    if exported:
+        stated |= {"stored": "train/<class>/ and test/<class>/", "lossless": True}
+    read = partial(layouts.through_torchvision, torchvision) if layout == "torchvision" else getattr(layouts, layout)
+    return Entry(name=name, layout=read, **stated)
 
-_ENTRIES = (
-    Entry(
-        "svhn",
-        "SVHN",
-        32,
-        10,
-        73_257,
-        "non-commercial use",
-        "http://ufldl.stanford.edu/housenumbers/",
-        "svhn",
-        _IMAGE_FILES,
-        fetch=exported("SVHN"),
-        lossless=True,
-    ),
-    Entry(
-        "cifar10",
-        "CIFAR-10",
-        32,
-        10,
-        50_000,
-        _NONE,
-        "https://www.cs.toronto.edu/~kriz/cifar.html",
-        "cifar10",
-        _IMAGE_FILES,
-        fetch=exported("CIFAR10"),
-        lossless=True,
-    ),
-    Entry(
-        "cifar100",
-        "CIFAR-100",
-        32,
-        100,
-        50_000,
-        _NONE,
-        "https://www.cs.toronto.edu/~kriz/cifar.html",
-        "cifar100",
-        _IMAGE_FILES,
-        fetch=exported("CIFAR100"),
-        lossless=True,
-    ),
-    Entry(
-        "tiny-imagenet",
-        "Tiny ImageNet",
-        64,
-        200,
-        100_000,
-        f"none stated; images of ImageNet: {_RESEARCH}",
-        "http://cs231n.stanford.edu/tiny-imagenet-200.zip",
-        "tiny-imagenet-200",
-        "train/<wnid>/images/, val/images/, val/val_annotations.txt, wnids.txt, words.txt",
-        layouts.tiny_imagenet,
-        command="run `mkdir -p {datasets} && cd {datasets} && "
-        "curl -fLO http://cs231n.stanford.edu/tiny-imagenet-200.zip && unzip -q tiny-imagenet-200.zip`",
-    ),
-    Entry(
-        "stl10",
-        "STL-10",
-        96,
-        10,
-        5_000,
-        f"none stated; images of ImageNet: {_RESEARCH}",
-        "https://cs.stanford.edu/~acoates/stl10/",
-        "stl10",
-        _IMAGE_FILES,
-        fetch=exported("STL10"),
-        lossless=True,
-    ),
-    Entry(
-        "food101",
-        "Food-101",
-        224,
-        101,
-        75_750,
-        "scientific fair use; the rights are the photographers'",
-        "https://data.vision.ee.ethz.ch/cvl/datasets_extra/food-101/",
-        "food-101",
-        "images/<dish>/, meta/train.json, meta/test.json",
-        layouts.food,
-        unpacked("Food101"),
-    ),
-    Entry(
-        "flowers102",
-        "Flowers-102",
-        224,
-        102,
-        1_020,
-        _NONE,
-        "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/",
-        "flowers-102",
-        "jpg/, imagelabels.mat, setid.mat",
-        layouts.flowers,
-        unpacked("Flowers102"),
-    ),
-    Entry(
-        "stanford-dogs",
-        "Stanford Dogs",
-        224,
-        120,
-        12_000,
-        f"none stated; images of ImageNet: {_RESEARCH}",
-        "http://vision.stanford.edu/aditya86/ImageNetDogs/",
-        "stanford-dogs",
-        "Images/<wnid>-<breed>/, train_list.mat, test_list.mat",
-        layouts.stanford_dogs,
-        command="run `mkdir -p {root} && for part in images lists; do "
-        "curl -fL http://vision.stanford.edu/aditya86/ImageNetDogs/$part.tar | tar x -C {root}; done`",
-    ),
-    Entry(
-        "cub200",
-        "CUB-200-2011",
-        224,
-        200,
-        5_994,
-        f"{_RESEARCH}; the rights are the photographers'",
-        "https://www.vision.caltech.edu/datasets/cub_200_2011/",
-        "CUB_200_2011",
-        "images/<number>.<bird>/, images.txt, image_class_labels.txt, train_test_split.txt, classes.txt",
-        layouts.cub,
-        command="run `mkdir -p {datasets} && curl -fL "
-        "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz | tar xz -C {datasets} CUB_200_2011`",
-    ),
-    Entry(
-        "imagenet",
-        "ImageNet",
-        224,
-        1000,
-        1_281_167,
-        f"{_RESEARCH}, after registration",
-        "https://image-net.org/download",
-        "imagenet",
-        "train/<wnid>/ and val/<wnid>/",
-        layouts.imagenet,
-        command="register at https://image-net.org/download and put train/<wnid>/ and val/<wnid>/ (or val/ without "
-        "class folders, LOC_val_solution.csv beside it) at {root}",
-    ),
-    Entry(
-        "imagenette",
-        "Imagenette",
-        160,
-        10,
-        9_469,
-        f"Apache 2.0; images of ImageNet: {_RESEARCH}",
-        "https://github.com/fastai/imagenette",
-        "imagenette2-160",
-        "train/<wnid>/ and val/<wnid>/",
-        layouts.imagenette,
-        unpacked("Imagenette", size="160px"),
-    ),
-    Entry(
-        "dtd10",
-        "DTD-10",
-        224,
-        10,
-        960,
-        "research",
-        "https://www.robots.ox.ac.uk/~vgg/data/dtd/",
-        "dtd10",
-        "<texture>/, split by a fixed seed",
-        command="run `mkdir -p {root} && curl -fL "
-        "https://www.robots.ox.ac.uk/~vgg/data/dtd/download/dtd-r1.0.1.tar.gz | tar xz -C {root} --strip-components 2 "
-        + " ".join(f"dtd/images/{texture}" for texture in _TEXTURES)
-        + "`",
-    ),
-    Entry(
-        "synthetic",
-        "embedded test-bed",
-        40,
-        10,
-        0,
-        "this project's",
-        "advlook/synthetic.py",
-        "synthetic",
-        "nowhere: generated from a seed, at any size",
-        command="nothing to get",
-    ),
-)
-CATALOGUE = {entry.name: entry for entry in _ENTRIES}
+
+_TABLES = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+CATALOGUE = {name: _entry(name, **table) for name, table in _TABLES.items()}
 TABLE_3 = tuple(CATALOGUE)[:10]  # the paper's, in its order
 
 
@@ -298,7 +126,7 @@ def get(name: str, folder: Path) -> Path:
     """
     entry = _known(name)
     if entry.name == "synthetic":
-        raise RequestError("the synthetic set is generated, not loaded: use advlook.synthetic.generate")
+        raise RequestError("the synthetic set is generated, not loaded: use advlook.data.test_bed.generate")
     root = entry.place(folder)
     if root.is_dir():
         return root
@@ -365,26 +193,22 @@ def check(name: str, folder: Path) -> Found:
     except (RequestError, OSError) as error:
         return Found(entry.title, True, differences=(str(error),))
     lost = sum(not path.is_file() for listing in (train, test) for path in listing.files)
+    smaller = pixels < entry.pixels
     copied = entry.lossless and train.files[0].suffix.lower() in (".jpg", ".jpeg")
-    found = {"classes": len(train.classes), "training images": len(train)}
-    stated = {"classes": entry.classes, "training images": entry.train}
-    differences = [f"{found[what]:,} {what}, not {stated[what]:,}" for what in found if found[what] != stated[what]]
-    if pixels < entry.pixels:
-        differences.append(f"{pixels} px, not {entry.pixels}")
-    if copied:
-        differences.append("JPEG copies of uncompressed images")
-    if test.classes != train.classes:
-        differences.append("the test split has other classes")
-    if lost:
-        differences.append(f"{lost:,} listed files are missing")
-    labels = ["JPEG"] * copied + [f"{pixels} px"] * (pixels < entry.pixels)
+    compared = {"classes": (len(train.classes), entry.classes), "training images": (len(train), entry.train)}
+    differences = [f"{found:,} {what}, not {said:,}" for what, (found, said) in compared.items() if found != said]
+    differences += [f"{pixels} px, not {entry.pixels}"] * smaller
+    differences += ["JPEG copies of uncompressed images"] * copied
+    differences += ["the test split has other classes"] * (test.classes != train.classes)
+    differences += [f"{lost:,} listed files are missing"] * bool(lost)
+    labels = ["JPEG"] * copied + [f"{pixels} px"] * smaller
     title = f"{entry.title} ({', '.join(labels)})" if labels else entry.title
-    return Found(title, True, found["classes"], len(train), pixels, tuple(differences))
+    return Found(title, True, len(train.classes), len(train), pixels, tuple(differences))
 
 
 def _short_side(files: Sequence[Path]) -> int:
     sides = []
-    for path in files[:: max(1, len(files) // LOOKED_AT)]:
+    for path in files[:: max(1, len(files) // SAMPLED)]:
         with Image.open(path) as image:
             sides.append(min(image.size))
     return round(median(sides))

@@ -1,8 +1,6 @@
-"""Image sets: decoded once into a uint8 cache, then cropped and flipped in batches.
+"""Image sets in memory: decoded once into a uint8 cache, then cropped and flipped in batches.
 
-Every set becomes an `ImageSet`: images uint8 `(N, 3, S, S)` and labels int64 `(N,)`. A set is found by its name
-in the catalogue, which downloads it where it can, or by the path of any folder of class folders: `load` reads the one
-that a preset names, `load_set` any other.
+`load` reads the set that a preset names, `load_set` any set of the catalogue or folder of class folders.
 """
 
 import os
@@ -10,12 +8,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
@@ -25,9 +23,11 @@ from advlook.core.files import digest, write_atomically
 from advlook.core.presets import DataConfig
 from advlook.core.progress import tqdm
 from advlook.data import test_bed
-from advlook.data.catalogue import CATALOGUE as CATALOGUE
 from advlook.data.catalogue import find, set_folder
+from advlook.data.crops import cut_out, draw_crops
 from advlook.data.layouts import Listing, list_images, shuffled
+
+LUMINANCE = (0.299, 0.587, 0.114)  # weights of red, green and blue (ITU-R BT.601)
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,6 @@ class ImageSet:
         return len(self.labels)
 
     def __getitem__(self, chosen: slice | Tensor) -> "ImageSet":
-        if isinstance(chosen, slice):
-            return ImageSet(self.images[chosen], self.labels[chosen], self.classes)
         return ImageSet(_take(self.images, chosen), self.labels[chosen], self.classes)
 
     def subset(self, count: int, seed: int = 0) -> "ImageSet":
@@ -55,13 +53,11 @@ class ImageSet:
     def batches(
         self, batch_size: int, device: torch.device | str = "cpu", chosen: Tensor | None = None
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Every image once, in order, as float32 in [0, 1] with its labels; or those `chosen` by their numbers."""
-        if chosen is None:
-            parts = zip(self.images.split(batch_size), self.labels.split(batch_size), strict=True)
-        else:
-            parts = ((_take(self.images, part), self.labels[part]) for part in chosen.split(batch_size))
-        for images, labels in parts:
-            yield to_float(images.to(device)), labels.to(device)
+        """Every image once, in order, or those of the numbers `chosen`: float32 in [0, 1], with labels."""
+        starts = range(0, len(self), batch_size)
+        parts = [slice(k, k + batch_size) for k in starts] if chosen is None else chosen.split(batch_size)
+        for part in parts:
+            yield to_float(_take(self.images, part).to(device)), self.labels[part].to(device)
 
     def training_batches(
         self,
@@ -70,26 +66,26 @@ class ImageSet:
         generator: torch.Generator,
         device: torch.device | str = "cpu",
         group: Group = ALONE,
+        clipped: bool = False,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """One epoch: shuffled, augmented, full batches only (a last batch of one would break batch normalisation).
 
-        Each process of a group is given its share of every batch, the same images whatever their number: all draw the
-        crops of the whole batch, and cut out their own.
+        Every process of a group draws the crops of the whole batch and cuts out its own share, so images do not depend
+        on how many processes there are. clipped: as of `crops.draw_crops`.
         """
         for chosen in shuffled_batches(len(self), config.train_images, batch_size, generator):
-            crops = draw_crops(len(chosen), self.images.shape[-1], config, generator)
+            crops = draw_crops(len(chosen), self.images.shape[-1], config, generator, clipped)
             share = group.share(len(chosen))
             images = cut_out(_take(self.images, chosen[share]), crops[share], config)
             yield to_float(images.to(device)), self.labels[chosen[share]].to(device)
 
 
-def _take(images: Tensor, chosen: Tensor) -> Tensor:
+def _take(images: Tensor, chosen: slice | Tensor) -> Tensor:
     """Images by index: whole rows of memory are copied, ten times as fast as indexing four dimensions."""
-    if not images.is_contiguous(memory_format=torch.channels_last):  # then rows would have to be made first
-        return images[chosen]
-    n, channels, height, width = images.shape
-    rows = images.permute(0, 2, 3, 1).reshape(n, -1).index_select(0, chosen)
-    return rows.view(len(chosen), height, width, channels).permute(0, 3, 1, 2)
+    if isinstance(chosen, slice) or not images.is_contiguous(memory_format=torch.channels_last):
+        return images[chosen]  # without channels last, rows would have to be made first
+    rows = images.permute(0, 2, 3, 1).flatten(1).index_select(0, chosen)
+    return rows.unflatten(1, (*images.shape[2:], images.shape[1])).permute(0, 3, 1, 2)
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -101,58 +97,6 @@ def shuffled_batches(count: int, wanted: int, batch_size: int, generator: torch.
     """The numbers below `count`, shuffled, in full batches; only the first `wanted` of them where that is not 0."""
     order = torch.randperm(count, generator=generator)[: wanted or count]
     return (chosen for chosen in order.split(batch_size) if len(chosen) == min(batch_size, count))
-
-
-def augment(images: Tensor, config: DataConfig, generator: torch.Generator) -> Tensor:
-    """Random resized crop or shift, and flip, of a batch, each image by its own draw.
-
-    images: uint8 `(N, 3, store, store)`; returns uint8 `(N, 3, size, size)`.
-    """
-    return cut_out(images, draw_crops(len(images), images.shape[-1], config, generator), config)
-
-
-def draw_crops(count: int, side: int, config: DataConfig, generator: torch.Generator) -> Tensor:
-    """What is shown of `count` square images: int64 `(count, 5)`, top, left, height, width, and 1 where mirrored.
-
-    Where crop_scale < 1 the crop keeps a share of the area uniform in [crop_scale, 1], of aspect 3/4 to 4/3. Otherwise
-    it has the size that models see, up to `shift` pixels of it beyond the edges.
-    """
-    crops = torch.full((count, 5), config.size)
-    if config.crop_scale < 1:
-        area = torch.rand(count, generator=generator) * (1 - config.crop_scale) + config.crop_scale
-        aspect = torch.exp((torch.rand(count, generator=generator) * 2 - 1) * np.log(4 / 3))
-        lengths = torch.stack([(area / aspect).sqrt(), (area * aspect).sqrt()], 1).clamp(max=1)
-        lengths = (lengths * side).round().long()
-        crops[:, :2] = (torch.rand(count, 2, generator=generator) * (side + 1 - lengths)).long()
-        crops[:, 2:4] = lengths
-    else:
-        first, last = -config.shift, side - config.size + config.shift
-        crops[:, :2] = torch.randint(first, last + 1, (count, 2, 1), generator=generator)[..., 0] if last > first else 0
-    crops[:, 4] = torch.rand(count, generator=generator) < 0.5 if config.flip else 0
-    return crops
-
-
-def cut_out(images: Tensor, crops: Tensor, config: DataConfig) -> Tensor:
-    """The crops that `draw_crops` has drawn of images uint8 `(N, 3, side, side)`, as uint8 `(N, 3, size, size)`.
-
-    Where crop_scale < 1 they are resized with antialiasing (bytes stay bytes: that is several times faster than
-    sampling floats). Otherwise the image is moved by whole pixels, edges reflected.
-    """
-    n, side, size = len(images), images.shape[-1], config.size
-    if config.crop_scale < 1:
-        windows = [
-            images[i : i + 1, :, top : top + height, left : left + width]
-            for i, (top, left, height, width, _) in enumerate(crops.tolist())
-        ]
-        images = torch.cat([F.interpolate(w, (size, size), mode="bilinear", antialias=True) for w in windows])
-    elif config.shift or side > size:
-        places = (crops[:, :2, None] + torch.arange(size)).abs()  # reflects at the near edge, next line: at the far one
-        places = (side - 1) - ((side - 1) - places).abs()
-        rows, columns = places[:, 0, :, None], places[:, 1, None, :]
-        images = images.permute(0, 2, 3, 1)[torch.arange(n)[:, None, None], rows, columns].permute(0, 3, 1, 2)
-    if config.flip:
-        images = torch.where(crops[:, 4].bool().view(-1, 1, 1, 1), images.flip(3), images)
-    return images
 
 
 def load(config: DataConfig, split: str, folder: Path, progress: bool = True) -> ImageSet:
@@ -223,17 +167,15 @@ def load_listing(
     Decoded in parallel, with `cache` into a memory-mapped file there, named by the files (path, size, date) and sizes.
     Raises RequestError for a file that is missing or no readable image (naming it).
     """
-    short = short or side
-    root, files, labels = listing.root, listing.files, torch.tensor(listing.labels)
-    description = f"decoding {root.parent.name}/{root.name}" if progress else None
+    root, files, short = listing.root, listing.files, short or side
+    decode = partial(_decode, files, side, short, f"decoding {root.parent.name}/{root.name}" if progress else None)
     if cache is None:
-        pixels = np.stack(list(_decode(files, side, short, description)))
-        return ImageSet(torch.from_numpy(pixels).permute(0, 3, 1, 2), labels, listing.classes)
-    stats = [(str(path.relative_to(root)), stat.st_size, stat.st_mtime_ns) for path, stat in _stats(files)]
-    path = cache / f"{root.parent.name}-{root.name}-{side}of{short}px-{digest(stats)}.npy"
-    return ImageSet(
-        mapped_pixels(path, len(files), side, lambda: _decode(files, side, short, description)), labels, listing.classes
-    )
+        pixels = torch.from_numpy(np.stack(list(decode()))).permute(0, 3, 1, 2)
+    else:
+        stats = [(str(path.relative_to(root)), stat.st_size, stat.st_mtime_ns) for path, stat in _stats(files)]
+        path = cache / f"{root.parent.name}-{root.name}-{side}of{short}px-{digest(stats)}.npy"
+        pixels = mapped_pixels(path, len(files), side, decode)
+    return ImageSet(pixels, torch.tensor(listing.labels), listing.classes)
 
 
 def mapped_pixels(path: Path, count: int, side: int, make: Callable[[], Iterable[np.ndarray]]) -> Tensor:
@@ -309,6 +251,3 @@ def _decode(files: Sequence[Path], side: int, short: int, description: str | Non
             yield from tqdm(decoded, description, len(files), unit=" images", disable=not description)
         finally:
             pool.shutdown(cancel_futures=True)  # one corrupt file: do not decode the rest first
-
-
-LUMINANCE = (0.299, 0.587, 0.114)  # weights of red, green and blue (ITU-R BT.601)

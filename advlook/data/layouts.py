@@ -1,4 +1,4 @@
-"""How image sets lie on disk: every layout is read into a `Listing` of files and labels, and nothing is decoded.
+"""On-disk layouts of image sets: each is read into a `Listing` of files and labels, and nothing is decoded.
 
 A layout is a function of a set's folder and the split, "train" or "test". What a damaged set makes it raise (a list
 that is missing, a line too short) is turned into one line by `catalogue.find`.
@@ -73,12 +73,17 @@ def list_images(root: Path) -> tuple[list[Path], list[int], tuple[str, ...]]:
     files: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
-        found = sorted(p for p in (root / name).rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+        found = images_below(root / name)
         if not found:
             raise RequestError(f"class folder {root / name} holds no images; add some or remove the folder")
         files += found
         labels += [label] * len(found)
     return files, labels, tuple(classes)
+
+
+def images_below(root: Path) -> list[Path]:
+    """Every image file in a folder and those in it, in a fixed order."""
+    return sorted(path for path in root.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
 
 
 def _folders(root: Path) -> list[str]:
@@ -184,20 +189,8 @@ def cub(root: Path, split: str) -> Listing:
     return Listing(root / "images", [root / "images" / images[image] for image in chosen], labels, classes)
 
 
-def food(root: Path, split: str) -> Listing:
-    """Food-101 as torchvision reads it: `images/<dish>/`, and the splits in `meta/{train,test}.json`."""
-    return _through_torchvision("Food101", root, split)
-
-
-def flowers(root: Path, split: str) -> Listing:
-    """Flowers-102 as torchvision reads it: `jpg/`, and labels and splits in `imagelabels.mat` and `setid.mat`.
-
-    Its validation split is not used.
-    """
-    return _through_torchvision("Flowers102", root, split)
-
-
-def _through_torchvision(kind: str, root: Path, split: str) -> Listing:
+def through_torchvision(kind: str, root: Path, split: str) -> Listing:
+    """The split of a dataset class of torchvision (Food101, Flowers102) that reads image files."""
     import torchvision
 
     # Loading a file is leaving its path as it is: torchvision says what belongs to the split, and decodes nothing.

@@ -1,18 +1,15 @@
-"""Images read from their files whenever they are shown: for sets that do not fit on the disk decoded.
+"""Images read from their files whenever they are shown: for sets too large to keep decoded (ImageNet: 252 GB).
 
-ImageNet at 256 px would be 252 GB. So `StreamedImages` keeps a list of files and nothing else: worker processes decode
-and crop a few batches ahead of what is being computed, and bytes go to the device, where they become floats. What an
-image looks like depends on the epoch's draw and the image's number alone, not on who decodes it: neither the number of
-workers nor that of the processes that train together changes anything.
+Worker processes decode and crop a few batches ahead; bytes go to the device, where they become floats. A crop depends
+on the epoch's draw and the image's number alone, so neither the number of workers nor that of the processes that train
+together changes anything.
 
-Pixels are decoded by OpenCV, faster than by Pillow, and resized by torch (`benchmarks/input.py`). What is no plain JPEG
-is left to Pillow. Where the cores are too few for the GPU (the benchmark says how many it takes), NVIDIA DALI is the
-loader to put in this one's place: its `decoders.image_random_crop` decodes on the GPU and draws such crops.
+Pixels are decoded by OpenCV, faster than by Pillow, and resized by torch (`benchmarks/input.py`); what is no plain JPEG
+is left to Pillow. Where the cores are too few for the GPU, NVIDIA DALI could take this loader's place: its
+`decoders.image_random_crop` decodes on the GPU and draws such crops.
 """
 
-import math
 import os
-import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -21,18 +18,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from advlook.core.distributed import ALONE, Group
 from advlook.core.errors import RequestError
+from advlook.core.files import mixed_seed
 from advlook.core.presets import DataConfig
-from advlook.data.image_sets import listed, read_image, read_rgb, shuffled_batches, to_float, unreadable
+from advlook.data.crops import random_resized_crops, resized
+from advlook.data.image_sets import ImageSet, listed, read_image, read_rgb, shuffled_batches, to_float, unreadable
 from advlook.data.layouts import Listing
+from advlook.data.test_bed import FreshImages
 
-TRIES = 10  # at a random crop that lies within the image
 REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
 
 
@@ -40,7 +38,7 @@ REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.
 class StreamedImages:
     """The images of a listing, decoded anew whenever they are shown: an `ImageSet` that takes no room.
 
-    Whole images are shown as `datasets.read_image` makes them: the short side resized to `short` pixels, the central
+    Whole images are shown as `image_sets.read_image` makes them: the short side resized to `short` pixels, the central
     `side` cut out. Training images are crops of the files as they are. A file that cannot be read raises RequestError,
     which names it, when its batch is due.
     """
@@ -73,7 +71,7 @@ class StreamedImages:
     def batches(
         self, batch_size: int, device: torch.device | str = "cpu", chosen: Tensor | None = None
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Every image once, in order, as float32 in [0, 1] with its labels; or those `chosen` by their numbers."""
+        """Every image once, in order, or those of the numbers `chosen`: float32 in [0, 1], with labels."""
         numbers = torch.arange(len(self)) if chosen is None else chosen
         return self._read(partial(_whole, self.side, self.short), numbers.split(batch_size), device)
 
@@ -84,8 +82,12 @@ class StreamedImages:
         generator: torch.Generator,
         device: torch.device | str = "cpu",
         group: Group = ALONE,
+        clipped: bool = False,
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """One epoch: shuffled random resized crops, full batches only, of which each process is given its share."""
+        """One epoch: shuffled random resized crops, full batches only, of which each process is given its share.
+
+        clipped: changes nothing; no committed result was trained on clipped crops of streamed images.
+        """
         batches = shuffled_batches(len(self), config.train_images, batch_size, generator)
         shares = [chosen[group.share(len(chosen))] for chosen in batches]
         draw = int(torch.randint(2**62, (), generator=generator))
@@ -110,10 +112,14 @@ class StreamedImages:
             yield to_float(images.permute(0, 3, 1, 2)), labels
 
 
+Images = ImageSet | StreamedImages  # what a model is evaluated on
+TrainingImages = Images | FreshImages
+
+
 def training_images(config: DataConfig, folder: Path) -> StreamedImages:
     """The training images of a preset's set, none of which is decoded before it is shown (`data.store = 0`).
 
-    Raises RequestError as `datasets.load` does, except that a corrupt file is met only later.
+    Raises RequestError as `image_sets.load` does, except that a corrupt file is met only later.
     """
     return StreamedImages(listed(config, "train", folder), config.size, config.test_store)
 
@@ -152,23 +158,23 @@ def _whole(side: int, short: int, path: Path, number: int) -> np.ndarray:
 
 
 def _cropped(config: DataConfig, draw: int, path: Path, number: int) -> np.ndarray:
-    return random_crop(path, config, random.Random(draw << 32 | number))
+    return random_crop(path, config, torch.Generator().manual_seed(mixed_seed(draw, number)))
 
 
-def random_crop(path: Path, config: DataConfig, chance: random.Random) -> np.ndarray:
+def random_crop(path: Path, config: DataConfig, generator: torch.Generator) -> np.ndarray:
     """A random resized crop of an image file, half of them mirrored where the preset flips: uint8 `(size, size, 3)`.
 
-    What is drawn is drawn by `chance`. A large JPEG is decoded at 1/2, 1/4 or 1/8 of its size, where that leaves twice
-    the pixels that are shown, and its crop begins and ends with a pixel of that size. Raises RequestError for a file
-    that cannot be read, and names it.
+    A large JPEG is decoded at 1/2, 1/4 or 1/8 of its size, where that leaves twice the pixels that are shown, and its
+    crop begins and ends with a pixel of that size. Raises RequestError naming a file that cannot be read.
     """
     size = config.size
     with unreadable(path), Image.open(path) as header:
         width, height = header.size
         content = path.read_bytes() if header.format == "JPEG" and header.mode in ("L", "RGB") else b""
     plain = _ends(content)
-    left, top, wide, high = draw_crop(width, height, config.crop_scale, chance)
-    factor = max((k for k in REDUCED if plain and min(wide, high) >= 2 * k * size), default=1)
+    sizes = torch.tensor([height]), torch.tensor([width])
+    crop = random_resized_crops(*sizes, config.crop_scale, generator)[0].tolist()
+    factor = max((k for k in REDUCED if plain and min(crop[2:]) >= 2 * k * size), default=1)
     if plain:
         flag = REDUCED.get(factor, cv2.IMREAD_COLOR) | cv2.IMREAD_IGNORE_ORIENTATION  # which Pillow ignores, too
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flag)
@@ -176,30 +182,14 @@ def random_crop(path: Path, config: DataConfig, chance: random.Random) -> np.nda
             raise RequestError(f"image {path} cannot be read (OpenCV cannot decode it); replace or remove it")
     else:
         pixels = np.array(read_rgb(path))
-    left, top, wide, high = (round(length / factor) for length in (left, top, wide, high))
+    top, left, high, wide = (round(length / factor) for length in crop)
     window = torch.from_numpy(pixels[top : top + high, left : left + wide]).permute(2, 0, 1)[None]
-    crop = F.interpolate(window, (size, size), mode="bilinear", antialias=True)[0].permute(1, 2, 0).numpy()
+    shown = resized(window, size)[0].permute(1, 2, 0).numpy()
     if plain:
-        crop = crop[..., ::-1]  # OpenCV has blue first
-    return crop[:, ::-1] if config.flip and chance.random() < 0.5 else crop
+        shown = shown[..., ::-1]  # OpenCV has blue first
+    return shown[:, ::-1] if config.flip and torch.rand((), generator=generator) < 0.5 else shown
 
 
 def _ends(content: bytes) -> bool:
     """Whether a JPEG file ends as it should: of one that was cut off OpenCV shows what is there, and says nothing."""
     return content.rstrip(b"\0").endswith(b"\xff\xd9")
-
-
-def draw_crop(width: int, height: int, least: float, chance: random.Random) -> tuple[int, int, int, int]:
-    """Where to crop an image, in pixels: left, top, width, height; drawn as torchvision's RandomResizedCrop does.
-
-    The share of the area is uniform in [least, 1], the aspect log-uniform from 3/4 to 4/3. What does not lie within the
-    image is drawn again, ten times in all; then it is the largest central crop of an aspect within these bounds.
-    """
-    for _ in range(TRIES):
-        area = width * height * chance.uniform(least, 1)
-        aspect = math.exp(chance.uniform(math.log(3 / 4), math.log(4 / 3)))
-        wide, high = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
-        if 0 < wide <= width and 0 < high <= height:
-            return chance.randint(0, width - wide), chance.randint(0, height - high), wide, high
-    wide, high = min(width, round(height * 4 / 3)), min(height, round(width * 4 / 3))
-    return (width - wide) // 2, (height - high) // 2, wide, high

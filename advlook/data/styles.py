@@ -10,7 +10,7 @@ from torch import Tensor
 from advlook.core.errors import RequestError
 from advlook.core.files import digest
 from advlook.data.image_sets import load_listing
-from advlook.data.layouts import IMAGE_SUFFIXES, Listing
+from advlook.data.layouts import Listing, images_below
 
 GENERATED = "generated"  # in a preset, in place of a folder
 TEXTURES = 24  # generated ones
@@ -45,7 +45,7 @@ def load_styles(source: str, side: int, datasets: Path, *, cache: Path | None = 
         raise RequestError(
             f"folder of styles {root} does not exist; {ours}put any pictures in it, or write {GENERATED!r}"
         )
-    files = _pictures(root)
+    files = images_below(root)
     if not files:
         raise RequestError(f"folder of styles {root} holds no pictures; put some in it, or write {GENERATED!r}")
     listing = Listing(root, files, [0] * len(files), (source,))
@@ -55,20 +55,16 @@ def load_styles(source: str, side: int, datasets: Path, *, cache: Path | None = 
 
 def available(datasets: Path) -> str:
     """How many of the paintings are there, or how to get them, in a line."""
-    count = len(_pictures(datasets / PAINTINGS))
+    count = len(images_below(datasets / PAINTINGS))
     return f"{count} pictures" if count else f"absent: run `{_GET_PAINTINGS.format(datasets / PAINTINGS)}`"
 
 
 def fingerprint(source: str, datasets: Path) -> str | None:
     """Hash of the names and sizes of a folder's pictures, as of `load_styles`; None for generated ones."""
     root = datasets / source
-    return (
-        None if source == GENERATED else digest([(str(p.relative_to(root)), p.stat().st_size) for p in _pictures(root)])
-    )
-
-
-def _pictures(root: Path) -> list[Path]:
-    return sorted(path for path in root.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    if source == GENERATED:
+        return None
+    return digest([(str(path.relative_to(root)), path.stat().st_size) for path in images_below(root)])
 
 
 def assign(count: int, styles: int, seed: int = 0) -> Tensor:

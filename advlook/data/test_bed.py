@@ -35,18 +35,9 @@ if TYPE_CHECKING:
     from advlook.core.presets import DataConfig
 
 SPLITS = ("train", "test", "cue_conflict", "shape_only", "texture_only")
-CLASSES = (
-    "pebble",
-    "triangle",
-    "square",
-    "pentagon",
-    "hexagon",  # shallow outlines of 2 to 6 lobes
-    "peanut",
-    "trefoil",
-    "clover",
-    "starfish",
-    "flower",  # deep ones
-)
+_SHALLOW = ("pebble", "triangle", "square", "pentagon", "hexagon")  # outlines of 2 to 6 lobes
+_DEEP = ("peanut", "trefoil", "clover", "starfish", "flower")  # the same
+CLASSES = (*_SHALLOW, *_DEEP)
 
 SHAPE_AGREEMENT = 0.8  # share of train and test images whose silhouette is right
 TEXTURE_LEVELS = 8  # amplitude of the texture, in steps of 1/255
@@ -111,10 +102,11 @@ class FreshImages:
         generator: torch.Generator,
         device: torch.device | str = "cpu",
         group: Group = ALONE,
+        clipped: bool = False,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """One epoch of full batches: images float32 in [0, 1], channels last, and labels int64.
 
-        All that is random comes from `generator`. `config` is there for the protocol: nothing is cropped, and a flip
+        All that is random comes from `generator`. `config` and `clipped` change nothing: there is no crop, and a flip
         would turn one texture into another. Each process of a group draws whole batches and is given its share.
         """
         share = group.share(batch_size)

@@ -186,10 +186,7 @@ def build_model(
     left as it was.
     Raises RequestError for a name that is not one of the five, or an unknown stem.
     """
-    if arch not in ARCHITECTURES:
-        raise RequestError(f"arch {arch!r} is unknown; choose from {', '.join(ARCHITECTURES)}")
-    if stem not in STEMS:
-        raise RequestError(f"stem {stem!r} is unknown; choose from {', '.join(STEMS)}")
+    check_names(arch, stem)
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.default_generator.manual_seed(seed)  # the CPU's alone: weights are drawn there
@@ -199,6 +196,14 @@ def build_model(
             block, layers = _RESNETS[arch]
             network = ScaledResNet(block, layers, classes, stem, width)
     return Normalized(network, mean, std).to(memory_format=torch.channels_last)
+
+
+def check_names(arch: str, stem: str | None) -> None:
+    """Raise RequestError for an unknown architecture or stem; a stem of None is not known yet."""
+    if arch not in ARCHITECTURES:
+        raise RequestError(f"arch {arch!r} is unknown; choose from {', '.join(ARCHITECTURES)}")
+    if stem is not None and stem not in STEMS:
+        raise RequestError(f"stem {stem!r} is unknown; choose from {', '.join(STEMS)}")
 
 
 def preset_model(preset: Preset, arch: str, seed: int) -> Normalized:

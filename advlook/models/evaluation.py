@@ -1,9 +1,12 @@
-"""Accuracies, in percent: clean, top-k, and under attack."""
+"""Accuracies, in percent: clean, top-k, and under attack.
+
+Every function that shows images to a model takes the fields of `Batches` as options.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Protocol
 
 import pandas as pd
 import torch
@@ -17,7 +20,7 @@ from advlook.core.files import mixed_seed
 from advlook.core.gradients import evaluating
 from advlook.core.progress import tqdm
 from advlook.data.layouts import Listing, list_images
-from advlook.data.streaming import StreamedImages
+from advlook.data.streaming import Images, StreamedImages
 from advlook.models.architectures import folded
 from advlook.models.external import Loaded, load_model
 
@@ -25,18 +28,38 @@ from advlook.models.external import Loaded, load_model
 Attack = Callable[[nn.Module, Tensor, Tensor, torch.Generator], Tensor]
 
 
-class Images(Protocol):
-    """Whatever shows its images in batches: an `ImageSet`, or a `StreamedImages`."""
+@dataclass(frozen=True)
+class Batches:
+    """How images are shown to a model: so many at once, on a device, and each batch by one process of a group.
 
-    labels: Tensor
+    title: of a progress bar; None: no bar.
+    """
 
-    def __len__(self) -> int: ...
+    batch_size: int = 250
+    device: torch.device | str = "cpu"
+    group: Group = ALONE
+    title: str | None = None
 
-    def batches(
-        self, batch_size: int, device: torch.device | str = "cpu", chosen: Tensor | None = None
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Every image once, in order, or those of the numbers `chosen`: float32 in [0, 1], with labels."""
-        ...
+    def dealt(self, images: Images, numbers: Tensor | None = None) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
+        """This process's batches of the images of these numbers (None: all).
+
+        Yields the number of the batch, and the numbers of its images, the images, and their labels.
+        """
+        numbers = torch.arange(len(images)) if numbers is None else numbers
+        mine = numbers[self.group.dealt(len(numbers), self.batch_size)]
+        if not len(mine):
+            return
+        shown = images.batches(self.batch_size, self.device, mine)
+        places = count(self.group.rank, self.group.size)
+        hidden = self.title is None or not self.group.leads
+        with tqdm(total=len(numbers), desc=self.title, unit=" images", leave=False, disable=hidden) as bar:
+            for number, chosen, (batch, labels) in zip(places, mine.split(self.batch_size), shown, strict=False):
+                yield number, chosen, batch, labels
+                bar.update(min(self.batch_size * self.group.size, len(numbers) - bar.n))  # others are about as far
+
+    def joined(self, found: Tensor) -> Tensor:
+        """What all processes have found, bool, where each has False in the places of the others."""
+        return self.group.total(found.to(self.device, torch.uint8)).cpu().bool()
 
 
 @torch.no_grad()
@@ -56,133 +79,66 @@ def top_k(logits: Tensor, labels: Tensor, k: int = 1) -> float:
     return percent(_among_best(logits, labels, k))
 
 
-def found_among(
-    model: nn.Module,
-    images: Images,
-    ks: Sequence[int],
-    *,
-    batch_size: int = 250,
-    device: torch.device | str = "cpu",
-    group: Group = ALONE,
-    title: str | None = None,
-) -> Tensor:
-    """Which images have their label among the k largest logits, for each of `ks`: bool `(N, len(ks))`.
-
-    Other arguments as of `survivors`.
-    """
+def found_among(model: nn.Module, images: Images, ks: Sequence[int], **batches: object) -> Tensor:
+    """Which images have their label among the k largest logits, for each of `ks`: bool `(N, len(ks))`."""
 
     def judge(logits: Tensor, labels: Tensor) -> Tensor:
         return torch.stack([_among_best(logits, labels, k) for k in ks], 1)
 
-    return _judged(model, images, judge, len(ks), batch_size, device, group, title)
+    return _judged(model, images, judge, len(ks), Batches(**batches))
 
 
-def topk_accuracy(
-    model: nn.Module,
-    images: Images,
-    k: int = 5,
-    *,
-    batch_size: int = 250,
-    device: torch.device | str = "cpu",
-    group: Group = ALONE,
-) -> dict[str, float]:
-    """`{"top1": ..., "top5": ...}` in percent, on any number of processes; "top5" counts the `k` best classes."""
-    first, best = found_among(model, images, (1, k), batch_size=batch_size, device=device, group=group).unbind(1)
+def topk_accuracy(model: nn.Module, images: Images, k: int = 5, **batches: object) -> dict[str, float]:
+    """`{"top1": ..., "top5": ...}` in percent; "top5" counts the `k` best classes."""
+    first, best = found_among(model, images, (1, k), **batches).unbind(1)
     return {"top1": percent(first), "top5": percent(best)}
 
 
-def survivors(
-    model: nn.Module,
-    images: Images,
-    attack: Attack,
-    *,
-    seed: int = 0,
-    right: Tensor | None = None,
-    batch_size: int = 250,
-    device: torch.device | str = "cpu",
-    group: Group = ALONE,
-    title: str | None = None,
-) -> Tensor:
-    """Which images `(N,) bool` are right before and after `attack(model, images, labels, generator)`.
-
-    Images that are wrong without an attack are lost, whatever an attack would make of them, and are not attacked. The
-    others are attacked in batches; the generator of a batch depends on `seed` and the batch's number alone, so that it
-    does not matter which process of a group takes it. All processes are told the whole result.
-    right: bool `(N,)`, which images are right without an attack, where that is known already. title: of the progress
-    bar, where one is wanted.
-    """
-    with evaluating(folded(model)) as fast:
-        if right is None:
-            right = correct(fast, images, batch_size=batch_size, device=device, group=group)
-        alive, left = torch.zeros_like(right), right.nonzero()[:, 0]
-        for number, chosen, batch, labels in _dealt(images, left, batch_size, device, group, title):
-            generator = torch.Generator(device).manual_seed(mixed_seed(seed, number))
-            attacked = attack(fast, batch, labels, generator)
-            with torch.no_grad():
-                alive[chosen] = (fast(attacked).argmax(1) == labels).cpu()
-    return _joined(alive, device, group)
-
-
-def correct(
-    model: nn.Module, images: Images, *, batch_size: int = 250, device: torch.device | str = "cpu", group: Group = ALONE
-) -> Tensor:
-    """Which images `(N,) bool` the model is right about, without an attack; arguments as of `survivors`."""
+def correct(model: nn.Module, images: Images, **batches: object) -> Tensor:
+    """Which images `(N,) bool` the model is right about, without an attack."""
 
     def judge(logits: Tensor, labels: Tensor) -> Tensor:
         return (logits.argmax(1) == labels)[:, None]
 
-    return _judged(model, images, judge, 1, batch_size, device, group)[:, 0]
+    return _judged(model, images, judge, 1, Batches(**batches))[:, 0]
 
 
 @torch.no_grad()
 def _judged(
-    model: nn.Module,
-    images: Images,
-    judge: Callable[[Tensor, Tensor], Tensor],
-    columns: int,
-    batch_size: int,
-    device: torch.device | str,
-    group: Group,
-    title: str | None = None,
+    model: nn.Module, images: Images, judge: Callable[[Tensor, Tensor], Tensor], columns: int, batches: Batches
 ) -> Tensor:
     """What `judge(logits, labels)`, bool `(n, columns)`, says of the answer to every image: bool `(N, columns)`."""
     found = torch.zeros(len(images), columns, dtype=torch.bool)
     with evaluating(folded(model)) as fast:
-        for _, chosen, batch, labels in _dealt(images, None, batch_size, device, group, title):
+        for _, chosen, batch, labels in batches.dealt(images):
             found[chosen] = judge(fast(batch).float(), labels).cpu()
-    return _joined(found, device, group)
+    return batches.joined(found)
 
 
-def _dealt(
-    images: Images,
-    numbers: Tensor | None,
-    batch_size: int,
-    device: torch.device | str,
-    group: Group,
-    title: str | None = None,
-) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
-    """This process's batches of the images of these numbers (None: all): the number of the batch, those of its images,
-    its images and its labels."""
-    numbers = torch.arange(len(images)) if numbers is None else numbers
-    mine = numbers[group.dealt(len(numbers), batch_size)]
-    if not len(mine):
-        return
-    places = count(group.rank, group.size)
-    batches = zip(places, mine.split(batch_size), images.batches(batch_size, device, mine), strict=False)
-    hidden = title is None or not group.leads
-    with tqdm(total=len(numbers), desc=title, unit=" images", leave=False, disable=hidden) as bar:
-        for number, chosen, (batch, labels) in batches:
-            yield number, chosen, batch, labels
-            bar.update(min(batch_size * group.size, len(numbers) - bar.n))  # the others are about as far
+def survivors(
+    model: nn.Module, images: Images, attack: Attack, *, seed: int = 0, right: Tensor | None = None, **batches: object
+) -> Tensor:
+    """Which images `(N,) bool` are right before and after `attack(model, images, labels, generator)`.
 
-
-def _joined(found: Tensor, device: torch.device | str, group: Group) -> Tensor:
-    """What all processes of a group have found, bool; each has False where it is not its turn."""
-    return group.total(found.to(device, torch.uint8)).cpu().bool()
+    Images that are wrong without an attack are lost, and are not attacked. The generator of a batch depends on `seed`
+    and the batch's number alone, so the result does not depend on the number of processes; all of them get the whole.
+    right: bool `(N,)`, which images are right without an attack, where that is known already.
+    """
+    how = Batches(**batches)
+    with evaluating(folded(model)) as fast:
+        if right is None:
+            right = correct(fast, images, **batches | {"title": None})
+        alive = torch.zeros_like(right)
+        for number, chosen, batch, labels in how.dealt(images, right.nonzero()[:, 0]):
+            generator = torch.Generator(how.device).manual_seed(mixed_seed(seed, number))
+            attacked = attack(fast, batch, labels, generator)
+            with torch.no_grad():
+                alive[chosen] = (fast(attacked).argmax(1) == labels).cpu()
+    return how.joined(alive)
 
 
 def accuracy_under(model: nn.Module, images: Images, attack: Attack, **options: object) -> float:
-    """Accuracy in percent under an attack; arguments as of `survivors`."""
+    """Accuracy in percent under an attack; options as of `survivors`."""
     return percent(survivors(model, images, attack, **options))
 
 
@@ -195,20 +151,19 @@ def suite_accuracy(
     steps: int = 100,
     seed: int = 0,
     right: Tensor | None = None,
-    batch_size: int = 250,
-    device: torch.device | str = "cpu",
-    group: Group = ALONE,
+    **batches: object,
 ) -> dict[str, float]:
     """Accuracy in percent after each attack of `attacks.attack_suite` in turn: `{"pgd", "apgd-ce", "apgd-dlr"}`."""
-    left = torch.zeros(len(attacks.SUITE), dtype=torch.int64, device=device)
+    how = Batches(**batches)
+    left = torch.zeros(len(attacks.SUITE), dtype=torch.int64, device=how.device)
 
     def suite(m: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
         result = attacks.attack_suite(m, x, y, eps, norm=norm, steps=steps, generator=generator)
         left.add_(torch.stack([result.survived[name].sum() for name in attacks.SUITE]))
         return result.attacked
 
-    survivors(model, images, suite, seed=seed, right=right, batch_size=batch_size, device=device, group=group)
-    shares = (100 * group.total(left).double() / len(images)).tolist()
+    survivors(model, images, suite, seed=seed, right=right, **batches)
+    shares = (100 * how.group.total(left).double() / len(images)).tolist()
     return dict(zip(attacks.SUITE, shares, strict=True))
 
 
@@ -220,18 +175,16 @@ def robust_accuracy(
     steps: int = 10,
     restarts: int = 1,
     seed: int = 0,
-    batch_size: int = 250,
-    device: torch.device | str = "cpu",
-    group: Group = ALONE,
+    **batches: object,
 ) -> dict[str, float]:
     """Accuracies in percent, clean and within the L-infinity ball: `{"clean", "fgsm", "pgd"}`.
 
     FGSM without random start, PGD with one; random draws come from `seed`, on any number of processes the same.
     """
-    where = {"batch_size": batch_size, "device": device, "group": group}
-    right = correct(model, images, **where)
-    under = robust_survivors(model, images, eps, steps=steps, restarts=restarts, seed=seed, right=right, **where)
-    return {"clean": percent(right), **{name: percent(alive) for name, alive in under.items()}}
+    right = correct(model, images, **batches)
+    options = {"seed": seed, "right": right} | batches
+    under = robust_survivors(model, images, eps, steps=steps, restarts=restarts, **options)
+    return {"clean": percent(right)} | {name: percent(alive) for name, alive in under.items()}
 
 
 def robust_survivors(
@@ -270,13 +223,11 @@ def evaluate_checkpoint(
 ) -> pd.DataFrame:
     """One row: accuracy in percent of any checkpoint on a folder of class folders, clean and under an attack.
 
-    Images are read as they are shown, so that memory is bounded by the batch; each batch is worked on by one process of
-    the group, and all of them return the same row. limit: so many images, drawn by a fixed seed; 0: all.
-
-    stem, mean and std are needed where the checkpoint does not say them (see `external.load_model`); "normalisation" in
-    the row tells where mean and std came from: "given", "file", or "assumed" to be ImageNet's. Images are resized to
-    `resize` pixels on the short side (as in training, else size / 0.875), and the central `size` pixels are shown (as
-    in training, else 224 for the published stem).
+    Images are streamed, and all processes of the group return the same row. limit: so many images, drawn by a fixed
+    seed; 0: all. stem, mean and std are needed where the checkpoint does not say them (see `external.load_model`);
+    "normalisation" in the row tells where mean and std come from: "given", "file", or "assumed" to be ImageNet's.
+    Images are resized to `resize` pixels on the short side (as in training, else size / 0.875), and the central `size`
+    pixels are shown (as in training, else 224 for the published stem).
     Raises RequestError where the checkpoint is unreadable or of another architecture, the size is not known or does not
     suit, the folder's classes do not match, or an image is unreadable.
     """
@@ -292,22 +243,17 @@ def evaluate_checkpoint(
     images = StreamedImages(listing.subset(limit), side, short)
     # What an attack keeps in memory grows with the pixels: a GPU is filled with 250, a laptop need not be.
     batch_size = 250 if device.type == "cuda" else max(1, min(250, 250 * 64**2 // side**2))
-    row = {
-        "checkpoint": checkpoint.name,
-        "images": len(images),
-        "pixels": f"{side} of {short}",
-        "normalisation": loaded.normalisation,
-    }
-    where = {"batch_size": batch_size, "device": device, "group": group}
-    first, best = found_among(model, images, (1, 5), **where, title="clean" if progress else None).unbind(1)
-    row |= {"top1": percent(first), "top5": percent(best)}
+    how = {"batch_size": batch_size, "device": device, "group": group}
+
+    def attacked(m: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+        return NAMED_ATTACKS[attack](m, x, y, eps, steps, generator)
+
+    first, best = found_among(model, images, (1, 5), **how, title="clean" if progress else None).unbind(1)
+    row = {"checkpoint": checkpoint.name, "images": len(images), "pixels": f"{side} of {short}"}
+    row |= {"normalisation": loaded.normalisation, "top1": percent(first), "top5": percent(best)}
     if attack != "none":
-
-        def chosen(m: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
-            return NAMED_ATTACKS[attack](m, x, y, eps, steps, generator)
-
         name = f"{attack}, eps {eps * 255:g}/255" + ("" if attack in ("noise", "fgsm") else f", {steps} steps")
-        row[name] = accuracy_under(model, images, chosen, right=first, **where, title=attack if progress else None)
+        row[name] = accuracy_under(model, images, attacked, right=first, **how, title=attack if progress else None)
     return pd.DataFrame([row])
 
 

@@ -1,7 +1,7 @@
 """Checkpoints of any origin: ours, torchvision's, those of the `robustness` library and of RobustBench, plain ones.
 
-What these wrap around the network (nesting, prefixes, a second copy inside an attacker) is taken off. What a file does
-not say is asked for (stem) or said to be assumed (normalisation), and no code in a file is ever run.
+What these wrap around the network (nesting, prefixes, a second copy inside an attacker) is removed. What a file does
+not say is asked for (stem) or reported as assumed (normalisation). No code in a file is ever run.
 """
 
 import pickle
@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from advlook.core.errors import RequestError
-from advlook.core.presets import ARCHITECTURES, STEMS, Preset
-from advlook.models.architectures import Normalized, build_model
+from advlook.core.presets import Preset
+from advlook.models.architectures import Normalized, build_model, check_names
 from advlook.models.checkpoints import fill_model, read_metadata, read_tensors
 
 IMAGENET_NORMALISATION = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -56,36 +56,24 @@ def load_model(
     Raises RequestError for a file that is absent, broken or holds code, a tensor that is missing, unknown or of another
     shape, another architecture or stem, and a normalisation that is none.
     """
-    if arch not in ARCHITECTURES:
-        raise RequestError(f"arch {arch!r} is unknown; choose from {', '.join(ARCHITECTURES)}")
-    if stem is not None and stem not in STEMS:
-        raise RequestError(f"stem {stem!r} is unknown; choose from {', '.join(STEMS)}")
+    check_names(arch, stem)
     if (mean is None) != (std is None):
         raise RequestError("mean and std belong together; give both or neither")
     made = _training(path, arch)
     raw = read_tensors(path) if path.suffix == ".safetensors" else _state_dict(path)
     state, stored = _plain(raw, path)
-
-    first, last, reduced = ("features.0", "classifier.6", 5) if arch == "alexnet_bn" else ("conv1", "fc", 3)
+    first, last = ("features.0", "classifier.6") if arch == "alexnet_bn" else ("conv1", "fc")
     for name, dimensions in ((f"{first}.weight", 4), (f"{last}.weight", 2)):
         if name not in state or state[name].dim() != dimensions:
             raise RequestError(f"checkpoint {path} lacks {name!r} as {arch} has it: it is of another architecture")
     width, kernel = state[f"{first}.weight"].shape[0], state[f"{first}.weight"].shape[-1]
     classes = state[f"{last}.weight"].shape[0]
-
-    known = made.get("model", {}).get("stem")
-    if known is None and kernel != reduced:
-        known = "imagenet"
-    if known is None and any(_WRAPPERS.sub("", name) == "linear.weight" for name in raw):
-        known = "tiny"
-    if stem and known and stem != known:
-        raise RequestError(f"checkpoint {path} has the stem {known!r}, not {stem!r}")
-    stem = known or stem
-    if stem is None:
-        raise RequestError(
-            f"checkpoint {path} has a first layer of {kernel}x{kernel}, as the stems small and tiny have; "
-            "give --stem small or --stem tiny"
-        )
+    found = made.get("model", {}).get("stem")
+    if found is None and kernel != (5 if arch == "alexnet_bn" else 3):
+        found = "imagenet"
+    if found is None and any(_WRAPPERS.sub("", name) == "linear.weight" for name in raw):
+        found = "tiny"
+    stem = _agreed_stem(path, found, stem, kernel)
 
     if mean is None and len(stored) == 1:
         raise RequestError(f"checkpoint {path} has only one of mean and std; give both with --mean and --std")
@@ -93,18 +81,24 @@ def load_model(
     if mean is None:
         mean, std = (stored["mean"], stored["std"]) if stored else fallback
     where = f"checkpoint {path}: " if source == "file" else ""
-    model = build_model(
-        arch,
-        classes,
-        stem=stem,
-        width=width,
-        mean=check_channels(mean, f"{where}mean"),
-        std=check_channels(std, f"{where}std", positive=True),
-    )
+    mean, std = check_channels(mean, f"{where}mean"), check_channels(std, f"{where}std", positive=True)
+    model = build_model(arch, classes, stem=stem, width=width, mean=mean, std=std)
     fill_model(model.network, state, path)
     size = made.get("data", {}).get("size")
     resize = stored_metadata(path).get("test_store") if size else None
     return Loaded(model.eval(), stem, width, classes, source, size, resize)
+
+
+def _agreed_stem(path: Path, found: str | None, stem: str | None, kernel: int) -> str:
+    """The stem that the file tells or the user gives; RequestError where neither does, or they differ."""
+    if found and stem and stem != found:
+        raise RequestError(f"checkpoint {path} has the stem {found!r}, not {stem!r}")
+    if not found and not stem:
+        raise RequestError(
+            f"checkpoint {path} has a first layer of {kernel}x{kernel}, as the stems small and tiny have; "
+            "give --stem small or --stem tiny"
+        )
+    return found or stem
 
 
 def external_model(preset: Preset, arch: str, path: Path) -> Normalized:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from advlook.core.presets import Preset
 from advlook.data.image_sets import ImageSet
 from advlook.models.architectures import split_last_layer
-from advlook.models.training import Trainer
+from advlook.models.training import Trainer, update
 
 COMBINATIONS: dict[str, tuple[str, ...]] = {
     "STD": ("std",),
@@ -96,9 +96,10 @@ def fine_tune(
     """Train all of an ensemble on images of `data.store` pixels, and return it in eval mode.
 
     As in STD training, but for what `tuning_preset` says. `progressed` is told the images of every step. Raises
-    NonFiniteLossError where the loss is no number any more.
+    NonFiniteLossError where the loss is infinite or nan.
     """
-    trainer = Trainer(tuning_preset(preset, arch), arch, "std", seed, torch.device(device), ensemble)
+    # Clipped crops: the committed tables rest on ensembles that were trained on them.
+    trainer = Trainer(tuning_preset(preset, arch), arch, "std", seed, torch.device(device), ensemble, clipped=True)
     for _ in range(trainer.epochs):
         trainer.history.append(trainer.train_epoch(images, progressed))
     return trainer.result.eval()
@@ -118,15 +119,14 @@ def fit_classifier(features: Tensor, labels: Tensor, classes: int, preset: Prese
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
     groups = [{"params": [layer.weight], "weight_decay": training.weight_decay}, {"params": [layer.bias]}]
-    optimizer = torch.optim.SGD(groups, lr=config.frozen_learning_rate, momentum=training.momentum)
+    optimizer = torch.optim.SGD(groups, lr=0.0, momentum=training.momentum)
     generator = torch.Generator().manual_seed(seed)
     for _ in range(config.frozen_epochs):
         for chosen in torch.randperm(len(labels), generator=generator).split(training.batch_size):
             scaled = (features[chosen] - mean) / spread  # batch by batch: of all images they are gigabytes
             loss = F.cross_entropy(layer(scaled), labels[chosen], label_smoothing=training.label_smoothing)
-            optimizer.zero_grad()
             loss.backward()
-            optimizer.step()
+            update(optimizer, config.frozen_learning_rate)
     with torch.no_grad():
         layer.weight /= spread
         layer.bias -= layer.weight @ mean

@@ -435,7 +435,7 @@ def test_jpeg_copies_are_called_so(data, monkeypatch, suffix, title):
 def test_the_embedded_set_is_always_there(data):
     """It is present without a file, and asked for as a folder it says where it comes from."""
     assert str(check("synthetic", data)) == "10 classes, as many images as asked, 40 px"
-    with pytest.raises(RequestError, match=r"generated, not loaded: use advlook\.synthetic"):
+    with pytest.raises(RequestError, match=r"generated, not loaded: use advlook\.data\.test_bed\.generate"):
         find("synthetic", "train", data)
 
 

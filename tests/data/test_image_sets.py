@@ -12,7 +12,7 @@ from PIL import Image
 
 from advlook.core.errors import RequestError
 from advlook.data import image_sets, test_bed
-from advlook.data.image_sets import ImageSet, augment, load, load_folder, load_set, read_image, to_float
+from advlook.data.image_sets import ImageSet, load, load_folder, load_set, read_image, to_float
 from advlook.data.layouts import IMAGENETTE_CLASSES, Listing
 
 
@@ -176,82 +176,6 @@ def test_every_shape_fills_the_square(tmp_path, width, height):
 
 def textures(count=64, side=16):
     return torch.randint(0, 256, (count, 3, side, side), generator=generator(5)).to(torch.uint8)
-
-
-def test_nothing_to_augment():
-    """With everything switched off images pass through untouched."""
-    images = textures()
-    assert torch.equal(augment(images, config(crop_scale=1.0, shift=0, flip=False), generator()), images)
-
-
-@pytest.mark.parametrize(
-    ("store", "shift", "flip"),
-    [(16, 0, True), (16, 3, False), (16, 3, True), (20, 0, True), (19, 0, False), (19, 2, True)],
-)
-def test_shifts_and_flips_move_whole_pixels(store, shift, flip):
-    """Without scaling every result is a window of the reflected image or its mirror image, and every window occurs."""
-    images = textures(512, store)
-    found = augment(images, config(store=store, crop_scale=1.0, shift=shift, flip=flip), generator())
-    assert found.shape == (512, 3, 16, 16)
-    wide = torch.from_numpy(np.pad(images.numpy(), ((0, 0), (0, 0), (shift, shift), (shift, shift)), "reflect"))
-    places = range(store - 16 + 2 * shift + 1)
-    windows = {(y, x): wide[:, :, y : y + 16, x : x + 16] for y in places for x in places}
-    windows = {(*k, mirror): w.flip(3) if mirror else w for k, w in windows.items() for mirror in {False, flip}}
-    matches = torch.stack([(found == window).flatten(1).all(1) for window in windows.values()])
-    assert (matches.sum(0) == 1).all()
-    occurred = [list(windows)[k] for k in set(matches.int().argmax(0).tolist())]
-    assert {y for y, _, _ in occurred} == {x for _, x, _ in occurred} == set(places)
-    assert {mirror for _, _, mirror in occurred} == {False, flip}
-
-
-def test_random_crops_equal_a_reference(monkeypatch):
-    """Crops are windows of the image of a share and aspect within bounds, resized as Pillow does it, half mirrored."""
-    side, size, count = 60, 16, 300
-    images, place = textures(count, side), torch.arange(side)
-    images[:, 0], images[:, 1] = place, place[:, None]  # every pixel tells where it lies
-    windows, interpolate = [], image_sets.F.interpolate
-
-    def record(crop, *args, **kwargs):
-        windows.append(crop[0])
-        return interpolate(crop, *args, **kwargs)
-
-    monkeypatch.setattr(image_sets.F, "interpolate", record)
-    found = augment(images, config(store=side, size=size, crop_scale=0.3, flip=True), generator())
-    assert found.shape == (count, 3, size, size)
-    mirrored, areas = 0, []
-    for image, window, crop in zip(images, windows, found, strict=True):
-        left, top, (height, width) = int(window[0, 0, 0]), int(window[1, 0, 0]), window.shape[1:]
-        assert torch.equal(window, image[:, top : top + height, left : left + width])
-        areas.append(height * width / side**2)
-        assert 3 / 4 - 0.03 < width / height < 4 / 3 + 0.03
-        box = (left, top, left + width, top + height)
-        resized = (
-            Image.fromarray(image.permute(1, 2, 0).numpy()).crop(box).resize((size, size), Image.Resampling.BILINEAR)
-        )
-        flips = [
-            np.abs(np.asarray(resized).astype(int) - c.permute(1, 2, 0).numpy()).max() for c in (crop, crop.flip(2))
-        ]
-        assert min(flips) <= 1
-        mirrored += flips[1] < flips[0]
-    assert 0.4 * count < mirrored < 0.6 * count
-    assert 0.28 < min(areas) < 0.33
-    assert max(areas) > 0.95
-    assert abs(np.mean(areas) - 0.65) < 0.03
-
-
-@pytest.mark.parametrize("crop_scale", [0.08, 1.0])
-def test_augmented_images_stay_bytes(crop_scale):
-    """Augmented black and white noise neither overflows nor wraps around: its mean stays in the middle."""
-    images = torch.randint(0, 2, (64, 3, 20, 20), generator=generator()).to(torch.uint8) * 255
-    found = augment(images, config(store=20, crop_scale=crop_scale, shift=4), generator())
-    assert found.dtype == torch.uint8
-    assert abs(found.float().mean() - 127.5) < 10
-
-
-def test_small_sizes_are_served():
-    """Progressive resizing asks for smaller crops of the same images."""
-    found = augment(textures(4, 40), config(store=40, size=12, crop_scale=0.3), generator())
-    assert found.shape == (4, 3, 12, 12)
 
 
 def test_to_float_is_exact_and_channels_last():

@@ -3,7 +3,6 @@
 import dataclasses
 import io
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -15,14 +14,14 @@ import pytest
 import torch
 from helpers import image_set, small_preset, write_folder
 from PIL import Image
-from torchvision.transforms import RandomResizedCrop
 
 from advlook.core.distributed import ALONE, Group
 from advlook.core.errors import RequestError
 from advlook.core.presets import PRESET_FOLDER, load_preset
+from advlook.data.crops import random_resized_crops
 from advlook.data.image_sets import load_folder, to_float
 from advlook.data.layouts import Listing, list_images
-from advlook.data.streaming import StreamedImages, draw_crop, random_crop, worker_count
+from advlook.data.streaming import StreamedImages, random_crop, worker_count
 from advlook.data.test_bed import FreshImages
 from advlook.study.study import Study
 
@@ -122,7 +121,8 @@ def test_epoch_sees_every_image_once(folder):
     assert all(torch.equal(a, b) for (a, _), (b, _) in zip(first, again, strict=True))
     shown, different = ({int(k): x for b, ks in e for x, k in zip(b, ks, strict=True)} for e in (first, other))
     assert list(shown) != list(different)
-    assert not any(torch.equal(shown[k], different[k]) for k in shown)
+    square = [k for k in shown if files.listing.files[k].stem != "x"]  # of the thin ones mostly the centre alone fits
+    assert not any(torch.equal(shown[k], different[k]) for k in square)
     few = dataclasses.replace(CONFIG, train_images=8)
     assert [len(labels) for _, labels in numbered.training_batches(few, 3, generator())] == [3, 3]
 
@@ -137,17 +137,10 @@ def test_reading_leaves_the_random_state_alone(folder, monkeypatch):
     assert torch.equal(torch.rand(3), expected)
 
 
-class Chance(random.Random):
-    """Records where a crop was drawn."""
-
-    def __init__(self, seed):
-        super().__init__(seed)
-        self.begun = self.getstate()
-
-    def again(self, width, height, least):
-        """The crop that was drawn first, and whether it was mirrored."""
-        self.setstate(self.begun)
-        return draw_crop(width, height, least, self), self.random() < 0.5
+def crop_and_flip(width, height, least, chance):
+    """Where `random_crop` cuts an image out, and whether it mirrors it."""
+    box = random_resized_crops(torch.tensor([height]), torch.tensor([width]), least, chance)[0].tolist()
+    return box, bool(torch.rand((), generator=chance) < 0.5)
 
 
 @pytest.mark.parametrize(
@@ -169,11 +162,10 @@ def test_crops_equal_the_slow_exact_way(tmp_path, shape, mode, suffix):
     picture(*shape).convert(mode).save(path, **({"quality": 92} if suffix == "jpg" else {}))
     whole, mirrored = Image.open(path).convert("RGB"), 0
     for seed in range(12):
-        chance = Chance(seed)
-        found = random_crop(path, config, chance)
+        found = random_crop(path, config, generator(seed))
         assert found.shape == (128, 128, 3)
         assert found.dtype == np.uint8
-        (left, top, width, height), flipped = chance.again(*shape, 0.2)
+        (top, left, height, width), flipped = crop_and_flip(*shape, 0.2, generator(seed))
         scale = max((k for k in (2, 4, 8) if suffix == "jpg" and min(width, height) >= k * 256), default=1)
         left, top, width, height = (scale * round(length / scale) for length in (left, top, width, height))
         exact = whole.crop((left, top, left + width, top + height)).resize((128, 128), Image.Resampling.BILINEAR)
@@ -191,41 +183,8 @@ def test_orientation_is_that_of_the_stored_pixels(tmp_path):
     noted[0x0112] = 6  # turn by a quarter
     picture(200, 100).save(tmp_path / "plain.jpg", quality=95)
     picture(200, 100).save(tmp_path / "noted.jpg", quality=95, exif=noted)
-    plain, turned = (random_crop(tmp_path / f"{name}.jpg", CONFIG, random.Random(3)) for name in ("plain", "noted"))
+    plain, turned = (random_crop(tmp_path / f"{name}.jpg", CONFIG, generator(3)) for name in ("plain", "noted"))
     assert np.array_equal(plain, turned)
-
-
-@pytest.mark.parametrize(("width", "height"), [(500, 375), (224, 224), (333, 500)])
-def test_crops_are_distributed_as_torchvision_draws_them(width, height):
-    """Share of the area, aspect and centre have the quantiles of RandomResizedCrop, within what chance allows."""
-    chance, image = random.Random(0), torch.zeros(3, height, width)
-    ours = torch.tensor([draw_crop(width, height, 0.08, chance) for _ in range(4000)]).double()
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        boxes = [RandomResizedCrop.get_params(image, [0.08, 1.0], [3 / 4, 4 / 3]) for _ in range(4000)]
-    theirs = torch.tensor(boxes).double()[:, [1, 0, 3, 2]]
-    measures = [
-        [b[:, 2] * b[:, 3] / (width * height), b[:, 2] / b[:, 3], b[:, 0] + b[:, 2] / 2, b[:, 1] + b[:, 3] / 2]
-        for b in (ours, theirs)
-    ]
-    for mine, other in zip(*measures, strict=True):
-        # Two samples of 4,000 from one distribution: their distance exceeds this once in ten thousand times.
-        points = torch.cat([mine, other]).sort().values
-        steps = [torch.searchsorted(x.sort().values, points, right=True) / 4000 for x in (mine, other)]
-        assert (steps[0] - steps[1]).abs().max() < 2.23 * (2 / 4000) ** 0.5
-
-
-@pytest.mark.parametrize(("width", "height"), [(1000, 10), (10, 1000), (1, 1), (7, 3), (2, 90)])
-def test_crops_lie_within_images_of_any_shape(width, height):
-    """However thin an image is, its crops are not empty and lie inside; where no drawn one can, the centre is taken."""
-    chance = random.Random(0)
-    for _ in range(200):
-        left, top, wide, high = draw_crop(width, height, 0.5, chance)
-        assert 0 <= left <= left + wide <= width
-        assert 0 <= top <= top + high <= height
-        assert min(wide, high) > 0
-    if max(width, height) >= 10 * min(width, height):
-        assert (left + wide / 2, top + high / 2) == pytest.approx((width / 2, height / 2), abs=0.5)
 
 
 def damaged(content, how):
@@ -257,8 +216,7 @@ def test_an_image_with_something_behind_its_end_is_read(tmp_path):
     for name, behind in {"plain": b"", "zeros": b"\0" * 9, "text": b"made by a camera"}.items():
         (tmp_path / f"{name}.jpg").write_bytes(file.getvalue() + behind)
     plain, zeros, text = (
-        random_crop(tmp_path / f"{name}.jpg", CONFIG, random.Random(1)).astype(int)
-        for name in ("plain", "zeros", "text")
+        random_crop(tmp_path / f"{name}.jpg", CONFIG, generator(1)).astype(int) for name in ("plain", "zeros", "text")
     )
     assert np.array_equal(plain, zeros)
     assert np.abs(plain - text).max() <= 8
@@ -311,8 +269,8 @@ SCRIPT = """
 import os, signal, sys, time
 from pathlib import Path
 signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
-from advlook.layouts import Listing, list_images
-from advlook.streaming import StreamedImages
+from advlook.data.layouts import Listing, list_images
+from advlook.data.streaming import StreamedImages
 root = Path(sys.argv[1])
 for _ in StreamedImages(Listing(root, *list_images(root)), 16, 18).batches(1):
     children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")

@@ -234,7 +234,7 @@ REFUSED = {
     "no tensors": ("resnet10", lambda model: {"epoch": 3}, ["'epoch'", "no tensor"]),
     "a list": ("resnet10", lambda model: [torch.ones(3)], ["no state dict"]),
     "a dictionary in itself": ("resnet10", lambda model: endless(), ["theirs.pt"]),
-    "a whole module": ("resnet10", lambda model: model, ["advlook.models.Normalized", "torch.save(model.state_dict()"]),
+    "a whole module": ("resnet10", lambda model: model, ["architectures.Normalized", "torch.save(model.state_dict()"]),
     "training's arguments beside the weights": (
         "resnet10",
         lambda model: {"model": network(model), "args": argparse.Namespace(epochs=3)},

@@ -15,23 +15,18 @@ from safetensors.torch import load_file
 
 import advlook
 from advlook import attacks
+from advlook.attacks.ball import project, random_in_ball
 from advlook.core.errors import RequestError
 from advlook.core.files import digest
+from advlook.core.gradients import frozen_batchnorm, input_gradient
 from advlook.core.precision import autocast, cpu_multiplies_bfloat16
 from advlook.core.presets import load_preset
 from advlook.data.image_sets import ImageSet
 from advlook.models import training
+from advlook.models.adversary import overfits_catastrophically, ramped_eps, training_attack
 from advlook.models.checkpoints import half_precision, load_checkpoint, load_state, read_metadata
 from advlook.models.evaluation import robust_accuracy, topk_accuracy
-from advlook.models.training import (
-    NonFiniteLossError,
-    Trainer,
-    learning_rate,
-    overfits_catastrophically,
-    ramped_eps,
-    train,
-    training_attack,
-)
+from advlook.models.training import NonFiniteLossError, Trainer, learning_rate, train
 
 IMAGES, TEST = image_set(34), image_set(12, seed=1)
 CPU = torch.device("cpu")
@@ -115,8 +110,8 @@ class Deadly:
     steps = 0
     def __len__(self):
         return len(IMAGES)
-    def training_batches(self, *args):
-        for batch in IMAGES.training_batches(*args):
+    def training_batches(self, *args, **options):
+        for batch in IMAGES.training_batches(*args, **options):
             self.steps += 1
             if self.steps == 7:  # the third step of the second epoch
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -127,7 +122,7 @@ run(small_preset(), Path(sys.argv[1]), setting="adv", images=Deadly())
 """
     )
     whole, broken = tmp_path / "whole.safetensors", tmp_path / "broken.safetensors"
-    paths = [str(Path(advlook.__file__).parents[1]), str(Path(__file__).parents[1])]
+    paths = [str(Path(advlook.__file__).parents[1]), *map(str, Path(__file__).parents[:2])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     killed = subprocess.run([sys.executable, script, broken], env=environment, capture_output=True, text=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
@@ -264,10 +259,10 @@ def test_training_attack_with_random_start():
     model, images, labels = convolutional(), random_images(6, 8), torch.arange(6) % 3
     config = adversary(random_start=True, step_size=5 / 255)
     found = training_attack(model, images, labels, config, 2 / 255, torch.Generator().manual_seed(0))
-    start = attacks.random_in_ball(images, 2 / 255, "linf", torch.Generator().manual_seed(0))
-    with attacks.frozen_batchnorm(model):
-        gradient, _ = attacks.input_gradient(model, start, lambda z: torch.nn.functional.cross_entropy(z, labels))
-    expected = attacks.project(start + 2.5 / 255 * gradient.sign(), images, 2 / 255, "linf")
+    start = random_in_ball(images, 2 / 255, "linf", torch.Generator().manual_seed(0))
+    with frozen_batchnorm(model):
+        gradient, _ = input_gradient(model, start, lambda z: torch.nn.functional.cross_entropy(z, labels))
+    expected = project(start + 2.5 / 255 * gradient.sign(), images, 2 / 255, "linf")
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
     assert (found - images).abs().max() <= 2 / 255 + 1e-6
 

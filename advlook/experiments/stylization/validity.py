@@ -139,7 +139,8 @@ def _fit(model: PatchClassifier, study: Study) -> PatchClassifier:
     an_epoch = min(len(images), data.train_images or len(images))
     batch_size = min(_BATCH, an_epoch)
     steps = min(_STEPS * data.classes, _EPOCHS * (an_epoch // batch_size))
-    epochs = (images.training_batches(data, batch_size, generator, study.device) for _ in range(steps))
+    # Clipped crops: the committed tables rest on classifiers that were trained on them.
+    epochs = (images.training_batches(data, batch_size, generator, study.device, clipped=True) for _ in range(steps))
     batches = islice(chain.from_iterable(epochs), steps)
     bar = tqdm(batches, "patch classifier", steps, unit=" steps", disable=not study.progress, leave=False)
     for step, (batch, labels) in enumerate(bar):

@@ -1,0 +1,53 @@
+"""The adversary inside adversarial training (paper: FGSM in the L-infinity ball)."""
+
+from contextlib import nullcontext
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from advlook.attacks.ball import ascend, project, random_in_ball
+from advlook.core.gradients import frozen_batchnorm, input_gradient
+from advlook.core.presets import AdversaryConfig
+
+
+def ramped_eps(config: AdversaryConfig, epoch: int, epochs: int) -> float:
+    """Radius in epoch 0, 1, ... of `epochs`: it rises in equal steps and is full when the ramp is over."""
+    return config.eps * min(1.0, (epoch + 1) / (config.ramp_epochs(epochs) + 1))
+
+
+def training_attack(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    config: AdversaryConfig,
+    eps: float,
+    generator: torch.Generator,
+    weight: float = 1.0,
+) -> Tensor:
+    """Adversarial images to train on, within `eps` of `images`, float `(N, 3, H, W)` in [0, 1].
+
+    The model stays in train mode: the attack sees the function that the next update sees. The paper does not say
+    whether its forward passes count in BatchNorm's running statistics; here they do only where
+    `config.updates_batchnorm` says so. Without random start, FGSM is one step of size eps (the paper's attack); with
+    one, its step is `config.step_size`, as in Wong et al. 2020. weight: of these images' mean loss in the loss of a
+    batch that several processes share (through batch normalisation an image changes the loss of all).
+    """
+    one_step = config.method == "fgsm"
+    step = eps if one_step and not config.random_start else config.step_size / config.eps * eps
+    attacked = random_in_ball(images, eps, "linf", generator) if config.random_start else images
+    with nullcontext() if config.updates_batchnorm else frozen_batchnorm(model):
+        for _ in range(1 if one_step else config.steps):
+            gradient, _ = input_gradient(model, attacked, lambda z: F.cross_entropy(z.float(), labels) * weight)
+            attacked = project(ascend(attacked, gradient, step, "linf"), images, eps, "linf")
+    return attacked
+
+
+def overfits_catastrophically(history: list[dict[str, float]]) -> bool:
+    """Whether the network has learned to deceive the one step it is trained on (Wong et al. 2020).
+
+    That is where PGD accuracy was 5% or more, and is now below half of its best and half of FGSM accuracy.
+    """
+    checks = [entry for entry in history if "pgd" in entry]
+    best = max((entry["pgd"] for entry in checks), default=0)
+    return best >= 5 and checks[-1]["pgd"] < 0.5 * min(best, checks[-1]["fgsm"])

@@ -1,4 +1,4 @@
-"""Bootstrap intervals, models compared image by image, and the rules of verdicts."""
+"""Bootstrap intervals, paired comparisons of models, and the rules of verdicts."""
 
 from advlook.stats.paired import difference, right_of
 

@@ -25,6 +25,7 @@ def forest(table: pd.DataFrame) -> Figure:
     Right of the zero line, or inside a shaded margin, lies what the paper says. Units differ, so each claim has a scale
     of its own, on which its architectures compare, and the numbers stand beside it. table: `08_claims`.
     """
+    table = table.fillna({"held": ""})
     sections = table["where"].str.split(",").str[0]
     rows = len(table) + table["claim"].nunique() * (1 + _GAP) + sections.nunique() * _SECTION
     figure, (axis,) = new_figure(1, 1, 12.5, 0.225 * rows + 0.75)
@@ -37,13 +38,14 @@ def forest(table: pd.DataFrame) -> Figure:
             write(_TEXT, y, claim["statement"].iloc[0], fontsize=9.5)
             _draw_effects(axis, claim, y + 1)
             for place, (_, row) in enumerate(claim.iterrows(), 1):
-                color, weight = VERDICT_COLORS[row["verdict"]], "normal" if row["verdict"] == UNTESTED else "bold"
+                tested, color = row["verdict"] != UNTESTED, VERDICT_COLORS[row["verdict"]]
+                weight = "bold" if tested else "normal"
                 write(_ARCH, y + place, ARCH_NAMES[row["arch"]], fontsize=9, ha="right", color="#555555")
-                write(_EFFECT, y + place, "" if row["verdict"] == UNTESTED else told(row), fontsize=9)
-                write(_VERDICT, y + place, row["verdict"], fontsize=9, color=color, fontweight=weight)
+                write(_EFFECT, y + place, told(row) if tested else "", fontsize=9)
                 write(
-                    _HELD, y + place, row["held"] if isinstance(row["held"], str) else "", fontsize=8.5, color="#555555"
+                    _VERDICT, y + place, row["verdict"], fontsize=9, color=color, weight="bold" if tested else "normal"
                 )
+                write(_HELD, y + place, row["held"], fontsize=8.5, color="#555555")
             y += 1 + len(claim) + _GAP
     axis.set(xlim=(-_EDGE, _EDGE), ylim=(y, -0.6), yticks=[], xticks=[0])
     legend = "diamond: effect; line: 95% interval; points: seeds. Every claim has its own scale.\n"
@@ -57,13 +59,14 @@ def forest(table: pd.DataFrame) -> Figure:
 
 def _draw_effects(axis: Axes, rows: pd.DataFrame, y: float) -> None:
     """The effects of one claim, a line an architecture from height `y` on, scaled to the farthest end of all."""
-    tested = rows[rows["verdict"] != UNTESTED]
-    bounds = rows[["bound_low", "bound_high"]].iloc[0].tolist()
+    bounds = rows[["bound_low", "bound_high"]].iloc[0]
+    margins = [bound for bound in bounds if math.isfinite(bound)]
     seeds = [_seeds(text) for text in rows["each_seed"]]
-    ends = [*rows[["effect", "low", "high"]].to_numpy().ravel(), *filter(math.isfinite, bounds), *sum(seeds, [])]
-    scale = pd.Series(ends, dtype=float).abs().max() or 1.0
-    if len(tested) and any(filter(math.isfinite, bounds)):
-        first, last = (max(-_EDGE, min(_EDGE, bound / scale)) for bound in bounds)
+    effects = rows[["effect", "low", "high"]].to_numpy().ravel()
+    ends = pd.Series([*effects, *margins, *(value for each in seeds for value in each)], dtype=float)
+    scale = ends.abs().max() or 1.0
+    if any(margins) and (rows["verdict"] != UNTESTED).any():
+        first, last = (bounds / scale).clip(-_EDGE, _EDGE)
         axis.add_patch(Rectangle((first, y - 0.5), last - first, len(rows), color="#E7EEF5", lw=0, zorder=0))
     axis.plot([0, 0], [y - 0.5, y + len(rows) - 0.5], color="#444444", lw=1, zorder=1)
     for place, (row, each) in enumerate(zip(rows.itertuples(), seeds, strict=True)):

@@ -42,9 +42,7 @@ def forest(table: pd.DataFrame) -> Figure:
                 weight = "bold" if tested else "normal"
                 write(_ARCH, y + place, ARCH_NAMES[row["arch"]], fontsize=9, ha="right", color="#555555")
                 write(_EFFECT, y + place, told(row) if tested else "", fontsize=9)
-                write(
-                    _VERDICT, y + place, row["verdict"], fontsize=9, color=color, weight="bold" if tested else "normal"
-                )
+                write(_VERDICT, y + place, row["verdict"], fontsize=9, color=color, weight=weight)
                 write(_HELD, y + place, row["held"], fontsize=8.5, color="#555555")
             y += 1 + len(claim) + _GAP
     axis.set(xlim=(-_EDGE, _EDGE), ylim=(y, -0.6), yticks=[], xticks=[0])

@@ -252,7 +252,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 def _claims(options: argparse.Namespace) -> int:
     from advlook.experiments.claims.measure import evaluate, load_tables
-    from advlook.stats.rules import markdown, report
+    from advlook.stats.verdict_text import markdown, report
     from advlook.study.study import Study
 
     studies = [Study(preset) for preset in options.presets or ["quick"]]

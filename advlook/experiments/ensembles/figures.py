@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 
 from advlook.core.names import ARCH_NAMES
 from advlook.study.style import COLORS, new_figure
+from advlook.study.style import image_grid as image_grid
 
 _BOTH = "#009E73"  # green: STD and ADV together
 _SINGLE, _PAIR = {"mfc": "white", "ls": ":", "lw": 1.6, "ms": 5}, {"ls": "-", "lw": 1.6, "ms": 5}

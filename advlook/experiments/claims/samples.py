@@ -10,20 +10,9 @@ import numpy as np
 import pandas as pd
 
 from advlook.core.names import REVERSED, STYLIZED
+from advlook.stats import paired
 from advlook.stats.bootstrap import Effect, Sample
-from advlook.stats.paired import (
-    Answers,
-    answers,
-    bias_difference,
-    by_seed,
-    labelled,
-    lead,
-    lead_before,
-    less,
-    lost_more,
-    relative_difference,
-    right_of,
-)
+from advlook.stats.paired import Answers, answers, lead, lead_before, right_of
 from advlook.stats.rules import Tables, Untested
 
 KEPT = 0.5  # of its own accuracy that STD or ADV keeps at the levels that count
@@ -45,7 +34,7 @@ def rows_of(tables: Tables, name: str, arch: str, *columns: str) -> pd.DataFrame
 
 def sample_of(rows: pd.DataFrame, values: Answers, effect: Effect, at: str = "", untested: str = "") -> Sample:
     """A comparison of STD with ADV: `values(rows of one model)` are `(units, columns)`; STD's columns come first."""
-    seeds, found = by_seed(rows, values)
+    seeds, found = paired.by_seed(rows, values)
     if not len(found):
         raise Untested("for every image some model gives nan" if seeds else "no seed has a STD and an ADV model")
     return Sample(found, effect, seeds, at, untested)
@@ -72,7 +61,7 @@ def units(measure: str, tables: Tables, arch: str, deep: bool = False) -> list[S
     rows = rows_of(tables, "03_scale", arch)
     rows = rows[rows["measure"] == measure]
     rows = rows[rows["of"] != next(iter(rows["of"]), None)] if deep else rows
-    return [sample_of(rows.sort_values(["of", "at"]), column("value"), less)]
+    return [sample_of(rows.sort_values(["of", "at"]), column("value"), paired.less)]
 
 
 def _sweep(tables: Tables, arch: str, operation: str, effect: Effect) -> list[list[Sample]]:
@@ -105,7 +94,7 @@ def _turn(after: Sequence[Sample]) -> list[Sample]:
 
 def blur(tables: Tables, arch: str) -> list[Sample]:
     """By how much more STD loses than ADV, at every level of blur that counts."""
-    return [sample for window in _sweep(tables, arch, "blur", lost_more) for sample in window]
+    return [sample for window in _sweep(tables, arch, "blur", paired.lost_more) for sample in window]
 
 
 def median(tables: Tables, arch: str) -> list[Sample]:
@@ -126,7 +115,7 @@ def reversed_colours(effect: Effect, tables: Tables, arch: str) -> list[Sample]:
 
 def relative_change(means: np.ndarray) -> np.ndarray:
     """Of what is left in percent of a model's own accuracy: ADV - STD in points."""
-    return relative_difference(means)[..., 1]
+    return paired.relative_difference(means)[..., 1]
 
 
 def _require_stylized(tables: Tables) -> None:
@@ -150,7 +139,7 @@ def conflicts(tables: Tables, arch: str) -> list[Sample]:
     _require_stylized(tables)
     rows = rows_of(tables, "05_conflicts", arch, "by_shape", "by_texture")
     untested = "the stimuli carry too little texture" if rows["photographs"].any() else ""
-    return [sample_of(rows, answers("by_shape", "by_texture"), bias_difference, untested=untested)]
+    return [sample_of(rows, answers("by_shape", "by_texture"), paired.bias_difference, untested=untested)]
 
 
 def ensembles(names: Sequence[str], tables: Tables, arch: str, low: bool | None = None) -> list[Sample]:
@@ -195,7 +184,7 @@ def dependence(tables: Tables, arch: str) -> list[Sample]:
 
     Two seeds have one such pair, and count as one.
     """
-    rows = labelled(rows_of(tables, "07_sanity", arch, "by_image"))
+    rows = paired.labelled(rows_of(tables, "07_sanity", arch, "by_image"))
     rows = rows[(rows["method"] == "guided_backprop") & (rows["measure"] == "spearman_abs")]
     found = []
     for setting in ("std", "adv"):

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from advlook.core.errors import RequestError
-from advlook.experiments.ensembles.runs import FROZEN, every_run, kept, make
+from advlook.experiments.ensembles.runs import FROZEN, WHERE, every_run, kept, make
 from advlook.experiments.ensembles.targets import find_targets
 from advlook.stats.bootstrap import interval
 from advlook.stats.paired import right_of
@@ -20,16 +20,12 @@ from advlook.study.study import Study
 CONTRASTS: dict[tuple[str, str], tuple[str, ...]] = {  # what is compared with the best of what
     ("STD+ADV", "better pair"): ("STD+STD", "ADV+ADV"),
     ("STD+ADV", "better single"): ("STD", "ADV"),
-    ("STD+ADV", "STD"): ("STD",),
-    ("STD+ADV", "ADV"): ("ADV",),
-    ("STD+ADV", "STD+STD"): ("STD+STD",),
-    ("STD+ADV", "ADV+ADV"): ("ADV+ADV",),
+    **{("STD+ADV", other): (other,) for other in ("STD", "ADV", "STD+STD", "ADV+ADV")},
     ("STD+STD", "ADV+ADV"): ("ADV+ADV",),
     ("STD", "ADV"): ("ADV",),
 }
-_SET = ["arch", "dataset", "pixels", "mode"]
 _RUN = ["combination", "seed", "top1", "images"]
-_COMPARED = [*_SET, "combination", "against", "difference", "low", "high", "images"]
+_COMPARED = [*WHERE, "combination", "against", "difference", "low", "high", "images"]
 _TREND = ["arch", "dataset", "mode", "combination", "against", "coarsest", "finest", "change", "low", "high", "images"]
 
 
@@ -63,7 +59,7 @@ def derived_tables(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame
     no `06_trends`, and `06_comparisons` has the rows of `06_ensembles` alone (by its column "table").
     """
     fused = tables["06_runs"]
-    found = {"06_ensembles": fused[[*_SET, *_RUN, "members", "parameters"]]}
+    found = {"06_ensembles": fused[[*WHERE, *_RUN, "members", "parameters"]]}
     compared = [comparisons(fused).assign(table="06_ensembles")]
     if "right" in tables["06_resolution"]:
         resolved = tables["06_resolution"].rename(columns={"resolution": "pixels"}).assign(mode=FROZEN)
@@ -78,7 +74,7 @@ def comparisons(rows: pd.DataFrame) -> pd.DataFrame:
     The better of two is whichever is better on the resampled images. rows: of `runs.measure`.
     """
     found = []
-    for where, runs in rows.groupby(_SET, sort=False):
+    for where, runs in rows.groupby(WHERE, sort=False):
         right = _shares(runs)
         possible = [key for key, others in CONTRASTS.items() if {key[0], *others} <= right.keys()]
         if possible:

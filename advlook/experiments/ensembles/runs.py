@@ -1,9 +1,8 @@
 """The runs of notebook 06: how well ensembles of STD and ADV backbones learn other image sets.
 
-A *run* is one ensemble trained on a target, fine-tuned or with frozen backbones. Finished runs are kept at once, with
-the answer to every test image, under a key of what made them (checkpoints, images, configuration, number of the run),
-so that an interrupted study goes on with the next ones. As with checkpoints the code is not part of the key: whoever
-changes what a run does deletes `data/cache/ensembles`.
+A *run* is one ensemble trained on a target, fine-tuned or with frozen backbones. Finished runs are kept under a key of
+what made them (checkpoints, images, configuration), so that an interrupted study goes on with the next ones. As with
+checkpoints the code is not part of the key: whoever changes what a run does deletes `data/cache/ensembles`.
 """
 
 import time
@@ -31,19 +30,8 @@ from advlook.study.tables import keep_rows, kept_rows
 
 MODES = FINE_TUNED, FROZEN = "fine-tuned", "frozen"
 FEW = 20_000  # images: training on them takes no longer than starting processes
-COLUMNS = [
-    "arch",
-    "dataset",
-    "pixels",
-    "mode",
-    "combination",
-    "seed",
-    "top1",
-    "images",
-    "members",
-    "parameters",
-    "right",
-]
+WHERE = ["arch", "dataset", "pixels", "mode"]
+COLUMNS = [*WHERE, "combination", "seed", "top1", "images", "members", "parameters", "right"]
 
 Progress = Callable[[int], object]  # is told how many images were seen
 
@@ -178,8 +166,8 @@ def kept(study: Study, runs: Collection[Runs]) -> pd.DataFrame:
     """A row each run of those that were made, as `measure` has it."""
     found = []
     for each, place in _places(study, runs).items():
-        about = {"arch": each.arch, "dataset": each.target.title, "pixels": each.target.pixels, "mode": each.mode}
-        found += [about | row for row in kept_rows(place)[0]]
+        where = dict(zip(WHERE, (each.arch, each.target.title, each.target.pixels, each.mode), strict=True))
+        found += [where | row for row in kept_rows(place)[0]]
     return pd.DataFrame(found, columns=COLUMNS)
 
 

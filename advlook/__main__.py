@@ -218,7 +218,7 @@ def _claims(options: Namespace) -> int:
     advlook claims --preset imagenette --preset cifar10 --markdown
     """
     from advlook.experiments.claims.measure import evaluate, load_tables
-    from advlook.stats.rules import markdown, report
+    from advlook.stats.verdict_text import markdown, report
     from advlook.study.study import Study
 
     studies = [Study(preset) for preset in options.presets or ["quick"]]

@@ -19,7 +19,8 @@ from PIL import Image
 from advlook.core.files import read_json, write_atomically
 from advlook.core.names import ARCH_NAMES
 from advlook.core.presets import Preset
-from advlook.stats.rules import COLUMNS, UNTESTED, VERDICTS, told
+from advlook.stats.rules import COLUMNS, UNTESTED, VERDICTS
+from advlook.stats.verdict_text import told
 
 WHOLE = 16  # rows: a longer table is folded, and shows its first rows only
 FIRST = 8  # rows of a longer table

@@ -1,9 +1,8 @@
 """Bootstrap intervals: how far an effect would move if other images of the same kind had been drawn.
 
-In the intervals of one notebook images are resampled and models are not: what several seeds give for an image is
-averaged first (pooled), and each seed is shown by itself beside it. Where conclusions are drawn (`claims`) seeds are
-resampled as well (`resampled_seeds`). Comparisons are paired: both models have answered about the same images, so that
-what is hard for both widens no interval.
+The intervals of notebooks 01 to 07 resample images only: answers of several seeds are averaged image by image first.
+Claims (notebook 08) resample seeds as well. Comparisons are paired: both models answered the same images, so images
+that are hard for both do not widen an interval.
 """
 
 import math
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 DRAWS = 2000
-_HELD = 2**22  # draws of an image that are held at once
+_HELD = 2**22  # drawn indices in memory at once
 
 Effect = Callable[[np.ndarray], np.ndarray]
 
@@ -21,27 +20,26 @@ Effect = Callable[[np.ndarray], np.ndarray]
 def interval(
     values: np.ndarray, effect: Effect | None = None, draws: int = DRAWS
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """An effect and its 95% interval: percentiles over `draws` resamples of the images (bootstrap).
+    """An effect with its 95% percentile bootstrap interval over images: effect, low, high.
 
-    values: `(n,)`, or `(n, columns)` with all that is known of an image in its row; the difference of two models image
-    by image makes the comparison a paired one. effect: what is made of the columns' means, from `(..., columns)` to
-    whatever it is about, `(...)` for a number; by default the means themselves.
-    Returns effect, low and high: of shape `()` for numbers, nan where there are no images.
+    values: `(n,)`, or `(n, columns)` with one row an image; the columns of a row are resampled together. effect: a
+    function of the columns' means, `(..., columns)` to `(...)` or to `(..., effects)`; by default the means themselves.
+    All three results are nan where n is 0.
     """
     values = np.asarray(values, dtype=np.float64)
     effect = effect or (lambda means: means)
     if not len(values):
         nothing = effect(np.full(values.shape[1:], np.nan))
         return nothing, nothing, nothing
-    # An effect may be infinite ("never"), so a percentile has to be one of the resamples and none between two of them.
-    ends = np.percentile(effect(resampled_means(values, draws)), [2.5, 97.5], axis=0, method="inverted_cdf")
-    return effect(values.mean(0)), ends[0], ends[1]
+    # An effect may be infinite ("never"): each end must be one of the resamples, not a mean of two.
+    low, high = np.percentile(effect(resampled_means(values, draws)), [2.5, 97.5], axis=0, method="inverted_cdf")
+    return effect(values.mean(0)), low, high
 
 
 def resampled_means(values: np.ndarray, draws: int = DRAWS) -> np.ndarray:
-    """Means `(draws, ...)` of so many resamples, with replacement, of the rows of values `(n, ...)`.
+    """Means `(draws, ...)` of the rows of `values` `(n, ...)`, resampled with replacement.
 
-    Drawn by one seed: what has as many rows is resampled alike, in whichever call.
+    The seed is fixed: arrays with the same number of rows are resampled alike in every call.
     """
     rng, count, size = np.random.default_rng(0), len(values), max(1, _HELD // len(values))
     parts = []
@@ -49,16 +47,16 @@ def resampled_means(values: np.ndarray, draws: int = DRAWS) -> np.ndarray:
         held = min(size, draws - start)
         chosen = rng.integers(count, size=(held, count)) + count * np.arange(held)[:, None]
         times = np.bincount(chosen.ravel(), minlength=held * count).reshape(held, count)
-        parts.append(times @ values / count)  # many columns for little more than one
+        parts.append(times @ values / count)
     return np.concatenate(parts)
 
 
 def resampled_seeds(means: np.ndarray, effect: Effect) -> np.ndarray:
-    """The effect `(draws,)` of resamples, with replacement, of the seeds in means `(draws, seeds, columns)`.
+    """The effect `(draws,)` with the seeds of `means` `(draws, seeds, columns)` resampled with replacement.
 
-    Resamples of n values have (n - 1) / n of the variance that they should have, which is half of it for two seeds. So
-    what they move the effect away from that of all seeds is stretched by sqrt(n / (n - 1)) (after Rao and Wu 1988). A
-    single seed stays what it is: what another training would give is unknown then. Drawn by one seed, as images are.
+    A resample of n values has (n - 1) / n of the variance it should have, half of it for two seeds. Deviations from the
+    effect of all seeds are therefore stretched by sqrt(n / (n - 1)) (Rao and Wu, 1988). A single seed is not resampled:
+    the spread between trainings is then unknown.
     """
     draws, seeds, _ = means.shape
     whole = effect(means.mean(1))
@@ -71,22 +69,23 @@ def resampled_seeds(means: np.ndarray, effect: Effect) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Sample:
-    """What one comparison is made of: `values` `(units, seeds, columns)`, and the effect of the columns' means.
+    """The data of one comparison: `values` `(units, seeds, columns)`, and the effect as a function of column means.
 
-    Units are images, filters or whatever else is drawn; all seeds have the same ones. at: the image set or level, where
-    there are several.
+    Units are what is resampled (images, filters), the same ones for all seeds. at: the image set or level, where there
+    are several. untested: why no verdict may rest on this comparison; "" where one may.
     """
 
     values: np.ndarray
     effect: Effect
     seeds: Sequence[int]
     at: str = ""
+    untested: str = ""
 
 
 def resampled_effects(samples: Sequence[Sample], draws: int = DRAWS) -> list[np.ndarray]:
-    """The effect of each sample in so many resamples of its units and its seeds at once: `(draws,)` each.
+    """The effect of each sample with units and seeds resampled together: `(draws,)` each.
 
-    Those of as many units share the draws, which take most of the time.
+    Samples with the same number of units share their draws, which take most of the time.
     """
     found: dict[int, np.ndarray] = {}
     for units in {len(sample.values) for sample in samples}:
@@ -103,9 +102,8 @@ def resampled_effects(samples: Sequence[Sample], draws: int = DRAWS) -> list[np.
 def p_value(effects: np.ndarray, bound: float, units: int) -> float:
     """Two-sided bootstrap p of "the effect is `bound`", from resampled effects `(draws,)`; 1 where one is nan.
 
-    It is at most 5% where the 95% interval of the same draws leaves out the bound, and never below 2 / 2^units, the
-    chance that so many images (or other units) all fall on the same side: a handful that agree have no spread to be
-    resampled, and prove little.
+    At most 5% where the 95% interval of the same draws excludes the bound, and never below 2 / 2^units, the chance that
+    all units fall on the same side: a handful that agree have no spread to resample, and prove little.
     """
     if np.isnan(effects).any():
         return 1.0
@@ -114,11 +112,10 @@ def p_value(effects: np.ndarray, bound: float, units: int) -> float:
 
 
 def holm(values: np.ndarray) -> np.ndarray:
-    """p values `(n,)` as they have to be judged when n questions are asked at once (Holm 1979).
+    """p values `(n,)` adjusted for n questions asked at once (Holm, 1979).
 
-    The smallest is multiplied by n, the next by n - 1, and so on; none becomes smaller than one before it, or above 1.
-    The chance to see any effect where there is none is then at most the level at which they are judged, as far as the
-    p values are right: those of `p_value` are about images, and two or three seeds carry no such correction.
+    The smallest is multiplied by n, the next by n - 1, and so on; none falls below its predecessor or exceeds 1. This
+    bounds the family-wise error as far as the p values are right; those of `p_value` are about images, not trainings.
     """
     values = np.asarray(values, dtype=np.float64)
     order = np.argsort(values, kind="stable")

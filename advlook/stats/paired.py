@@ -5,23 +5,23 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pandas as pd
 
+Answers = Callable[[pd.DataFrame], np.ndarray]  # from the rows of one model to `(images, columns)`
+
 
 def right_of(rows: pd.DataFrame) -> np.ndarray:
     """Which images were right, one line a row: bool `(rows, images)`. rows: with a column "right" of arrays."""
     return np.stack(list(rows["right"]))
 
 
-def answers(*columns: str) -> Callable[[pd.DataFrame], np.ndarray]:
+def answers(*columns: str) -> Answers:
     """Of a model with one row: its per-image answers in these columns, `(images, columns)`."""
     return lambda run: np.stack([run.iloc[0][column] for column in columns], axis=1)
 
 
-def pooled(
-    rows: pd.DataFrame, values: Callable[[pd.DataFrame], np.ndarray]
-) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-    """For "all" seeds and, where there are several, each: by setting, what its models answer, averaged image by image.
+def pooled(rows: pd.DataFrame, values: Answers) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+    """Answers by setting: for "all" seeds, averaged image by image, and for each seed where there are several.
 
-    rows: of one architecture; values: what one model answers, `(images, columns)`, from its rows.
+    rows: of one architecture.
     """
     each = {
         setting: {str(seed): values(run) for seed, run in models.groupby("seed")}
@@ -33,10 +33,10 @@ def pooled(
         yield seed, {setting: runs[seed].astype(float) for setting, runs in each.items()}
 
 
-def by_seed(rows: pd.DataFrame, values: Callable[[pd.DataFrame], np.ndarray]) -> tuple[list[int], np.ndarray]:
-    """The seeds of which there are both a STD and an ADV model, and `(images, seeds, 2 columns)`, STD's columns first.
+def by_seed(rows: pd.DataFrame, values: Answers) -> tuple[list[int], np.ndarray]:
+    """The seeds with both a STD and an ADV model, and their answers `(images, seeds, 2 columns)`, STD's columns first.
 
-    rows, values: as of `pooled`; an image for which any model gives nan is left out.
+    rows: of one architecture. An image for which any model gives nan is left out.
     """
     each = {key: values(run) for key, run in rows.groupby(["setting", "seed"])}
     seeds = sorted(seed for setting, seed in each if setting == "std" and ("adv", seed) in each)
@@ -44,59 +44,6 @@ def by_seed(rows: pd.DataFrame, values: Callable[[pd.DataFrame], np.ndarray]) ->
         return [], np.empty((0, 0, 0))
     found = np.stack([np.concatenate([each["std", seed], each["adv", seed]], axis=1) for seed in seeds], axis=1)
     return seeds, found[~np.isnan(found).any((1, 2))]
-
-
-# Effects: of means `(..., columns)`, the columns of STD before those of ADV ----------------------------------------
-
-
-def lead(means: np.ndarray) -> np.ndarray:
-    """ADV - STD in points, `(...)`, in the last of the columns of each."""
-    return 100 * (means[..., -1] - means[..., means.shape[-1] // 2 - 1])
-
-
-def lead_before(means: np.ndarray) -> np.ndarray:
-    """STD - ADV in points, `(...)`, in the first of the columns of each."""
-    return 100 * (means[..., 0] - means[..., means.shape[-1] // 2])
-
-
-def lost_more(means: np.ndarray) -> np.ndarray:
-    """By how many points more STD has lost than ADV from the first to the last of the columns of each, `(...)`."""
-    return lead(means) + lead_before(means)
-
-
-def difference(means: np.ndarray) -> np.ndarray:
-    """ADV - STD, `(...)`, in the unit of the one column of each."""
-    return means[..., 1] - means[..., 0]
-
-
-def less(means: np.ndarray) -> np.ndarray:
-    """By how many percent ADV is below STD, `(...)`, in the one column of each."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return 100 * (1 - means[..., 1] / means[..., 0])
-
-
-def bias(means: np.ndarray) -> np.ndarray:
-    """The first of two columns in percent of both together, `(...)`; nan where both are 0."""
-    with np.errstate(invalid="ignore"):
-        return 100 * means[..., 0] / means.sum(-1)
-
-
-def bias_difference(means: np.ndarray) -> np.ndarray:
-    """ADV - STD in points, `(...)`, of the bias of two columns of each."""
-    return bias(means[..., 2:]) - bias(means[..., :2])
-
-
-def relative_difference(means: np.ndarray) -> np.ndarray:
-    """ADV - STD in points, `(..., levels)`, where each accuracy is taken in percent of the model's own at level 0.
-
-    means: `(..., 2 levels)`, those of STD before those of ADV. nan or infinite where an accuracy at level 0 is 0.
-    """
-    std, adv = np.split(means, 2, axis=-1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return 100 * (adv / adv[..., :1] - std / std[..., :1])
-
-
-# What the table says -----------------------------------------------------------------------------------------------
 
 
 def labelled(table: pd.DataFrame) -> pd.DataFrame:
@@ -108,3 +55,53 @@ def labelled(table: pd.DataFrame) -> pd.DataFrame:
     words = table["model_b"].str.split(" ", expand=True).reindex(columns=range(3)).astype(object)
     first, second = (names.str.split("-").str[0] for names in (table["model_a"], words[0]))
     return table.assign(comparison=words[2].fillna(first + "-" + second), setting=second, stage=words[1].fillna(""))
+
+
+# Effects of means `(..., columns)`, the columns of STD before those of ADV: each returns `(...)` ---------------------
+
+
+def lead(means: np.ndarray) -> np.ndarray:
+    """ADV - STD in points, in the last column of each."""
+    return 100 * (means[..., -1] - means[..., means.shape[-1] // 2 - 1])
+
+
+def lead_before(means: np.ndarray) -> np.ndarray:
+    """STD - ADV in points, in the first column of each."""
+    return 100 * (means[..., 0] - means[..., means.shape[-1] // 2])
+
+
+def lost_more(means: np.ndarray) -> np.ndarray:
+    """By how many points more STD loses than ADV from the first to the last column of each."""
+    return lead(means) + lead_before(means)
+
+
+def difference(means: np.ndarray) -> np.ndarray:
+    """ADV - STD, in the unit of the one column of each."""
+    return means[..., 1] - means[..., 0]
+
+
+def less(means: np.ndarray) -> np.ndarray:
+    """By how many percent ADV is below STD, in the one column of each."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return 100 * (1 - means[..., 1] / means[..., 0])
+
+
+def bias(means: np.ndarray) -> np.ndarray:
+    """The first of two columns, of a single model, in percent of their sum; nan where both are 0."""
+    with np.errstate(invalid="ignore"):
+        return 100 * means[..., 0] / means.sum(-1)
+
+
+def bias_difference(means: np.ndarray) -> np.ndarray:
+    """ADV - STD in points of `bias`, with two columns of each."""
+    return bias(means[..., 2:]) - bias(means[..., :2])
+
+
+def relative_difference(means: np.ndarray) -> np.ndarray:
+    """ADV - STD in points `(..., levels)`, each accuracy taken in percent of the model's own at level 0.
+
+    means: `(..., 2 levels)`. nan or infinite where an accuracy at level 0 is 0.
+    """
+    std, adv = np.split(means, 2, axis=-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return 100 * (adv / adv[..., :1] - std / std[..., :1])

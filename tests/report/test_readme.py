@@ -9,7 +9,7 @@ from advlook.attacks import checks
 from advlook.core import presets
 from advlook.core.names import ARCH_NAMES
 from advlook.experiments.claims.measure import CLAIMS
-from advlook.stats.rules import markdown
+from advlook.stats.verdict_text import markdown
 from advlook.study.study import ROOT
 
 README = (ROOT / "README.md").read_text()

@@ -1,18 +1,9 @@
-"""Answers packed into a table and brought together by setting and seed."""
+"""Per-image answers brought together by setting and seed, and effects of their means."""
 
 import numpy as np
 import pandas as pd
-import pytest
-import torch
 
-from advlook.stats.paired import by_seed, pack, packed, pooled, relative_difference, unpack
-
-
-@pytest.mark.parametrize("count", [1, 7, 8, 9, 100])
-def test_unpack_inverts_pack(count):
-    """Whatever the number of images, down to the bits that fill the last byte."""
-    answers = torch.rand(3, count, generator=torch.Generator().manual_seed(0)) < 0.5
-    np.testing.assert_array_equal(unpack([pack(line) for line in answers], count), answers.numpy())
+from advlook.stats.paired import answers, by_seed, labelled, pooled, relative_difference, right_of
 
 
 def made_up(seeds):
@@ -20,13 +11,13 @@ def made_up(seeds):
     found = []
     for setting in ("std", "adv"):
         for seed in seeds:
-            right = torch.arange(12) % (2 + seed if setting == "std" else 1) == 0
-            found.append({"setting": setting, "seed": seed, "right": pack(right)})
+            right = np.arange(12) % (2 + seed if setting == "std" else 1) == 0
+            found.append({"setting": setting, "seed": seed, "right": right})
     return pd.DataFrame(found)
 
 
 def right(run):
-    return unpack(run["right"], 12).T
+    return right_of(run).T
 
 
 def test_pooled_averages_seeds_image_by_image():
@@ -65,9 +56,16 @@ def test_by_seed_keeps_pairs_alone():
     assert by_seed(rows[rows["setting"] == "std"], right)[0] == []
 
 
-def test_packed_takes_several_columns_of_a_row():
+def test_answers_take_several_columns_of_a_row():
     """One line an image, one column each."""
-    row = pd.DataFrame(
-        [{"a": pack(torch.tensor([True, False, True])), "b": pack(torch.tensor([False] * 3)), "images": 3}]
+    row = pd.DataFrame([{"a": np.array([True, False, True]), "b": np.array([False] * 3), "images": 3}])
+    np.testing.assert_array_equal(answers("b", "a")(row), [[False, True], [False, False], [False, True]])
+
+
+def test_names_of_models_are_taken_apart():
+    """Pairs are named by what they compare, fresh stages by how they were drawn."""
+    table = pd.DataFrame(
+        {"model_a": ["random-1", "adv-0", "adv-0"], "model_b": ["std-0", "adv-0 layer3 up", "adv-0 conv1 alone"]}
     )
-    np.testing.assert_array_equal(packed("b", "a")(row), [[False, True], [False, False], [False, True]])
+    found = labelled(table)[["comparison", "setting", "stage"]].to_numpy().tolist()
+    assert found == [["random-std", "std", ""], ["up", "adv", "layer3"], ["alone", "adv", "conv1"]]

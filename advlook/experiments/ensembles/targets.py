@@ -1,7 +1,4 @@
-"""The image sets that ensembles learn: those of the catalogue or of any folder, as they are or at a lower resolution.
-
-A *target* is named as in presets: "name", or "name@20" for the set degraded to 20 pixels a side and brought back up.
-"""
+"""The image sets that ensembles learn, of the catalogue or any folder, as they are or at a lower resolution."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,8 +21,8 @@ _BATCH = 250  # images degraded at once
 class Target:
     """An image set for ensembles to learn, at the size that the backbones see.
 
-    side: pixels a side that it is degraded to; 0: as it is. pixels: what is left of its resolution, at most those that
-    the backbones see. train, test: how many images are used. digest: of these, by their files.
+    side: pixels a side that it is degraded to, 0 for none; pixels: the resolution that is left, at most that of the
+    backbones; train, test: how many images are used; digest: of these, by their files.
     """
 
     name: str
@@ -44,23 +41,19 @@ class Target:
 
 
 def find_target(study: Study, text: str) -> Target:
-    """The target that a preset names; nothing is decoded.
+    """The target that a preset names: "name", or "name@20" degraded to 20 pixels a side; nothing is decoded.
 
     Raises RequestError where the set is absent, with the command that gets it.
     """
     name, _, side = text.partition("@")
-    config, pixels = study.preset.ensembles, study.preset.data.size
+    config, title, pixels = study.preset.ensembles, name, study.preset.data.size
+    counts = config.train_images, config.test_images
     if name == "synthetic":
-        title, counts = lookup(name).title, (config.train_images, config.test_images)
-        made = [name, *counts]
+        title, made = lookup(name).title, [name, *counts]
     else:
-        listings = [
-            find(name, "train", study.data).subset(config.train_images),
-            find(name, "test", study.data).subset(config.test_images),
-        ]
+        listings = [find(name, split, study.data).subset(n) for split, n in zip(("train", "test"), counts, strict=True)]
         counts = tuple(map(len, listings))
         made = [(str(p.relative_to(one.root)), p.stat().st_size) for one in listings for p in one.files]
-        title = name
         if lookup(name):  # of any other folder nobody says how many pixels its images really have
             found = check(name, study.data)
             title, pixels = found.title, min(pixels, found.pixels)

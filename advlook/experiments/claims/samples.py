@@ -1,0 +1,209 @@
+"""What each claim compares: from the tables of a preset to the samples of one architecture.
+
+Functions take their own arguments first, then the tables and the architecture, and raise Untested where a table lacks
+what they need.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from advlook.core.names import REVERSED, STYLIZED
+from advlook.stats import paired
+from advlook.stats.bootstrap import Effect, Sample
+from advlook.stats.paired import Answers, answers, lead, lead_before, right_of
+from advlook.stats.rules import Tables, Untested
+
+KEPT = 0.5  # of its own accuracy that STD or ADV keeps at the levels that count
+
+
+def rows_of(tables: Tables, name: str, arch: str, *columns: str) -> pd.DataFrame:
+    """The rows of an architecture in a table; Untested where the table, one of the columns or all rows are missing."""
+    if name not in tables:
+        raise Untested(f"no table {name}; run notebook {name[:2]}")
+    table = tables[name]
+    for column in columns:
+        if column not in table:
+            raise Untested(f"table {name} has no column {column}; run notebook {name[:2]} again")
+    rows = table[table["arch"] == arch]
+    if rows.empty:
+        raise Untested(f"table {name} has no rows of {arch}")
+    return rows
+
+
+def sample_of(rows: pd.DataFrame, values: Answers, effect: Effect, at: str = "", untested: str = "") -> Sample:
+    """A comparison of STD with ADV: `values(rows of one model)` are `(units, columns)`; STD's columns come first."""
+    seeds, found = paired.by_seed(rows, values)
+    if not len(found):
+        raise Untested("for every image some model gives nan" if seeds else "no seed has a STD and an ADV model")
+    return Sample(found, effect, seeds, at, untested)
+
+
+def column(name: str) -> Answers:
+    """A column of a model with one row an image or unit: `(units, 1)`."""
+    return lambda run: run[[name]].to_numpy()
+
+
+def tradeoff(answer: str, effect: Effect, tables: Tables, arch: str) -> list[Sample]:
+    """Notebook 01: which images were right, clean or under attack."""
+    return [sample_of(rows_of(tables, "01_tradeoff", arch, answer), answers(answer), effect)]
+
+
+def maps(method: str, measure: str, effect: Effect, tables: Tables, arch: str) -> list[Sample]:
+    """Notebook 03: a measure of the maps of a method, image by image."""
+    rows = rows_of(tables, "03_maps", arch, measure)
+    return [sample_of(rows[rows["of"] == method].sort_values("image"), column(measure), effect)]
+
+
+def units(measure: str, tables: Tables, arch: str, deep: bool = False) -> list[Sample]:
+    """Notebook 03: a measure of filters or maximising inputs; `deep`: of all layers but the first."""
+    rows = rows_of(tables, "03_scale", arch)
+    rows = rows[rows["measure"] == measure]
+    rows = rows[rows["of"] != next(iter(rows["of"]), None)] if deep else rows
+    return [sample_of(rows.sort_values(["of", "at"]), column("value"), paired.less)]
+
+
+def _sweep(tables: Tables, arch: str, operation: str, effect: Effect) -> list[list[Sample]]:
+    """For each window of an operation of notebook 04, a comparison for every level that counts, in ascending order.
+
+    A level counts where STD or ADV keeps half of its own accuracy. Beyond, both approach chance, where every difference
+    vanishes.
+    """
+    rows = rows_of(tables, "04_sweeps", arch, "right")
+    rows = rows[rows["operation"].str.split().str[0] == operation]
+    found = []
+    for title, levels in rows.groupby("operation", sort=False):
+        kept = levels.groupby(["level", "setting"])["top1"].mean().unstack()
+        kept = kept.div(kept.loc[0]).max(axis=1) if 0 in kept.index else kept[:0]
+        counting = []
+        for level in sorted(set(kept[kept >= KEPT].index) - {0}):
+            both = levels[levels["level"].isin([0, level])].sort_values("level")
+            at = f"sigma {level:g} px" if operation == "blur" else f"{title}, {level:g} passes"
+            counting.append(sample_of(both, lambda run: right_of(run).T, effect, at))
+        found += [counting] if counting else []
+    if not found:
+        raise Untested(f"table 04_sweeps has no level of {operation} that leaves half of an accuracy")
+    return found
+
+
+def _turn(after: Sequence[Sample]) -> list[Sample]:
+    """What a rule over "turn" asks for: the comparison before the change, and those after it."""
+    return [Sample(after[0].values, lead_before, after[0].seeds, "before"), *after]
+
+
+def blur(tables: Tables, arch: str) -> list[Sample]:
+    """By how much more STD loses than ADV, at every level of blur that counts."""
+    return [sample for window in _sweep(tables, arch, "blur", paired.lost_more) for sample in window]
+
+
+def median(tables: Tables, arch: str) -> list[Sample]:
+    """Before, and after the most passes that count of each window."""
+    return _turn([window[-1] for window in _sweep(tables, arch, "median", lead)])
+
+
+def _variant(tables: Tables, arch: str, variant: str, effect: Effect) -> Sample:
+    rows = rows_of(tables, "05_variants", arch, "right", "right_control")
+    rows = rows[(rows["variant"] == variant) & ((rows["strength"] == 1) | (variant != STYLIZED))]
+    return sample_of(rows, answers("right_control", "right"), effect, variant)
+
+
+def reversed_colours(effect: Effect, tables: Tables, arch: str) -> list[Sample]:
+    """Notebook 05: images as they are and in reversed colours."""
+    return [_variant(tables, arch, REVERSED, effect)]
+
+
+def relative_change(means: np.ndarray) -> np.ndarray:
+    """Of what is left in percent of a model's own accuracy: ADV - STD in points."""
+    return paired.relative_difference(means)[..., 1]
+
+
+def _require_stylized(tables: Tables) -> None:
+    """Raise Untested where the checks of notebook 05 found that its images do not count as stylized."""
+    if "05_checks" in tables and not tables["05_checks"]["passed"].all():
+        raise Untested("by 05_checks these images do not count as stylized")
+
+
+def stylized(tables: Tables, arch: str) -> list[Sample]:
+    """Before stylization, and after it."""
+    _require_stylized(tables)
+    return _turn([_variant(tables, arch, STYLIZED, lead)])
+
+
+def conflicts(tables: Tables, arch: str) -> list[Sample]:
+    """Answers by shape and by texture on cue conflicts.
+
+    No verdict rests on those made of photographs: a network with a shape bias of 27% on the stimuli of Geirhos et al.
+    (2019) has 79% on ours.
+    """
+    _require_stylized(tables)
+    rows = rows_of(tables, "05_conflicts", arch, "by_shape", "by_texture")
+    untested = "the stimuli carry too little texture" if rows["photographs"].any() else ""
+    return [sample_of(rows, answers("by_shape", "by_texture"), paired.bias_difference, untested=untested)]
+
+
+def ensembles(names: Sequence[str], tables: Tables, arch: str, low: bool | None = None) -> list[Sample]:
+    """How far the first of these combinations is ahead of the best of the others, on every image set.
+
+    low: only on sets of low resolution, or only on the others. Of fine-tuned and frozen ensembles those count that are
+    more accurate over all combinations: the others have not learned the set.
+    """
+    rows = rows_of(tables, "06_runs", arch, "right", "members").sort_values("seed")
+    sets = (rows if low is None else rows[rows["low"] == low]).groupby(["dataset", "pixels"], sort=False)
+    found = []
+    for (dataset, pixels), both in sets:
+        mode = both.groupby("mode")["top1"].mean().idxmax()
+        found.append(_ensembles_of(both[both["mode"] == mode], names, f"{dataset}, {pixels} px, {mode}"))
+    if len(found) < 2:
+        wanted = "" if low is None else "of low resolution " if low else "of high resolution "
+        raise Untested(f"image sets {wanted}that were run: {len(found)}; it takes two")
+    return found
+
+
+def _ensembles_of(rows: pd.DataFrame, names: Sequence[str], at: str) -> Sample:
+    """The sample of one image set. Runs take the place of seeds; those of the same checkpoints count as one."""
+    runs = {name: each.set_index("seed") for name, each in rows.groupby("combination")}
+    if absent := [name for name in names if name not in runs]:
+        raise Untested(f"no {absent[0]} was trained; two of a kind take two seeds")
+    right = np.stack([right_of(runs[name]).T for name in names], axis=2)
+    seeds = runs[names[0]].index
+    alike: dict[tuple[frozenset[str], ...], list[int]] = {}
+    for place, seed in enumerate(seeds):
+        checkpoints = tuple(frozenset(runs[name].loc[seed, "members"].split()) for name in names)
+        alike.setdefault(checkpoints, []).append(place)
+    values = np.stack([right[:, places].mean(1) for places in alike.values()], axis=1)
+    return Sample(values, _ahead, [seeds[places[0]] for places in alike.values()], at)
+
+
+def _ahead(means: np.ndarray) -> np.ndarray:
+    return 100 * (means[..., 0] - means[..., 1:].max(-1))
+
+
+def dependence(tables: Tables, arch: str) -> list[Sample]:
+    """Similarity of a trained model's maps to those of its kind with other seeds, less that to an untrained one's.
+
+    Two seeds have one such pair, and count as one.
+    """
+    rows = paired.labelled(rows_of(tables, "07_sanity", arch, "by_image"))
+    rows = rows[(rows["method"] == "guided_backprop") & (rows["measure"] == "spearman_abs")]
+    found = []
+    for setting in ("std", "adv"):
+        alike, fresh = (rows[rows["comparison"] == f"{other}-{setting}"] for other in (setting, "random"))
+        models = sorted(set(fresh["model_b"]))
+        if alike.empty or not models:
+            raise Untested("no second seed to compare with")
+        pairs = [(alike[alike[["model_a", "model_b"]].eq(m).any(axis=1)], fresh[fresh["model_b"] == m]) for m in models]
+        means = [[pd.DataFrame(list(side["by_image"])).mean() for side in pair] for pair in pairs]
+        values = np.array(means).transpose(2, 0, 1)
+        values = values[~np.isnan(values).any((1, 2))]
+        if not len(values):
+            raise Untested("for every image some model's map has no rank correlation")
+        seeds = [int(model.split("-")[1]) for model in models]
+        if len(seeds) == 2:
+            values, seeds = values.mean(1, keepdims=True), seeds[:1]
+        found.append(Sample(values, _first_less_second, seeds, setting.upper()))
+    return found
+
+
+def _first_less_second(means: np.ndarray) -> np.ndarray:
+    return means[..., 0] - means[..., 1]

@@ -1,0 +1,67 @@
+"""Verdicts as text: the table `08_claims` for the terminal, for Markdown and for notebooks."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from advlook.core.names import ARCH_NAMES
+from advlook.stats.rules import CORRELATION, UNTESTED, VERDICTS
+
+
+def told(row: pd.Series) -> str:
+    """The effect of a row of `08_claims` with its interval and unit: "+5.0 [4.1, 6.2] points"; "-" where unknown."""
+    if row["verdict"] == UNTESTED:
+        return "-"
+    digits = 3 if row["unit"] == CORRELATION else 1
+    low, high = ("-" if np.isnan(row[end]) else f"{row[end]:.{digits}f}" for end in ("low", "high"))
+    return f"{row['effect']:+.{digits}f} [{low}, {high}] {row['unit']}"
+
+
+def compact(table: pd.DataFrame) -> pd.DataFrame:
+    """`08_claims` to be read: claim, arch, effect with interval, verdict, comparisons where there are several."""
+    found = table.assign(effect=table.apply(told, axis=1), comparisons=table["held"].fillna(""))
+    return found.replace({"arch": ARCH_NAMES})[["claim", "arch", "effect", "verdict", "comparisons"]]
+
+
+def report(table: pd.DataFrame) -> str:
+    """`compact` in lines of less than 120 characters, how often each verdict was given, and why some were not."""
+    shown = compact(table)
+    shown["claim"] = shown["claim"].mask(shown["claim"].duplicated(), "")
+    claim, arch, effect, verdict, _ = shown.map(len).max()
+    lines = [
+        f"{row.claim:<{claim}}  {row.arch:<{arch}}  {row.effect:>{effect}}  {row.verdict:<{verdict}}  {row.comparisons}"
+        for row in shown.itertuples()
+    ]
+    counts = table["verdict"].value_counts()
+    given = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if verdict in counts)
+    more = "intervals are 95%; a verdict needs Holm-adjusted p of at most .05 as well, and agreement of all seeds"
+    missing = [f"{UNTESTED}: {reason}" for reason in table["reason"].dropna().unique()]
+    return "\n".join([*map(str.rstrip, lines), "", given, more, *missing])
+
+
+def markdown(tables: Mapping[str, pd.DataFrame]) -> str:
+    """A Markdown table: a row a claim, in words; a column a preset and architecture, verdict and effect.
+
+    tables: `08_claims` by the name of its preset.
+    """
+    columns = {}
+    for name, table in tables.items():
+        full = "**" + table["verdict"] + "** " + table.apply(told, axis=1)
+        cells = full.mask(table["verdict"] == UNTESTED, UNTESTED)
+        for arch, rows in cells.groupby(table["arch"], sort=False):
+            columns[f"{name}, {ARCH_NAMES[arch]}"] = rows.set_axis(table.loc[rows.index, "statement"])
+    found = pd.DataFrame(columns).fillna(UNTESTED)
+    lines = [["claim", *found], ["---"] * (1 + found.shape[1]), *found.reset_index().to_numpy().tolist()]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def answers(table: pd.DataFrame) -> list[str]:
+    """A sentence a claim: what was claimed, and its verdict, by architecture where verdicts differ."""
+    found = []
+    for statement, rows in table.groupby("statement", sort=False):
+        verdicts = dict(zip(rows["arch"].replace(ARCH_NAMES), rows["verdict"], strict=True))
+        by_arch = ", ".join(f"{arch} {verdict}" for arch, verdict in verdicts.items())
+        said = by_arch if rows["verdict"].nunique() > 1 else rows["verdict"].iloc[0]
+        found.append(f"{statement} {said[0].upper()}{said[1:]}.")
+    return found

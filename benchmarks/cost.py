@@ -121,7 +121,7 @@ class Counts:
         total = config.images * (frequencies + GRADIENT * self._gradients(config.samples))
         total += max(config.images, self.preset.evaluation.curve_images) * shown
         total += GRADIENT * vision.DEPTHS * config.units * config.starts * (config.steps + 1)
-        return self.seeds * len(vision.SETTINGS) * total
+        return self.seeds * len(vision.KINDS) * total
 
     def corruptions(self, arch: str) -> int:
         config = self.preset.corruptions

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from advlook import attacks
 from advlook.attacks.checks import run_checks
-from advlook.attacks.suite import percent
+from advlook.attacks.suite import SUITE, SUITE_PGD_STEPS, percent
 from advlook.core.gradients import evaluating
 from advlook.data.image_sets import ImageSet
 from advlook.models.architectures import folded
@@ -31,8 +31,8 @@ def attack_rows(study: Study, key: ModelKey) -> Iterator[Row]:
         yield about | {"top1": accuracy_under(model, images, attack, **where), "images": len(images)}
     config = study.preset.evaluation
     for name, top1 in suite_accuracy(model, images, config.eps, steps=config.suite_steps, **where).items():
-        title = f"suite: {name}" if name == attacks.SUITE[0] else f"suite: + {name}"
-        steps = attacks.SUITE_PGD_STEPS if name == "pgd" else config.suite_steps
+        title = f"suite: {name}" if name == SUITE[0] else f"suite: + {name}"
+        steps = SUITE_PGD_STEPS if name == "pgd" else config.suite_steps
         yield _about(title, config.eps, steps=steps) | {"top1": top1, "images": len(images)}
 
 

@@ -20,7 +20,8 @@ from advlook.data import test_bed
 from advlook.data.image_sets import ImageSet
 from advlook.experiments.visualize.expected import EXPECTED
 from advlook.models.architectures import folded
-from advlook.sensitivity import edges, frequency
+from advlook.sensitivity import frequency
+from advlook.sensitivity.edges import colour_variance, edge_correlation, energy_shares
 from advlook.sensitivity.units import Maximised, conv_layers, first_filters, maximise
 from advlook.study.study import ModelKey, Row, Study
 
@@ -179,7 +180,7 @@ def maps(study: Study, key: ModelKey) -> Iterator[Row]:
             rounded = (round(value, 4) for value in values)
             yield {"of": method, "image": image, **dict(zip(BY_IMAGE, rounded, strict=True))}
     if masks is not None:
-        for region, shares in edges.energy_shares(torch.ones(len(masks), 3, *masks.shape[1:]), masks).items():
+        for region, shares in energy_shares(torch.ones(len(masks), 3, *masks.shape[1:]), masks).items():
             value = 100 * shares.mean().item()
             yield {"measure": f"map_energy_{region}", "of": "area", "value": value, "images": len(masks)}
 
@@ -220,10 +221,10 @@ def _measures(found: Tensor, images: Tensor, masks: Tensor | None) -> Measures:
     measures = {("map_spectrum", at): means[:, place] for place, at in enumerate(rings.tolist())}
     measures["map_median_frequency", None] = frequency.half_frequency(power, radius)
     measures["map_median_frequency_coarse", None] = frequency.half_frequency(power * (radius <= BELOW), radius)
-    correlations = edges.edge_correlation(found, images, SMOOTHINGS)
+    correlations = edge_correlation(found, images, SMOOTHINGS)
     measures |= {("map_edge_correlation", at): correlations[:, place] for place, at in enumerate(SMOOTHINGS)}
     if masks is not None:
-        shares = edges.energy_shares(found, masks)
+        shares = energy_shares(found, masks)
         measures |= {(f"map_energy_{region}", None): 100 * share for region, share in shares.items()}
     return measures
 
@@ -251,7 +252,7 @@ def unit_rows(study: Study, key: ModelKey, layer: str) -> Iterator[Row]:
     images, numbers = excited(study, model, layer).images, drawn_units(study, model, layer)
     measures = {
         "unit_median_frequency": frequency.median_frequency(images),
-        "unit_colour_variance": edges.colour_variance(images),
+        "unit_colour_variance": colour_variance(images),
     }
     for measure, values in measures.items():
         for unit, value in zip(numbers, values.tolist(), strict=True):

@@ -11,24 +11,8 @@ from torch import Tensor
 
 from advlook.core.names import ARCH_NAMES, NAMES, eps_label
 from advlook.core.presets import SETTINGS
-from advlook.study.style import (
-    COLORS,
-    DARK,
-    GREY,
-    INK,
-    RIGHT,
-    WRONG,
-    band,
-    bare,
-    handle,
-    label_outer,
-    legend,
-    new_figure,
-    picture,
-    select,
-    setting_handles,
-    summary,
-)
+from advlook.study import style
+from advlook.study.style import summary
 
 __all__ = [
     "accuracy_curves",
@@ -56,15 +40,15 @@ def accuracy_curves(table: pd.DataFrame, steps: int) -> Figure:
     """
     table = _one_pgd(table, steps).assign(levels=lambda rows: rows["eps"] * 255)
     archs = table["arch"].unique()
-    figure, axes = new_figure(1, len(archs), 4.8 * len(archs) + 1.2, 4.2, sharey=True)
+    figure, axes = style.new_figure(1, len(archs), 4.8 * len(archs) + 1.2, 4.2, sharey=True)
     for axis, arch in zip(axes, archs, strict=True):
         for setting, (attack, line) in product(SETTINGS, _LINES.items()):
-            rows = select(table[table["attack"].isin(["none", attack])], arch=arch, setting=setting)
-            band(axis, rows, "levels", "top1", COLORS[setting], **line)
+            rows = style.select(table[table["attack"].isin(["none", attack])], arch=arch, setting=setting)
+            style.band(axis, rows, "levels", "top1", style.COLORS[setting], **line)
         axis.set_ylim(-2, 102)
     titles = [ARCH_NAMES[arch] for arch in archs]
-    label_outer(axes, titles, "radius eps of the L-infinity ball [1/255]", ["top-1 accuracy [%]"])
-    handles = setting_handles() + [handle(**line) for line in _LINES.values()]
+    style.label_outer(axes, titles, "radius eps of the L-infinity ball [1/255]", ["top-1 accuracy [%]"])
+    handles = style.setting_handles() + [style.handle(**line) for line in _LINES.values()]
     figure.legend(handles=handles, loc="outside right upper")
     return figure
 
@@ -79,14 +63,14 @@ def attack_comparison(table: pd.DataFrame, eps: float, steps: int) -> Figure:
     order = table.groupby("attack")["top1"].mean().sort_values(kind="stable").index
     places = {attack: place for place, attack in enumerate(order)}
     archs = table["arch"].unique()
-    figure, axes = new_figure(1, len(archs), 4.8 * len(archs) + 1.8, 0.42 * len(order) + 1.6, sharey=True)
+    figure, axes = style.new_figure(1, len(archs), 4.8 * len(archs) + 1.8, 0.42 * len(order) + 1.6, sharey=True)
     for axis, arch in zip(axes, archs, strict=True):
-        rows = select(table, arch=arch)
-        axis.scatter(rows["top1"], rows["attack"].map(places), color=rows["setting"].map(COLORS), s=45, alpha=0.8)
+        rows = style.select(table, arch=arch)
+        axis.scatter(rows["top1"], rows["attack"].map(places), color=rows["setting"].map(style.COLORS), s=45, alpha=0.8)
         axis.set_xlim(-3, 103)
         axis.set_yticks(range(len(order)), order)
-    label_outer(axes, [ARCH_NAMES[arch] for arch in archs], "top-1 accuracy [%]", [""])
-    figure.legend(handles=setting_handles(marker="o", ls=""), loc="outside right upper")
+    style.label_outer(axes, [ARCH_NAMES[arch] for arch in archs], "top-1 accuracy [%]", [""])
+    figure.legend(handles=style.setting_handles(marker="o", ls=""), loc="outside right upper")
     return figure
 
 
@@ -98,25 +82,25 @@ def convergence(table: pd.DataFrame, eps: float, steps: int) -> Figure:
     """
     table = table[_at(table, eps)].assign(gradients=lambda rows: rows["steps"] * rows["restarts"])
     archs = table["arch"].unique()
-    figure, axes = new_figure(len(archs), 2, 9.6, 2.9 * len(archs) + 0.9, sharex=True)
-    label_outer(axes, ["", ""], "gradients an image: steps x restarts", ["top-1 accuracy [%]"] * len(archs))
+    figure, axes = style.new_figure(len(archs), 2, 9.6, 2.9 * len(archs) + 0.9, sharex=True)
+    style.label_outer(axes, ["", ""], "gradients an image: steps x restarts", ["top-1 accuracy [%]"] * len(archs))
     for axis, (arch, setting) in zip(axes, product(archs, SETTINGS), strict=True):
-        rows = select(table, arch=arch, setting=setting)
-        pgd = select(rows, attack="pgd")
-        band(axis, select(pgd, restarts=1), "gradients", "top1", COLORS[setting], marker="o")
-        band(axis, select(pgd, steps=steps), "gradients", "top1", COLORS[setting], ls=":", marker="s")
+        rows = style.select(table, arch=arch, setting=setting)
+        pgd = style.select(rows, attack="pgd")
+        style.band(axis, style.select(pgd, restarts=1), "gradients", "top1", style.COLORS[setting], marker="o")
+        style.band(axis, style.select(pgd, steps=steps), "gradients", "top1", style.COLORS[setting], ls=":", marker="s")
         suite = rows[rows["attack"].str.startswith("suite")].groupby("seed")["top1"].min()
-        axis.axhspan(suite.min(), suite.max(), color=GREY, alpha=0.3, lw=0)
-        axis.axhline(suite.mean(), color=GREY, lw=1.5, zorder=1)
+        axis.axhspan(suite.min(), suite.max(), color=style.GREY, alpha=0.3, lw=0)
+        axis.axhline(suite.mean(), color=style.GREY, lw=1.5, zorder=1)
         axis.set(title=f"{ARCH_NAMES[arch]} {NAMES[setting]}", xscale="log")
         bottom, top = axis.get_ylim()
         axis.set_ylim(max(-1, min(bottom, suite.min() - 1)), max(top, bottom + 5))
         effort = sorted(pgd["gradients"].unique())
         axis.set_xticks(effort, [str(count) for count in effort])
         axis.minorticks_off()
-    more_steps = handle("more steps", marker="o", ms=5)
-    more_restarts = handle(f"more restarts of {steps} steps", ls=":", marker="s", ms=5)
-    legend(figure, [more_steps, more_restarts, handle("suite of attacks", GREY, lw=1.5)])
+    more_steps = style.handle("more steps", marker="o", ms=5)
+    more_restarts = style.handle(f"more restarts of {steps} steps", ls=":", marker="s", ms=5)
+    style.legend(figure, [more_steps, more_restarts, style.handle("suite of attacks", style.GREY, lw=1.5)])
     return figure
 
 
@@ -132,7 +116,7 @@ def transfer_matrix(table: pd.DataFrame) -> Figure:
     order = [name for name in source.unique() if name in set(source[~own])] + [_ITSELF]
     means = table["top1"].groupby([target, source.mask(own, _ITSELF)]).mean().unstack()
     means = means.reindex(index=target.unique(), columns=order)
-    figure, (axis,) = new_figure(1, 1, 1.6 * len(order) + 2.2, 0.7 * len(means) + 1.8)
+    figure, (axis,) = style.new_figure(1, 1, 1.6 * len(order) + 2.2, 0.7 * len(means) + 1.8)
     colors = {"vmin": 0, "vmax": 100, "cmap": "viridis", "cbar_kws": {"label": "top-1 accuracy [%]"}}
     sns.heatmap(means, annot=True, fmt=".0f", ax=axis, linewidths=1, annot_kws={"size": 12}, **colors)
     axis.set(xlabel="examples made against", ylabel="accuracy of")
@@ -147,15 +131,15 @@ def radius_histogram(table: pd.DataFrame) -> Figure:
     table: `02_radii`, whose first and last radius stand for "wrong as it is" and "never lost".
     """
     archs, radii = table["arch"].unique(), sorted(table["eps"].unique())
-    figure, axes = new_figure(len(archs), 1, 9.5, 2.6 * len(archs) + 0.9, sharex=True)
+    figure, axes = style.new_figure(len(archs), 1, 9.5, 2.6 * len(archs) + 0.9, sharex=True)
     names = ["wrong\nas it is", *(f"{eps:.2g}" for eps in radii[1:-1]), "never\nlost"]
-    whiskers = {"elinewidth": 1, "ecolor": DARK}
+    whiskers = {"elinewidth": 1, "ecolor": style.DARK}
     for axis, arch in zip(axes, archs, strict=True):
         for setting, shift in (("std", -0.2), ("adv", 0.2)):
-            rows = select(table, arch=arch, setting=setting)
+            rows = style.select(table, arch=arch, setting=setting)
             mean, low, high = rows.groupby("eps")["lost"].agg(["mean", "min", "max"]).loc[radii].to_numpy().T
-            style = {"color": COLORS[setting], "label": NAMES[setting], "error_kw": whiskers}
-            axis.bar(np.arange(len(radii)) + shift, mean, 0.4, yerr=[mean - low, high - mean], **style)
+            drawn = {"color": style.COLORS[setting], "label": NAMES[setting], "error_kw": whiskers}
+            axis.bar(np.arange(len(radii)) + shift, mean, 0.4, yerr=[mean - low, high - mean], **drawn)
         axis.set(title=ARCH_NAMES[arch], ylabel="images [%]", xticks=range(len(radii)), xticklabels=names)
         axis.grid(visible=False, axis="x")
     axes[-1].set_xlabel("L2 radius at which PGD first loses the image")
@@ -170,20 +154,20 @@ def adversarial_examples(found: Mapping[str, Mapping[str, Tensor]], classes: Seq
     """
     first = next(iter(found.values()))
     rows, count = 1 + 2 * len(found), len(first["labels"])
-    figure, axes = new_figure(rows, count, 1.75 * count + 0.6, 2.05 * rows)
-    bare(axes)
+    figure, axes = style.new_figure(rows, count, 1.75 * count + 0.6, 2.05 * rows)
+    style.bare(axes)
     originals, *lines = np.reshape(axes, (rows, count))
     originals[0].set_ylabel("original")
     for axis, image, label in zip(originals, first["images"], first["labels"], strict=True):
-        picture(axis, image, classes[label], size=9, color=INK)
+        style.picture(axis, image, classes[label], size=9, color=style.INK)
     for (name, parts), noises, results in zip(found.items(), lines[::2], lines[1::2], strict=True):
         noises[0].set_ylabel(f"perturbation\nagainst {name}")
         results[0].set_ylabel(f"what {name} sees")
         for column, (noise, result) in enumerate(zip(noises, results, strict=True)):
             image, attacked, label, after = (parts[key][column] for key in ("images", "attacked", "labels", "after"))
-            picture(noise, (attacked - image) / (2 * eps) + 0.5)
+            style.picture(noise, (attacked - image) / (2 * eps) + 0.5)
             text = f"{classes[after]} {100 * parts['after_probability'][column]:.0f}%"
-            picture(result, attacked, text, size=9, color=WRONG if after != label else RIGHT)
+            style.picture(result, attacked, text, size=9, color=style.WRONG if after != label else style.RIGHT)
     return figure
 
 

@@ -16,20 +16,7 @@ from advlook.experiments.sanity_checks.measure import Maps, effects, image_means
 from advlook.sensitivity.maps import TITLES
 from advlook.sensitivity.similarity import MEASURES, pictures, similarity
 from advlook.stats.paired import labelled
-from advlook.study.style import (
-    ARCH_STYLES,
-    COLORS,
-    GREY,
-    INK,
-    LIGHT,
-    PURPLE,
-    bare,
-    handle,
-    label_outer,
-    legend,
-    new_figure,
-    select,
-)
+from advlook.study import style
 
 METHOD_STYLES = {
     "vanilla_gradient": ("#E69F00", "s"),
@@ -43,12 +30,12 @@ MEASURE_NAMES = dict(
 )
 KIND_NAMES = NAMES | {"random": "untrained"}
 PAIRS = {  # what is compared, from the top of the figure down: pairs of kinds, then the controls
-    "random-std": ("untrained - STD", COLORS["std"]),
-    "random-adv": ("untrained - ADV", COLORS["adv"]),
-    "std-adv": ("STD - ADV", PURPLE),
-    "std-std": ("STD, other seed", COLORS["std"]),
-    "adv-adv": ("ADV, other seed", COLORS["adv"]),
-    "random-random": ("untrained, other seed", COLORS["random"]),
+    "random-std": ("untrained - STD", style.COLORS["std"]),
+    "random-adv": ("untrained - ADV", style.COLORS["adv"]),
+    "std-adv": ("STD - ADV", style.PURPLE),
+    "std-std": ("STD, other seed", style.COLORS["std"]),
+    "adv-adv": ("ADV, other seed", style.COLORS["adv"]),
+    "random-random": ("untrained, other seed", style.COLORS["random"]),
 }
 
 
@@ -61,7 +48,7 @@ def conclusions(table: pd.DataFrame, measure: str = "spearman_abs") -> pd.DataFr
     rows = labelled(table[table["measure"] == measure])
     pairs = {f"random-{setting}": "untrained" for setting in SETTINGS}
     pairs |= {f"{setting}-{setting}": "other seed" for setting in SETTINGS}
-    lowest = rows["arch"].map(select(rows, comparison="up").groupby("arch")["stage"].last())
+    lowest = rows["arch"].map(style.select(rows, comparison="up").groupby("arch")["stage"].last())
     whole = (rows["comparison"] == "up") & (rows["stage"] == lowest)
     rows["against"] = rows["comparison"].map(pairs).mask(whole, "all stages fresh")
     by = ["arch", "setting", "method"]
@@ -81,8 +68,8 @@ def maps_by_kind(shown: ImageSet, maps: Mapping[str, Maps]) -> Figure:
     methods, rows = list(next(iter(maps.values()))), len(maps)
     heights = ([1.0] * rows + [0.12]) * len(shown)  # a gap below the maps of each image
     size = 10.5, 1.68 * sum(heights) + 0.4
-    figure, axes = new_figure(len(heights), 1 + len(methods), *size, gridspec_kw={"height_ratios": heights})
-    bare(axes)
+    figure, axes = style.new_figure(len(heights), 1 + len(methods), *size, gridspec_kw={"height_ratios": heights})
+    style.bare(axes)
     grid = np.reshape(axes, (len(shown), rows + 1, 1 + len(methods)))
     for axis in [*grid[:, rows].flat, *grid[:, :rows, 0].flat]:
         axis.set_axis_off()
@@ -93,7 +80,7 @@ def maps_by_kind(shown: ImageSet, maps: Mapping[str, Maps]) -> Figure:
         label.set_in_layout(False)  # or the whole row would move down for it
     for row, (kind, by_method) in enumerate(maps.items()):
         for place, line in enumerate(grid[:, row, 1:]):
-            line[0].set_ylabel(KIND_NAMES[kind], color=COLORS[kind], fontweight="bold")
+            line[0].set_ylabel(KIND_NAMES[kind], color=style.COLORS[kind], fontweight="bold")
             for axis, method in zip(line, methods, strict=True):
                 _grey(axis, by_method[method][place])
     for axis, method in zip(grid[0, 0, 1:], methods, strict=True):
@@ -113,21 +100,26 @@ def similarities(table: pd.DataFrame) -> Figure:
     pairs = [pair for pair in PAIRS if pair in set(rows["comparison"])]
     height = max(2.1, 0.24 * len(pairs) * max(1.0, 0.75 * len(archs)) + 0.35)  # at least that of the longest name
     size = 11.5, height * len(methods) + 1.1
-    figure, axes = new_figure(len(methods), len(MEASURES), *size, sharex=True, sharey=True)
+    figure, axes = style.new_figure(len(methods), len(MEASURES), *size, sharex=True, sharey=True)
     for axis, (method, measure) in zip(axes, product(methods, MEASURES), strict=True):
-        for (arch, pair), group in select(rows, method=method, measure=measure).groupby(["arch", "comparison"]):
+        for (arch, pair), group in style.select(rows, method=method, measure=measure).groupby(["arch", "comparison"]):
             place = pairs.index(pair) + 0.36 * (archs.index(arch) - (len(archs) - 1) / 2)
-            _spread(axis, group, place, PAIRS[pair][1], ARCH_STYLES[arch][1])
-        axis.axvline(0, color=GREY, lw=1, zorder=0)
-        axis.axhline(sum("other" not in PAIRS[pair][0] for pair in pairs) - 0.5, color=LIGHT, lw=1, zorder=0)
+            _spread(axis, group, place, PAIRS[pair][1], style.ARCH_STYLES[arch][1])
+        axis.axvline(0, color=style.GREY, lw=1, zorder=0)
+        axis.axhline(sum("other" not in PAIRS[pair][0] for pair in pairs) - 0.5, color=style.LIGHT, lw=1, zorder=0)
         axis.grid(visible=False, axis="y")
     axes[0].set(ylim=(len(pairs) - 0.45, -0.55), yticks=range(len(pairs)), yticklabels=[PAIRS[p][0] for p in pairs])
     axes[0].set_xlim(right=1.03)
-    label_outer(axes, list(MEASURE_NAMES.values()), "similarity", [TITLES.get(method, method) for method in methods])
-    handles = [handle(ARCH_NAMES[arch], LIGHT, mec=INK, marker=ARCH_STYLES[arch][1], ls="") for arch in archs]
-    handles.append(handle("one image", GREY, marker="|", ls="", ms=8))
-    handles.append(handle("95% interval of the mean", INK, lw=1.6))
-    legend(figure, handles)
+    style.label_outer(
+        axes, list(MEASURE_NAMES.values()), "similarity", [TITLES.get(method, method) for method in methods]
+    )
+    handles = [
+        style.handle(ARCH_NAMES[arch], style.LIGHT, mec=style.INK, marker=style.ARCH_STYLES[arch][1], ls="")
+        for arch in archs
+    ]
+    handles.append(style.handle("one image", style.GREY, marker="|", ls="", ms=8))
+    handles.append(style.handle("95% interval of the mean", style.INK, lw=1.6))
+    style.legend(figure, handles)
     return figure
 
 
@@ -136,8 +128,8 @@ def _spread(axis: Axes, rows: pd.DataFrame, place: float, color: str, marker: st
     each = image_means(rows)
     axis.plot(each, [place] * len(each), "|", color=color, alpha=0.3, ms=6, zorder=1)
     spread = means(rows, ["arch"]).iloc[0]
-    axis.plot(spread[["low", "high"]], [place, place], color=INK, lw=1.6, zorder=2)
-    axis.plot(spread["mean"], place, marker, color=color, ms=5.5, mec=INK, mew=0.9, zorder=3)
+    axis.plot(spread[["low", "high"]], [place, place], color=style.INK, lw=1.6, zorder=2)
+    axis.plot(spread["mean"], place, marker, color=color, ms=5.5, mec=style.INK, mew=0.9, zorder=3)
 
 
 def over_stages(table: pd.DataFrame, comparison: str, measures: Sequence[str] = ("spearman_abs", "ssim_abs")) -> Figure:
@@ -147,19 +139,19 @@ def over_stages(table: pd.DataFrame, comparison: str, measures: Sequence[str] = 
     and measure, a column a setting.
     table: `07_sanity`.
     """
-    rows = select(labelled(table), comparison=comparison)
+    rows = style.select(labelled(table), comparison=comparison)
     archs, settings = (rows[column].unique() for column in ("arch", "setting"))
     panels = list(product(archs, measures, settings))
     count = len(archs) * len(measures)
-    figure, axes = new_figure(count, len(settings), 10.5, 2.75 * count + 0.9, sharey=True)
+    figure, axes = style.new_figure(count, len(settings), 10.5, 2.75 * count + 0.9, sharey=True)
     below = {"up": "fresh from this stage up to the output", "alone": "the one stage that is fresh"}[comparison]
     names = [MEASURE_NAMES[measure] for measure in measures] * len(archs)
-    label_outer(axes, [""] * len(settings), f"{below} (output side first)", names)
+    style.label_outer(axes, [""] * len(settings), f"{below} (output side first)", names)
     line = {"ls": "-"} if comparison == "up" else {"ls": ":", "lw": 1.2}
     for axis, (arch, measure, setting) in zip(axes, panels, strict=True):
-        chosen = select(rows, arch=arch, measure=measure, setting=setting)
+        chosen = style.select(rows, arch=arch, measure=measure, setting=setting)
         for method, curve in means(chosen, ["method", "stage"]).groupby("method", sort=False):
-            color, marker = METHOD_STYLES.get(method, (COLORS["random"], "x"))
+            color, marker = METHOD_STYLES.get(method, (style.COLORS["random"], "x"))
             if comparison == "up":
                 trained = pd.DataFrame([{"stage": "none", "mean": 1.0, "low": 1.0, "high": 1.0}])
                 curve = pd.concat([trained, curve])
@@ -169,7 +161,9 @@ def over_stages(table: pd.DataFrame, comparison: str, measures: Sequence[str] = 
         axis.set_title(f"{ARCH_NAMES[arch]} {NAMES[setting]}")
     axes[0].set_ylim(top=1.03)
     known = [method for method in rows["method"].unique() if method in METHOD_STYLES]
-    legend(figure, [handle(TITLES[m], METHOD_STYLES[m][0], marker=METHOD_STYLES[m][1], ms=5) for m in known])
+    style.legend(
+        figure, [style.handle(TITLES[m], METHOD_STYLES[m][0], marker=METHOD_STYLES[m][1], ms=5) for m in known]
+    )
     return figure
 
 
@@ -182,11 +176,11 @@ def cascade_pictures(shown: ImageSet, maps: Mapping[str, Mapping[str, Maps]]) ->
     first = next(iter(maps.values()))
     names, methods = list(first), list(next(iter(first.values())))
     rows, width = list(product(range(len(shown)), methods, maps)), 1 + len(names)
-    figure, axes = new_figure(len(rows), width, 1.28 * width + 0.5, 1.55 * len(rows) + 0.4)
-    bare(axes)
+    figure, axes = style.new_figure(len(rows), width, 1.28 * width + 0.5, 1.55 * len(rows) + 0.4)
+    style.bare(axes)
     for (image, method, setting), line in zip(rows, np.reshape(axes, (len(rows), width)), strict=True):
         line[0].imshow(to_float(shown.images)[image].permute(1, 2, 0).numpy(), interpolation="nearest")
-        line[0].set_ylabel(f"{TITLES.get(method, method)}\n{NAMES[setting]}", color=COLORS[setting], fontsize=10)
+        line[0].set_ylabel(f"{TITLES.get(method, method)}\n{NAMES[setting]}", color=style.COLORS[setting], fontsize=10)
         changed = {name: maps[setting][name][method][image : image + 1] for name in names}
         for axis, (name, one) in zip(line[1:], changed.items(), strict=True):
             _grey(axis, one[0])

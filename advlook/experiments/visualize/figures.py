@@ -16,20 +16,7 @@ from advlook.core.names import ARCH_NAMES, NAMES
 from advlook.core.presets import SETTINGS
 from advlook.sensitivity.maps import TITLES
 from advlook.sensitivity.units import Maximised, on_one_scale
-from advlook.study.style import (
-    COLORS,
-    INK,
-    LIGHT,
-    band,
-    bare,
-    brightest,
-    label_outer,
-    legend,
-    new_figure,
-    picture,
-    select,
-    setting_handles,
-)
+from advlook.study import style
 
 # Pictures ----------------------------------------------------------------------------------------------------------
 
@@ -47,16 +34,16 @@ def map_grid(
     methods = list(next(iter(found.values())))
     columns = list(product(found, methods))
     figure, lines = _blocks(len(images), [1, *[len(methods)] * len(found)], side, side)
-    limits = {method: max(float(brightest(maps[method])) for maps in found.values()) for method in methods}
+    limits = {method: max(float(style.brightest(maps[method])) for maps in found.values()) for method in methods}
     lines[0][0].set_title("image", fontsize=9.5, fontweight="bold")
     for axis, (setting, method) in zip(lines[0][1:], columns, strict=True):
         title = "\n".join([NAMES[setting], *TITLES[method].split()])
-        axis.set_title(title, fontsize=9.5, fontweight="bold", color=COLORS[setting])
+        axis.set_title(title, fontsize=9.5, fontweight="bold", color=style.COLORS[setting])
     for place, (image, line) in enumerate(zip(images, lines, strict=True)):
         _show(line[0], image)
         for axis, (setting, method) in zip(line[1:], columns, strict=True):
             values = found[setting][method][place]
-            _show(axis, 0.5 + values / (2 * (limits[method] if shared else float(brightest(values)))))
+            _show(axis, 0.5 + values / (2 * (limits[method] if shared else float(style.brightest(values)))))
     return figure
 
 
@@ -67,15 +54,15 @@ def filter_grid(found: Mapping[str, Tensor], columns: int = 8) -> Figure:
     """
     pictures, limit = on_one_scale(list(found.values()))
     rows = max(-(-len(weights) // columns) for weights in pictures)
-    figure = new_figure(1, 1, 3.6 * len(found), 0.42 * rows + 0.9)[0]
+    figure = style.new_figure(1, 1, 3.6 * len(found), 0.42 * rows + 0.9)[0]
     figure.clear()
     parts = figure.subfigures(1, len(found), squeeze=False, wspace=0.05)[0]
     for part, setting, weights in zip(parts, found, pictures, strict=True):
-        part.suptitle(NAMES[setting], color=COLORS[setting], fontweight="bold")
+        part.suptitle(NAMES[setting], color=style.COLORS[setting], fontweight="bold")
         axes = list(part.subplots(rows, columns, squeeze=False).flat)
-        bare(axes, frame=False)
+        style.bare(axes, frame=False)
         for axis, place in zip(axes, (weights - 0.5).flatten(1).norm(dim=1).argsort(descending=True), strict=False):
-            picture(axis, weights[place])
+            style.picture(axis, weights[place])
     figure.supxlabel(f"all on one scale: grey is 0, full contrast is a weight of {limit:.2g}", fontsize=10)
     return figure
 
@@ -89,7 +76,7 @@ def maximised_grid(found: Mapping[str, Mapping[str, Maximised]], count: int, fir
     columns = list(product(found, range(first, first + count)))
     figure, lines = _blocks(len(layers), [count] * len(found), 1.12, 1.42)
     for axis, setting in zip(lines[0][::count], found, strict=True):
-        axis.set_title(NAMES[setting], fontsize=9.5, fontweight="bold", color=COLORS[setting])
+        axis.set_title(NAMES[setting], fontsize=9.5, fontweight="bold", color=style.COLORS[setting])
     for layer, line in zip(layers, lines, strict=True):
         line[0].set_ylabel(layer.removeprefix("network."), fontsize=10)
         for axis, (setting, unit) in zip(line, columns, strict=True):
@@ -107,8 +94,8 @@ def _blocks(rows: int, columns: Sequence[int], width: float, height: float) -> t
     """
     widths = [share for count in columns for share in (*[1] * count, 0.25)][:-1]
     size = width * sum(widths) + 0.7, height * rows + 0.5
-    figure, axes = new_figure(rows, len(widths), *size, gridspec_kw={"width_ratios": widths})
-    bare(axes, frame=False)
+    figure, axes = style.new_figure(rows, len(widths), *size, gridspec_kw={"width_ratios": widths})
+    style.bare(axes, frame=False)
     for axis, share in zip(axes, widths * rows, strict=True):
         if share < 1:
             axis.remove()
@@ -129,15 +116,15 @@ def fourier_maps(table: pd.DataFrame, column: str = "changed") -> Figure:
     table: `03_fourier`; a row an architecture, a column a setting, mean over seeds, all on one scale.
     """
     archs, settings = table["arch"].unique(), table["setting"].unique()
-    figure, axes = new_figure(len(archs), len(settings), 3.3 * len(settings) + 1, 3.2 * len(archs) + 0.3)
+    figure, axes = style.new_figure(len(archs), len(settings), 3.3 * len(settings) + 1, 3.2 * len(archs) + 0.3)
     means = table.groupby(["arch", "setting", "fy", "fx"])[column].mean()
-    label_outer(axes, [""] * len(settings), "horizontal [cycles/px]", ["vertical [cycles/px]"] * len(archs))
+    style.label_outer(axes, [""] * len(settings), "horizontal [cycles/px]", ["vertical [cycles/px]"] * len(archs))
     for axis, (arch, setting) in zip(axes, product(archs, settings), strict=True):
         grid = means[arch, setting].unstack()
         half = (grid.index[1] - grid.index[0]) / 2
         ends = (grid.index[0] - half, grid.index[-1] + half)
         drawn = axis.imshow(grid, extent=(*ends, *ends), origin="lower", cmap="magma", vmin=0, vmax=means.max())
-        axis.set_title(f"{ARCH_NAMES[arch]} {NAMES[setting]}", color=COLORS[setting])
+        axis.set_title(f"{ARCH_NAMES[arch]} {NAMES[setting]}", color=style.COLORS[setting])
         axis.grid(visible=False)
         axis.set(xticks=[-0.4, 0, 0.4], yticks=[-0.4, 0, 0.4])
     figure.colorbar(drawn, ax=axes, label="answers changed [%]", shrink=0.8)
@@ -158,21 +145,21 @@ def answer_curves(table: pd.DataFrame) -> Figure:
     }
     below = ["frequency [cycles/px]", "cut-off [cycles/px]", "cut-off [cycles/px]", "block [px]"]
     archs = table["arch"].unique()
-    figure, axes = new_figure(len(archs), len(titles), 3.5 * len(titles), 2.9 * len(archs) + 0.6, sharey=True)
+    figure, axes = style.new_figure(len(archs), len(titles), 3.5 * len(titles), 2.9 * len(archs) + 0.6, sharey=True)
     for axis, (arch, measure) in zip(axes, product(archs, titles), strict=True):
         for setting in SETTINGS:
-            of_kind = select(table, arch=arch, setting=setting)
-            rows = select(of_kind, measure=measure)
-            band(axis, rows, "at", "value", COLORS[setting], marker="o", ms=4)
+            of_kind = style.select(table, arch=arch, setting=setting)
+            rows = style.select(of_kind, measure=measure)
+            style.band(axis, rows, "at", "value", style.COLORS[setting], marker="o", ms=4)
             if measure != "answers_changed":
-                clean = select(of_kind, measure="accuracy_clean")["value"].mean()
-                axis.axhline(clean, color=COLORS[setting], ls=":", lw=1.2)
+                clean = style.select(of_kind, measure="accuracy_clean")["value"].mean()
+                axis.axhline(clean, color=style.COLORS[setting], ls=":", lw=1.2)
         axis.set_ylim(-2, 102)
         if measure == "accuracy_shuffled":
             axis.set_xscale("log", base=2)
             axis.set_xticks(sorted(rows["at"].unique()), [f"{at:g}" for at in sorted(rows["at"].unique())])
-    label_outer(axes, list(titles.values()), below, [f"{ARCH_NAMES[arch]}\nimages [%]" for arch in archs])
-    legend(figure, setting_handles())
+    style.label_outer(axes, list(titles.values()), below, [f"{ARCH_NAMES[arch]}\nimages [%]" for arch in archs])
+    style.legend(figure, style.setting_handles())
     return figure
 
 
@@ -184,7 +171,7 @@ def map_spectra(table: pd.DataFrame) -> Figure:
     spectra = table[(table["measure"] == "map_spectrum") & (table["at"] > 0)]  # without the mean
     figure, axes = _by_map(spectra, "power / white noise", "frequency [cycles/px]", marker="")
     for axis in axes:
-        axis.axhline(1, color=LIGHT, lw=1, ls=":")
+        axis.axhline(1, color=style.LIGHT, lw=1, ls=":")
         axis.set(yscale="log")
     return figure
 
@@ -194,10 +181,10 @@ def edge_correlations(table: pd.DataFrame) -> Figure:
 
     table: `03_scale`.
     """
-    rows = select(table, measure="map_edge_correlation")
+    rows = style.select(table, measure="map_edge_correlation")
     figure, axes = _by_map(rows, "rank correlation", "smoothing of the image [px]", marker="o")
     for axis in axes:
-        axis.axhline(0, color=LIGHT, lw=1)
+        axis.axhline(0, color=style.LIGHT, lw=1)
     return figure
 
 
@@ -205,12 +192,20 @@ def _by_map(rows: pd.DataFrame, label: str, level: str, marker: str) -> tuple[Fi
     """A measure of each kind of map over its level: a panel a map, a row an architecture, a line a setting."""
     archs = rows["arch"].unique()
     size = 2.9 * len(TITLES), 2.7 * len(archs) + 0.6
-    figure, axes = new_figure(len(archs), len(TITLES), *size, sharex=True, sharey=True)
+    figure, axes = style.new_figure(len(archs), len(TITLES), *size, sharex=True, sharey=True)
     for axis, (arch, method) in zip(axes, product(archs, TITLES), strict=True):
-        for setting, color in COLORS.items():
-            band(axis, select(rows, arch=arch, setting=setting, of=method), "at", "value", color, marker=marker, ms=4)
-    label_outer(axes, list(TITLES.values()), level, [f"{ARCH_NAMES[arch]}\n{label}" for arch in archs])
-    legend(figure, setting_handles(COLORS))
+        for setting, color in style.COLORS.items():
+            style.band(
+                axis,
+                style.select(rows, arch=arch, setting=setting, of=method),
+                "at",
+                "value",
+                color,
+                marker=marker,
+                ms=4,
+            )
+    style.label_outer(axes, list(TITLES.values()), level, [f"{ARCH_NAMES[arch]}\n{label}" for arch in archs])
+    style.legend(figure, style.setting_handles(style.COLORS))
     return figure, axes
 
 
@@ -222,12 +217,12 @@ def unit_depths(table: pd.DataFrame) -> Figure:
     """
     titles = {"unit_median_frequency": "Median frequency [cycles/px]", "unit_colour_variance": "Colour variance"}
     archs = table["arch"].unique()
-    figure, axes = new_figure(len(archs), 2, 11, 2.9 * len(archs) + 0.6)
+    figure, axes = style.new_figure(len(archs), 2, 11, 2.9 * len(archs) + 0.6)
     for axis, (arch, measure) in zip(axes, product(archs, titles), strict=True):
-        of_arch = select(table, arch=arch, measure=measure)
+        of_arch = style.select(table, arch=arch, measure=measure)
         layers = list(of_arch["of"].unique())
-        for shift, (setting, color) in zip((-0.15, 0, 0.15), COLORS.items(), strict=True):
-            rows = select(of_arch, setting=setting)
+        for shift, (setting, color) in zip((-0.15, 0, 0.15), style.COLORS.items(), strict=True):
+            rows = style.select(of_arch, setting=setting)
             depth = rows["of"].map(layers.index) + shift
             axis.scatter(depth, rows["value"], s=12, color=color, alpha=0.3, lw=0)
             means = rows["value"].groupby(depth).mean()
@@ -235,8 +230,8 @@ def unit_depths(table: pd.DataFrame) -> Figure:
         axis.set_xticks(range(len(layers)), [layer.removeprefix("network.") for layer in layers])
         axis.tick_params(axis="x", labelsize=9)
         axis.set_ylim(bottom=0)
-    label_outer(axes, list(titles.values()), "", [ARCH_NAMES[arch] for arch in archs])
-    legend(figure, setting_handles(COLORS))
+    style.label_outer(axes, list(titles.values()), "", [ARCH_NAMES[arch] for arch in archs])
+    style.legend(figure, style.setting_handles(style.COLORS))
     return figure
 
 
@@ -246,20 +241,20 @@ def filter_sizes(table: pd.DataFrame) -> Figure:
     table: `03_scale`.
     """
     archs = table["arch"].unique()
-    figure, axes = new_figure(1, len(archs), 5.2 * len(archs) + 0.5, 4.2)
-    style = {"s": 28, "alpha": 0.6, "edgecolor": "white", "lw": 0.5}
+    figure, axes = style.new_figure(1, len(archs), 5.2 * len(archs) + 0.5, 4.2)
+    drawn = {"s": 28, "alpha": 0.6, "edgecolor": "white", "lw": 0.5}
     for axis, arch in zip(axes, archs, strict=True):
         for setting in SETTINGS:
-            rows = select(table, arch=arch, setting=setting)
+            rows = style.select(table, arch=arch, setting=setting)
             rows = rows[rows["measure"].isin(["filter_frequency", "filter_norm"])]
             both = rows.pivot(index=["seed", "at"], columns="measure", values="value")
-            axis.scatter(both["filter_frequency"], both["filter_norm"], color=COLORS[setting], **style)
+            axis.scatter(both["filter_frequency"], both["filter_norm"], color=style.COLORS[setting], **drawn)
         axis.set_ylim(bottom=0)
     titles = [ARCH_NAMES[arch] for arch in archs]
-    label_outer(
+    style.label_outer(
         axes, titles, "mean frequency of the filter [cycles/px]", ["norm of the filter, normalisation folded in"]
     )
-    legend(figure, setting_handles(marker="o", ls=""))
+    style.legend(figure, style.setting_handles(marker="o", ls=""))
     return figure
 
 
@@ -270,18 +265,18 @@ def map_energy(table: pd.DataFrame) -> Figure:
     """
     titles = {"outline": "On the outline", "inside": "Inside, on the texture", "background": "On the background"}
     archs = table["arch"].unique()
-    figure, axes = new_figure(len(archs), 3, 13, 2.9 * len(archs) + 0.6, sharex=True, sharey=True)
+    figure, axes = style.new_figure(len(archs), 3, 13, 2.9 * len(archs) + 0.6, sharex=True, sharey=True)
     names = [title.replace(" ", "\n").replace("hG", "h\nG") for title in TITLES.values()]
     for axis, (arch, region) in zip(axes, product(archs, titles), strict=True):
-        of_region = select(table, arch=arch, measure=f"map_energy_{region}")
+        of_region = style.select(table, arch=arch, measure=f"map_energy_{region}")
         for shift, setting in zip((-0.25, 0, 0.25), NAMES, strict=True):
             for number, method in enumerate(TITLES):
-                values = select(of_region, setting=setting, of=method)["value"]
-                axis.bar(number + shift, values.mean(), 0.23, color=COLORS[setting], alpha=0.75)
-                axis.plot([number + shift] * len(values), values, ".", color=INK, ms=4)
-        axis.axhline(select(of_region, of="area")["value"].mean(), color=INK, ls=":", lw=1.5)
+                values = style.select(of_region, setting=setting, of=method)["value"]
+                axis.bar(number + shift, values.mean(), 0.23, color=style.COLORS[setting], alpha=0.75)
+                axis.plot([number + shift] * len(values), values, ".", color=style.INK, ms=4)
+        axis.axhline(style.select(of_region, of="area")["value"].mean(), color=style.INK, ls=":", lw=1.5)
         axis.set_xticks(range(len(TITLES)), names, fontsize=9)
         axis.grid(visible=False, axis="x")
-    label_outer(axes, list(titles.values()), "", [f"{ARCH_NAMES[arch]}\nshare of energy [%]" for arch in archs])
-    legend(figure, setting_handles(NAMES))
+    style.label_outer(axes, list(titles.values()), "", [f"{ARCH_NAMES[arch]}\nshare of energy [%]" for arch in archs])
+    style.legend(figure, style.setting_handles(NAMES))
     return figure

@@ -39,8 +39,6 @@ FIGURE_2 = ("vanilla_gradient", "loss_gradient", "guided_backprop")  # the maps 
 
 Measures = dict[tuple[str, float | None], Tensor]  # by name and level, `(N,)`
 
-# To be shown -------------------------------------------------------------------------------------------------------
-
 
 def shown_maps(
     study: Study, arch: str, seed: int, count: int, every: bool = False
@@ -51,13 +49,12 @@ def shown_maps(
     figure 2, or with `every` all five.
     """
     images, labels = next(study.test.subset(count, seed=3).batches(count, study.device))
-    found: dict[str, dict[str, Tensor]] = {}
-    for setting in SETTINGS:
-        explain = partial(sensitivity.by_name, samples=study.preset.visualize.samples)
-        asked = (study.model(arch, setting, seed), images, labels)
-        methods = sensitivity.METHODS if every else FIGURE_2
-        found[setting] = {method: explain(method, *asked).cpu() for method in methods}
-    return images.cpu(), found
+    methods, samples = sensitivity.METHODS if every else FIGURE_2, study.preset.visualize.samples
+
+    def explained(setting: str, method: str) -> Tensor:
+        return sensitivity.by_name(method, study.model(arch, setting, seed), images, labels, samples=samples).cpu()
+
+    return images.cpu(), {setting: {method: explained(setting, method) for method in methods} for setting in SETTINGS}
 
 
 def filters_of(study: Study, key: ModelKey) -> Tensor:
@@ -74,9 +71,6 @@ def shown_units(study: Study, arch: str, seed: int, **options: object) -> dict[s
     }
 
 
-# Answers -----------------------------------------------------------------------------------------------------------
-
-
 def sample(study: Study) -> ImageSet:
     """The test images that everything here is measured on: `visualize.images` of them, drawn by one seed."""
     return study.test.subset(study.preset.visualize.images, seed=2)
@@ -89,15 +83,9 @@ def fourier(study: Study, key: ModelKey, thinned: int = 1) -> Iterator[Row]:
     thinned: take only the frequencies that are multiples of so many steps of the grid, with the values that they have.
     """
     config, images = study.preset.visualize, sample(study)
-    found = frequency.fourier_sensitivity(
-        study.model(*key),
-        images,
-        config.fourier_eps,
-        stride=thinned * config.fourier_stride,
-        device=study.device,
-        generator=torch.Generator().manual_seed(0),
-        batch_size=study.preset.evaluation.batch_size,
-    )
+    where = {"batch_size": study.preset.evaluation.batch_size, "device": study.device}
+    draws = {"generator": torch.Generator().manual_seed(0), "stride": thinned * config.fourier_stride}
+    found = frequency.fourier_sensitivity(study.model(*key), images, config.fourier_eps, **draws, **where)
     about = {"clean": found.clean, "eps": config.fourier_eps, "images": len(images)}
     for fy, errors, changes in zip(found.frequencies, found.error, found.changed, strict=True):
         for fx, error, changed in zip(found.frequencies, errors, changes, strict=True):
@@ -158,9 +146,6 @@ def changed_accuracy(study: Study, key: ModelKey, change: Callable[[Tensor], Ten
     images = study.test.subset(most and max(study.preset.visualize.images, most), seed=2)
     where = {"batch_size": study.preset.evaluation.batch_size, "device": study.device}
     return frequency.accuracy_on(study.model(*key), images, change, **where), len(images)
-
-
-# Maps --------------------------------------------------------------------------------------------------------------
 
 
 def maps(study: Study, key: ModelKey) -> Iterator[Row]:
@@ -229,9 +214,6 @@ def _measures(found: Tensor, images: Tensor, masks: Tensor | None) -> Measures:
     return measures
 
 
-# Layers ------------------------------------------------------------------------------------------------------------
-
-
 def filters(study: Study, key: ModelKey) -> Iterator[Row]:
     """L2 norm and mean frequency of every filter of the first layer, with batch normalisation folded in."""
     found = frequency.filter_frequencies(filters_of(study, key))
@@ -250,11 +232,8 @@ def unit_rows(study: Study, key: ModelKey, layer: str) -> Iterator[Row]:
     """The rows of `units` of one layer."""
     model = study.model(*key)
     images, numbers = excited(study, model, layer).images, drawn_units(study, model, layer)
-    measures = {
-        "unit_median_frequency": frequency.median_frequency(images),
-        "unit_colour_variance": colour_variance(images),
-    }
-    for measure, values in measures.items():
+    frequencies, colours = frequency.median_frequency(images), colour_variance(images)
+    for measure, values in (("unit_median_frequency", frequencies), ("unit_colour_variance", colours)):
         for unit, value in zip(numbers, values.tolist(), strict=True):
             yield {"measure": measure, "of": layer, "at": unit, "value": value}
 
@@ -283,9 +262,6 @@ def excited(study: Study, model: nn.Module, layer: str, **options: object) -> Ma
     settings = {"size": study.preset.data.size, "steps": config.steps, "starts": config.starts}
     settings |= {"generator": torch.Generator().manual_seed(0), "precision": "auto", "progress": study.progress}
     return maximise(folded(model), layer, drawn_units(study, model, layer), **settings | options)
-
-
-# Tables ------------------------------------------------------------------------------------------------------------
 
 
 def scale_table(study: Study) -> pd.DataFrame:

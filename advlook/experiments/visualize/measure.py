@@ -21,8 +21,8 @@ from advlook.data.image_sets import ImageSet
 from advlook.experiments.visualize.expected import EXPECTED
 from advlook.models.architectures import folded
 from advlook.sensitivity import frequency
-from advlook.sensitivity.edges import colour_variance, edge_correlation, energy_shares
-from advlook.sensitivity.units import Maximised, conv_layers, first_filters, maximise
+from advlook.sensitivity.edges import edge_correlation, energy_shares
+from advlook.sensitivity.units import Maximised, colour_variance, conv_layers, first_filters, maximise
 from advlook.study.study import ModelKey, Row, Study
 
 KINDS = ("random", *SETTINGS)  # of models that are measured

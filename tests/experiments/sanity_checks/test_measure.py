@@ -6,33 +6,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import image_set, small_preset
+from helpers import image_set, small_preset, used_network
 
 from advlook import sensitivity
 from advlook.core.files import digest
 from advlook.experiments.sanity_checks import figures, measure
-from advlook.models.architectures import build_model, preset_model
+from advlook.models.architectures import preset_model
 from advlook.models.checkpoints import save_checkpoint
 from advlook.sensitivity import randomisation
 from advlook.sensitivity.edges import edges
 from advlook.sensitivity.similarity import MEASURES, similarity
 from advlook.study.study import Study
 from advlook.study.style import select
-
-
-def used(arch, seed=3):
-    """A model whose parameters and statistics are no longer the initial ones."""
-    model = build_model(arch, 5, stem="tiny", width=8, seed=seed)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, value in model.network.state_dict().items():
-            if value.is_floating_point():
-                moved = 0.1 * torch.rand(value.shape, generator=generator)
-                value.add_(moved if "running_var" in name else moved - 0.05)
-            else:
-                value.add_(7)
-    return model.eval()
-
 
 # The table ---------------------------------------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 """What notebook 02 measures: accuracy under attacks of growing strength, transfer, radii, and the checks."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 
@@ -10,47 +10,44 @@ from torch import Tensor, nn
 
 from advlook import attacks
 from advlook.attacks.checks import run_checks
-from advlook.attacks.suite import percent
+from advlook.attacks.suite import SUITE, SUITE_PGD_STEPS, percent
 from advlook.core.gradients import evaluating
+from advlook.data.image_sets import ImageSet
 from advlook.models.architectures import folded
-from advlook.models.evaluation import accuracy_under, correct, suite_accuracy, survivors
-from advlook.study.study import Row, Study
+from advlook.models.evaluation import Attack, accuracy_under, correct, suite_accuracy, survivors
+from advlook.study.study import ModelKey, Row, Study
+
+RADII = [2 ** (exponent / 2) for exponent in range(-6, 7)]  # of `smallest_radii`, in units of the study's L2 radius
 
 
-def attack_rows(study: Study, model: nn.Module) -> Iterator[Row]:
-    """Accuracy under noise, FGSM and PGD over the radius; then, at the study's radius, PGD by its steps and restarts,
-    other attacks, and the suite after each of its attacks.
+def attack_rows(study: Study, key: ModelKey) -> Iterator[Row]:
+    """Accuracy under each of `attack_cells`, then after each attack of the suite.
 
     All on the same `curve_images` test images; the random draws of every row come from one fixed seed.
     """
+    model, images, where = _asked(study, key)
+    where["right"] = correct(model, images, **where)
+    for about, attack in attack_cells(study):
+        yield about | {"top1": accuracy_under(model, images, attack, **where), "images": len(images)}
     config = study.preset.evaluation
-    images = study.test.subset(config.curve_images)
-    where = {"batch_size": config.batch_size, "device": study.device}
-    right = correct(model, images, **where)
+    for name, top1 in suite_accuracy(model, images, config.eps, steps=config.suite_steps, **where).items():
+        title = f"suite: {name}" if name == SUITE[0] else f"suite: + {name}"
+        steps = SUITE_PGD_STEPS if name == "pgd" else config.suite_steps
+        yield _about(title, config.eps, steps=steps) | {"top1": top1, "images": len(images)}
 
-    def row(
-        name: str,
-        attack: Callable[..., Tensor],
-        *,
-        norm: str = "linf",
-        eps: float = config.eps,
-        steps: int = 1,
-        restarts: int = 1,
-    ) -> Row:
-        top1 = accuracy_under(model, images, lambda m, x, y, g: attack(m, x, y, eps, generator=g), right=right, **where)
-        return {
-            "attack": name,
-            "norm": norm,
-            "eps": float(eps),
-            "steps": steps,
-            "restarts": restarts,
-            "top1": top1,
-            "images": len(images),
-        }
 
-    def pgd(eps: float, steps: int, restarts: int) -> Row:
-        attack = partial(attacks.pgd, steps=steps, restarts=restarts, precision="auto")
-        return row("pgd", attack, eps=eps, steps=steps, restarts=restarts)
+def attack_cells(study: Study) -> list[tuple[Row, Attack]]:
+    """Each attack but the suite, with the columns of `02_attacks` that name it.
+
+    Noise, FGSM and PGD over the radius; then, at the study's radius, PGD by its steps and restarts, and other attacks.
+    """
+    config, cells = study.preset.evaluation, []
+
+    def add(name: str, attack: Callable[..., Tensor], eps: float = config.eps, **effort: object) -> None:
+        def drawn(m: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+            return attack(m, x, y, eps, generator=generator)
+
+        cells.append((_about(name, eps, **effort), drawn))
 
     def to_random_target(m: nn.Module, x: Tensor, y: Tensor, eps: float, generator: torch.Generator) -> Tensor:
         targets = random_targets(y, study.preset.data.classes, generator)
@@ -59,99 +56,92 @@ def attack_rows(study: Study, model: nn.Module) -> Iterator[Row]:
     def mi_fgsm(m: nn.Module, x: Tensor, y: Tensor, eps: float, generator: torch.Generator) -> Tensor:
         return attacks.mi_fgsm(m, x, y, eps, steps=config.pgd_steps)  # draws nothing
 
-    yield row("none", lambda m, x, y, eps, generator: x, eps=0.0, steps=0, restarts=0)
-    for eps in filter(None, config.curve):
-        yield row("noise", attacks.random_noise, eps=eps, steps=0)
-        yield row("fgsm", attacks.fgsm, eps=eps)
-    over_radius = [(eps, config.pgd_steps, 1) for eps in config.curve if eps]
-    over_steps = [(config.eps, steps, 1) for steps in config.steps]
-    over_restarts = [(config.eps, config.pgd_steps, restarts) for restarts in config.restarts]
-    for place in dict.fromkeys([*over_radius, *over_steps, *over_restarts]):
-        yield pgd(*place)
-    yield row("fgsm, random start", partial(attacks.fgsm, random_start=True))
-    yield row("pgd, random target", to_random_target, steps=config.pgd_steps)
-    yield row("mi-fgsm", mi_fgsm, steps=config.pgd_steps)
-    in_l2 = {"norm": "l2", "eps": config.l2_eps}
-    yield row("noise, L2", partial(attacks.random_noise, norm="l2"), **in_l2, steps=0)
-    yield row("pgd, L2", partial(attacks.pgd, norm="l2", steps=config.pgd_steps), **in_l2, steps=config.pgd_steps)
-    suite = suite_accuracy(model, images, config.eps, steps=config.suite_steps, right=right, **where)
-    for number, (name, top1) in enumerate(suite.items()):
-        steps = attacks.SUITE_PGD_STEPS if name == "pgd" else config.suite_steps
-        yield {
-            "attack": f"suite: {'+ ' if number else ''}{name}",
-            "norm": "linf",
-            "eps": float(config.eps),
-            "steps": steps,
-            "restarts": 1,
-            "top1": top1,
-            "images": len(images),
-        }
+    add("none", lambda m, x, y, eps, generator: x, 0.0, steps=0, restarts=0)
+    radii = [eps for eps in config.curve if eps]
+    for eps in radii:
+        add("noise", attacks.random_noise, eps, steps=0)
+        add("fgsm", attacks.fgsm, eps)
+    efforts = [(eps, config.pgd_steps, 1) for eps in radii]
+    efforts += [(config.eps, steps, 1) for steps in config.steps]
+    efforts += [(config.eps, config.pgd_steps, restarts) for restarts in config.restarts]
+    for eps, steps, restarts in dict.fromkeys(efforts):
+        effort = {"steps": steps, "restarts": restarts}
+        add("pgd", partial(attacks.pgd, **effort, precision="auto"), eps, **effort)
+    steps = {"steps": config.pgd_steps}
+    add("fgsm, random start", partial(attacks.fgsm, random_start=True))
+    add("pgd, random target", to_random_target, **steps)
+    add("mi-fgsm", mi_fgsm, **steps)
+    add("noise, L2", partial(attacks.random_noise, norm="l2"), config.l2_eps, norm="l2", steps=0)
+    add("pgd, L2", partial(attacks.pgd, norm="l2", **steps), config.l2_eps, norm="l2", **steps)
+    return cells
 
 
-def transfer(study: Study, model: nn.Module) -> Iterator[Row]:
-    """Accuracy of every STD and ADV model on the adversarial examples (MI-FGSM) made against `model`.
+def _about(name: str, eps: float, *, norm: str = "linf", steps: int = 1, restarts: int = 1) -> dict[str, object]:
+    return {"attack": name, "norm": norm, "eps": float(eps), "steps": steps, "restarts": restarts}
 
-    One row a target: target_arch, target_setting, target_seed, top1; the target that is `model` itself is white-box.
-    """
+
+def _asked(study: Study, key: ModelKey) -> tuple[nn.Module, ImageSet, dict[str, object]]:
+    """A model, the images that it is attacked on, and how they are shown to it."""
     config = study.preset.evaluation
-    images, targets = study.test.subset(config.curve_images), list(study.each_model())
+    where = {"batch_size": config.batch_size, "device": study.device}
+    return study.model(*key), study.test.subset(config.curve_images), where
+
+
+def transfer(study: Study, key: ModelKey, targets: Sequence[ModelKey] = ()) -> Iterator[Row]:
+    """Accuracy of every STD and ADV model, or of these targets, on adversarial examples (MI-FGSM) made against one.
+
+    One row a target: target_arch, target_setting, target_seed, top1; the target that is the source is white-box.
+    """
+    config, targets = study.preset.evaluation, targets or list(study.each_model())
+    model, images, where = _asked(study, key)
     right: list[list[Tensor]] = [[] for _ in targets]
     with ExitStack() as stack:
-        models = (model, *(study.model(*key) for key in targets))
+        models = (model, *(study.model(*target) for target in targets))
         source, *asked = [stack.enter_context(evaluating(folded(each))) for each in models]
-        for batch, labels in images.batches(config.batch_size, study.device):
+        for batch, labels in images.batches(**where):
             moved = attacks.mi_fgsm(source, batch, labels, config.eps, steps=config.pgd_steps)
             with torch.no_grad():
                 for target, found in zip(asked, right, strict=True):
-                    as_they_are, fooled = (target(shown).argmax(1) == labels for shown in (batch, moved))
-                    found.append(as_they_are & fooled)
-    for (arch, setting, seed), found in zip(targets, right, strict=True):
-        yield {
-            "target_arch": arch,
-            "target_setting": setting,
-            "target_seed": seed,
-            "eps": float(config.eps),
-            "top1": percent(torch.cat(found)),
-            "images": len(images),
-        }
+                    found.append(torch.stack([target(x).argmax(1) == labels for x in (batch, moved)]).all(0))
+    for target, found in zip(targets, right, strict=True):
+        row = dict(zip(("target_arch", "target_setting", "target_seed"), target, strict=True))
+        yield row | {"eps": float(config.eps), "top1": percent(torch.cat(found)), "images": len(images)}
 
 
-def smallest_radii(study: Study, model: nn.Module) -> Iterator[Row]:
-    """How many images, in percent, PGD loses first at each of a growing row of L2 radii (0: wrong as they are).
+def smallest_radii(study: Study, key: ModelKey) -> Iterator[Row]:
+    """How many images, in percent, PGD loses first at each of a row of growing L2 radii (0: wrong without an attack).
 
     The radius at which an image is lost bounds the norm of its smallest adversarial perturbation from above; those that
     are never lost have infinity.
     """
     config = study.preset.evaluation
-    images = study.test.subset(config.curve_images)
-    where = {"batch_size": config.batch_size, "device": study.device}
+    model, images, where = _asked(study, key)
     alive = correct(model, images, **where)
     lost = [(0.0, 100 - percent(alive))]
-    for eps in (config.l2_eps * 2 ** (exponent / 2) for exponent in range(-6, 7)):
+    for eps in (config.l2_eps * radius for radius in RADII):
+
+        def pgd(m: nn.Module, x: Tensor, y: Tensor, g: torch.Generator, eps: float = eps) -> Tensor:
+            return attacks.pgd(m, x, y, eps, norm="l2", steps=config.pgd_steps, generator=g)
+
         before = percent(alive)
-        alive = survivors(model, images, partial(_l2, eps=eps, steps=config.pgd_steps), right=alive, **where)
+        alive = survivors(model, images, pgd, right=alive, **where)
         lost.append((eps, before - percent(alive)))
     for eps, share in [*lost, (float("inf"), percent(alive))]:
         yield {"norm": "l2", "eps": eps, "lost": share, "images": len(images)}
 
 
-def _l2(
-    model: nn.Module, images: Tensor, labels: Tensor, generator: torch.Generator, *, eps: float, steps: int
-) -> Tensor:
-    return attacks.pgd(model, images, labels, eps, norm="l2", steps=steps, generator=generator)
+def trust(study: Study, key: ModelKey) -> Iterator[Row]:
+    """The checks of `advlook.checks`, one row each.
 
-
-def trust(study: Study, model: nn.Module) -> Iterator[Row]:
-    """The checks of `advlook.checks`, one row each; transfer is from the STD model of the same kind, of another seed
-    where there is one."""
-    config = study.preset.evaluation
-    images, labels = next(study.test.subset(config.curve_images).batches(len(study.test), study.device))
-    arch, setting, seed = study.identify(model)
+    Transfer is from the STD model of the same architecture, of another seed where there is one.
+    """
+    config, (arch, setting, seed) = study.preset.evaluation, key
+    model, shown, _ = _asked(study, key)
+    images, labels = next(shown.batches(len(shown), study.device))
     others = [s for s in study.preset.seeds if s != seed] or ([seed] if setting == "adv" else [])
     source = folded(study.model(arch, "std", others[0])) if others else None
-    for check in run_checks(
-        folded(model), images, labels, config.eps, source=source, steps=config.pgd_steps, batch_size=config.batch_size
-    ):
+    options = {"source": source, "steps": config.pgd_steps, "batch_size": config.batch_size}
+    for check in run_checks(folded(model), images, labels, config.eps, **options):
         yield check.as_row()
 
 
@@ -161,21 +151,19 @@ def random_targets(labels: Tensor, classes: int, generator: torch.Generator) -> 
     return (labels + shift) % classes
 
 
-def examples(study: Study, model: nn.Module, count: int) -> dict[str, Tensor]:
+def examples(study: Study, key: ModelKey, count: int) -> dict[str, Tensor]:
     """Adversarial examples to look at, for the first `count` images of a fixed random draw.
 
     Returns, on the CPU: `images` and `attacked` `(count, 3, H, W)`; `labels`; and for both versions the class
     predicted and its probability: `before`, `before_probability`, `after`, `after_probability`, each `(count,)`.
     """
-    config = study.preset.evaluation
-    chosen = study.test.subset(count, seed=1)
-    images, labels = next(chosen.batches(count, study.device))
+    config, model = study.preset.evaluation, study.model(*key)
+    images, labels = next(study.test.subset(count, seed=1).batches(count, study.device))
     generator = torch.Generator(study.device).manual_seed(0)
     with evaluating(model):
         attacked = attacks.pgd(model, images, labels, config.eps, steps=config.pgd_steps, generator=generator)
         found = {"images": images, "attacked": attacked, "labels": labels}
         for name, version in (("before", images), ("after", attacked)):
             with torch.no_grad():
-                probability, predicted = F.softmax(model(version), dim=1).max(1)
-            found |= {name: predicted, f"{name}_probability": probability}
+                found[f"{name}_probability"], found[name] = F.softmax(model(version), dim=1).max(1)
     return {name: value.cpu() for name, value in found.items()}

@@ -1,7 +1,7 @@
 """Sanity checks: do sensitivity maps depend on a model's parameters (Adebayo et al. 2018; the paper's appendix A)?
 
 Maps of one image are compared between models whose parameters differ: untrained, STD and ADV ones, those of another
-seed, and trained ones of which some stages are fresh again. A map that stays as it is tells nothing of the parameters.
+seed, and trained ones with fresh parameters in some stages. A map that stays as it is says nothing about parameters.
 
 Models in the table `07_sanity` are named by setting and seed: "std-0"; "random-0" is an untrained network, the one from
 which std-0 and adv-0 began. "std-0 layer3 up" is std-0 with fresh parameters in layer3 and in every stage above it, up
@@ -25,18 +25,17 @@ from advlook.sensitivity.randomisation import FRESH_SEED, randomised, stages
 from advlook.sensitivity.similarity import similarity
 from advlook.stats.bootstrap import interval
 from advlook.stats.paired import labelled
-from advlook.study.study import Row, Study
+from advlook.study.study import ModelKey, Row, Study
 
 KINDS = ("random", *SETTINGS)  # of models, in the order in which they are compared
-COLUMNS = ["arch", "method", "model_a", "model_b", "measure", "value", "image"]
+COLUMNS = ["arch", "method", "model_a", "model_b", "measure", "value", "images", "by_image"]
 CASCADE_IMAGES = 12  # of the images of the pairs, the first so many: a cascade is as long as twice the network
 CASCADE_SAMPLES = 10  # at most, of SmoothGrad and integrated gradients
 DRAWS = 4  # of fresh parameters in a cascade
 
 Maps = Mapping[str, Tensor]  # by method, each (N, 3, H, W)
 
-
-# Measurements ------------------------------------------------------------------------------------------------------
+# Maps --------------------------------------------------------------------------------------------------------------
 
 
 def shown_images(study: Study, count: int | None = None) -> ImageSet:
@@ -48,78 +47,16 @@ def shown_images(study: Study, count: int | None = None) -> ImageSet:
 def maps_of(
     study: Study, model: nn.Module, shown: ImageSet, samples: int | None = None, methods: Iterable[str] | None = None
 ) -> Maps:
-    """Maps `(N, 3, H, W)`, on the CPU, of images for their labels, by method.
+    """Maps `(N, 3, H, W)`, on the CPU, of images for their labels, by method (default: all).
 
     samples: at most so many of SmoothGrad and integrated gradients, by default as the preset says. All models see the
-    same images with SmoothGrad's same noise.
+    same images with the same noise of SmoothGrad.
     """
     images, labels = next(shown.batches(len(shown), study.device))
     most = study.preset.visualize.samples
-    samples = min(samples or most, most)
-    methods = METHODS if methods is None else methods
     fast = nn.Sequential(folded(model))  # once for all methods, which do not look into a Sequential to fold it again
-    return {method: by_name(method, fast, images, labels, samples=samples).cpu() for method in methods}
-
-
-def pair_rows(study: Study, model: nn.Module, known: Callable[[str, str, int], Maps] | None = None) -> Iterator[Row]:
-    """Similarity of the model's maps to those of models of the same architecture that come before it in KINDS.
-
-    It is paired with one untrained, STD or ADV model; and, as controls, with models of its own kind. All are of other
-    seeds: models of one seed have the same initial weights, which training leaves in part, and maps show them. Where
-    there is one seed, kinds are paired within it, and there are no controls. One row a method, pair, measure and image.
-    known: gives the maps of `(arch, setting, seed)`, where they are kept.
-    """
-    known = known or (lambda *key: maps_of(study, study.model(*key), shown_images(study)))
-    arch, kind, seed = study.identify(model)
-    place, seeds = study.preset.seeds.index(seed), study.preset.seeds
-    others = [(before, seeds[(place + 1) % len(seeds)]) for before in KINDS[: KINDS.index(kind)]]
-    others += [(kind, earlier) for earlier in seeds[:place]]
-    for before, other in others:
-        a, b = known(arch, before, other), known(arch, kind, seed)
-        yield from _compare(a, b, f"{before}-{other}", f"{kind}-{seed}")
-
-
-def cascade_rows(study: Study, model: nn.Module) -> Iterator[Row]:
-    """Similarity of a trained model's maps to those with fresh stages: from the output down, and each stage alone.
-
-    Of the first seed only, on CASCADE_IMAGES and with CASCADE_SAMPLES. Every image k has the fresh parameters of draw
-    k mod DRAWS, the same for all methods and stages: what one draw happens to give would pass for a finding.
-    """
-    arch, kind, seed = study.identify(model)
-    if kind == "random" or seed != study.preset.seeds[0]:
-        return
-    name, images = f"{kind}-{seed}", shown_images(study, CASCADE_IMAGES)
-    draws = [images[draw::DRAWS] for draw in range(min(DRAWS, len(images)))]
-    original = _joined([maps_of(study, model, shown, CASCADE_SAMPLES) for shown in draws])
-
-    def fresh(chosen: Sequence[str]) -> Maps:
-        models = (randomised(model, chosen, FRESH_SEED + draw) for draw in range(len(draws)))
-        return _joined([maps_of(study, m, shown, CASCADE_SAMPLES) for m, shown in zip(models, draws, strict=True)])
-
-    order = list(reversed(stages(model)))
-    title = f"fresh stages of {arch} {name}"
-    # At position 0, over the bar of the models: to move between lines leaves marks in an executed notebook.
-    quiet = {"disable": not study.progress, "leave": False, "position": 0}
-    for place, stage in enumerate(tqdm(order, title, unit=" stages", **quiet)):
-        up = fresh(order[: place + 1])
-        alone = fresh([stage]) if place else up
-        yield from _compare(original, up, name, f"{name} {stage} up")
-        yield from _compare(original, alone, name, f"{name} {stage} alone")
-
-
-def sanity_table(study: Study) -> pd.DataFrame:
-    """Every comparison of every model, saved as `07_sanity`: COLUMNS, one row an image, values to 4 digits."""
-
-    # As many as one architecture has: of the one before nothing is needed any more.
-    @lru_cache(maxsize=len(KINDS) * len(study.preset.seeds))
-    def known(arch: str, kind: str, seed: int) -> Maps:
-        return maps_of(study, study.model(arch, kind, seed), shown_images(study))
-
-    def rows(study: Study, model: nn.Module) -> Iterator[Row]:
-        yield from pair_rows(study, model, known)
-        yield from cascade_rows(study, model)
-
-    return study.save_table("07_sanity", study.rows("07_sanity", rows, KINDS)[COLUMNS])
+    options = {"samples": min(samples or most, most)}
+    return {method: by_name(method, fast, images, labels, **options).cpu() for method in methods or METHODS}
 
 
 def cascade_maps(study: Study, model: nn.Module, shown: ImageSet, methods: Sequence[str]) -> dict[str, Maps]:
@@ -131,36 +68,124 @@ def cascade_maps(study: Study, model: nn.Module, shown: ImageSet, methods: Seque
     return found
 
 
-def _joined(draws: Sequence[Maps]) -> Maps:
-    """Maps of all images in their order, from those of every DRAWS-th."""
-    count = sum(len(next(iter(found.values()))) for found in draws)
-    places = torch.cat([torch.arange(draw, count, len(draws)) for draw in range(len(draws))]).argsort()
-    return {method: torch.cat([found[method] for found in draws])[places] for method in draws[0]}
+# Measurements ------------------------------------------------------------------------------------------------------
 
 
-def _compare(a: Maps, b: Maps, model_a: str, model_b: str) -> Iterator[Row]:
+def sanity_table(study: Study) -> pd.DataFrame:
+    """Every comparison of every model, saved as `07_sanity`: COLUMNS, one row a pair of models, method and measure.
+
+    by_image: the similarity of the two maps of each image, to 4 digits, `(images,)`; value: their mean.
+    """
+
+    # As many as one architecture has: of the one before nothing is needed any more.
+    @lru_cache(maxsize=len(KINDS) * len(study.preset.seeds))
+    def known(key: ModelKey) -> Maps:
+        return maps_of(study, study.model(*key), shown_images(study))
+
+    def rows(study: Study, key: ModelKey) -> Iterator[Row]:
+        for other in partners(study, key):
+            yield from pair_rows(other, key, known)
+        yield from cascade_rows(study, key)
+
+    return study.save_table("07_sanity", study.rows("07_sanity", rows, KINDS)[COLUMNS])
+
+
+def partners(study: Study, key: ModelKey) -> list[ModelKey]:
+    """The models of the same architecture, from before it in KINDS, that a model's maps are compared with.
+
+    It is paired with one untrained, STD or ADV model; and, as controls, with models of its own kind. All are of other
+    seeds: models of one seed have the same initial weights, which training leaves in part, and maps show them. Where
+    there is one seed, kinds are paired within it, and there are no controls.
+    """
+    arch, kind, seed = key
+    seeds = study.preset.seeds
+    place = seeds.index(seed)
+    others = [(arch, before, seeds[(place + 1) % len(seeds)]) for before in KINDS[: KINDS.index(kind)]]
+    return others + [(arch, kind, earlier) for earlier in seeds[:place]]
+
+
+def pair_rows(first: ModelKey, second: ModelKey, maps: Callable[[ModelKey], Maps]) -> Iterator[Row]:
+    """Similarity of the maps of two models, one row a method and measure. maps: gives those of a model."""
+    names = (f"{kind}-{seed}" for _, kind, seed in (first, second))
+    return compare(maps(first), maps(second), *names)
+
+
+def cascade_rows(study: Study, key: ModelKey) -> Iterator[Row]:
+    """Similarity of a trained model's maps to those with fresh stages: from the output down, and each stage alone.
+
+    Of the first seed only.
+    """
+    arch, kind, seed = key
+    if kind == "random" or seed != study.preset.seeds[0]:
+        return
+    name, cascade = f"{kind}-{seed}", Cascade(study, key)
+    # At position 0, over the bar of the models: to move between lines leaves marks in an executed notebook.
+    quiet = {"disable": not study.progress, "leave": False, "position": 0}
+    for place, stage in enumerate(tqdm(cascade.order, f"fresh stages of {arch} {name}", unit=" stages", **quiet)):
+        up = cascade.fresh(cascade.order[: place + 1])
+        alone = cascade.fresh([stage]) if place else up
+        yield from compare(cascade.original, up, name, f"{name} {stage} up")
+        yield from compare(cascade.original, alone, name, f"{name} {stage} alone")
+
+
+class Cascade:
+    """Maps of a trained model, and of the same with fresh stages, on CASCADE_IMAGES and with CASCADE_SAMPLES.
+
+    Image k has the fresh parameters of draw k mod DRAWS, the same for all methods and stages: a single draw's accident
+    would pass for a finding. `order`: the stages from the output down; `original`: the maps as trained.
+    """
+
+    def __init__(self, study: Study, key: ModelKey, methods: Iterable[str] | None = None) -> None:
+        self.study, self.model, self.methods = study, study.model(*key), methods
+        self.order = list(reversed(stages(self.model)))
+        images = shown_images(study, CASCADE_IMAGES)
+        self.draws = [images[draw::DRAWS] for draw in range(min(DRAWS, len(images)))]
+        self.original = self._joined([self.model] * len(self.draws))
+
+    def fresh(self, chosen: Sequence[str]) -> Maps:
+        """Maps with fresh parameters in the chosen stages."""
+        return self._joined(randomised(self.model, chosen, FRESH_SEED + draw) for draw in range(len(self.draws)))
+
+    def _joined(self, models: Iterable[nn.Module]) -> Maps:
+        """Maps of all images in their order, those of each draw by its own model."""
+        pairs = zip(models, self.draws, strict=True)
+        found = [maps_of(self.study, model, shown, CASCADE_SAMPLES, self.methods) for model, shown in pairs]
+        numbers = range(sum(map(len, self.draws)))
+        places = torch.tensor([k for draw in range(len(self.draws)) for k in numbers[draw::DRAWS]]).argsort()
+        return {method: torch.cat([maps[method] for maps in found])[places] for method in found[0]}
+
+
+def compare(a: Maps, b: Maps, model_a: str, model_b: str) -> Iterator[Row]:
+    """Rows of `07_sanity` on maps of the same images by two models of these names."""
     for method in a:
         for measure, values in similarity(a[method], b[method]).items():
-            for image, value in enumerate(values.tolist()):
-                yield {
-                    "method": method,
-                    "model_a": model_a,
-                    "model_b": model_b,
-                    "measure": measure,
-                    "value": round(value, 4),
-                    "image": image,
-                }
+            about = {"method": method, "model_a": model_a, "model_b": model_b, "measure": measure}
+            yield about | by_image(np.array([round(value, 4) for value in values.tolist()]))
+
+
+def by_image(values: np.ndarray) -> Row:
+    """The columns of `07_sanity` that hold the similarities `(images,)`: their mean without nan, and themselves."""
+    return {"value": pd.Series(values).mean(), "images": len(values), "by_image": values}
+
+
+# What the table says -----------------------------------------------------------------------------------------------
+
+
+def image_means(rows: pd.DataFrame) -> np.ndarray:
+    """The similarity of each image `(images,)`, averaged over rows; nan where no pair of models has one."""
+    return pd.DataFrame(list(rows["by_image"])).mean().to_numpy()
 
 
 def means(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """Mean, low, high and the number of images for each group of rows: `interval` over images.
 
-    What several pairs of models give for one image is averaged first: images are resampled, models are not. An image
-    for which the measure is nan does not count.
+    Several pairs of models are averaged image by image first: images are resampled, models are not. An image for which
+    the measure is nan does not count.
     """
     found = []
     for key, group in rows.groupby(list(by), sort=False):
-        values = group.groupby("image")["value"].mean().dropna().to_numpy()
+        values = image_means(group)
+        values = values[~np.isnan(values)]
         found.append((*key, *interval(values), len(values)))
     return pd.DataFrame(found, columns=[*by, "mean", "low", "high", "images"])
 
@@ -169,34 +194,28 @@ def effects(table: pd.DataFrame) -> pd.DataFrame:
     """Does a map tell a trained model from an untrained one? One row an arch, setting, method and measure.
 
     effect: similarity of two trained models of different seeds, less that of a trained and an untrained one, with its
-    95% interval over images (both on the same images). Where it is above 0 the map shows more than what any parameters
-    give: verdict "yes"; "no" below 0, "open" where the interval holds 0, and "no second seed" without a control.
+    95% interval over images (both on the same images); nan where there is no second seed. Above 0 the map shows more
+    than what any parameters give.
     """
     rows, by, found = labelled(table), ["arch", "setting", "method", "measure"], []
     for key, group in rows[rows["setting"].isin(SETTINGS)].groupby(by, sort=False):
-        setting, by_image = key[1], group.groupby(["comparison", "image"])["value"].mean()
-        if f"{setting}-{setting}" in by_image:
-            gain = by_image[f"{setting}-{setting}"] - by_image[f"random-{setting}"]
-            effect, low, high = interval(gain.dropna().to_numpy())
-            verdict = "yes" if low > 0 else "no" if high < 0 else "open"
-        else:
-            effect, low, high, verdict = np.nan, np.nan, np.nan, "no second seed"
-        found.append((*key, effect, low, high, verdict))
-    return pd.DataFrame(found, columns=[*by, "effect", "low", "high", "verdict"])
+        trained, untrained = (group[group["comparison"] == f"{kind}-{key[1]}"] for kind in (key[1], "random"))
+        gain = image_means(trained) - image_means(untrained) if len(trained) else np.array([])
+        found.append((*key, *map(float, interval(gain[~np.isnan(gain)]))))
+    return pd.DataFrame(found, columns=[*by, "effect", "low", "high"])
 
 
 def half_fallen(table: pd.DataFrame, measure: str = "spearman_abs") -> pd.DataFrame:
     """The stage at which the cascade has taken half of what it takes in all, by method and by arch and setting.
 
     It starts at similarity 1 and ends where every stage is fresh; "-" if it never falls. A stage near the output: the
-    map hangs on the last layers; one near the input: it hardly does.
+    map depends on the last layers; one near the input: it hardly does.
     """
     rows = labelled(table[table["measure"] == measure])
     curves = means(rows[rows["comparison"] == "up"], ["arch", "setting", "method", "stage"])
-    found = {}
-    for key, curve in curves.groupby(["arch", "setting", "method"], sort=False):
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    for (arch, setting, method), curve in curves.groupby(["arch", "setting", "method"], sort=False):
         end = curve["mean"].iloc[-1]
-        found[key] = curve["stage"][curve["mean"] <= (1 + end) / 2].iloc[0] if end < 1 else "-"
-    index = pd.MultiIndex.from_tuples(found, names=["arch", "setting", "method"])
-    wide = pd.Series(list(found.values()), index).unstack("method")[list(dict.fromkeys(curves["method"]))].T
-    return wide[list(dict.fromkeys(index.droplevel("method")))]
+        stage = curve["stage"][curve["mean"] <= (1 + end) / 2].iloc[0] if end < 1 else "-"
+        found.setdefault((arch, setting), {})[method] = stage
+    return pd.DataFrame(found).rename_axis(index="method", columns=["arch", "setting"])

@@ -3,86 +3,93 @@
 from collections.abc import Iterator
 
 import pandas as pd
-from torch import Tensor, nn
+from torch import Tensor
 
 from advlook.attacks.suite import percent
 from advlook.data import test_bed
 from advlook.data.image_sets import ImageSet
 from advlook.models.evaluation import found_among, predict, robust_survivors
 from advlook.models.training import overfits_catastrophically
-from advlook.stats.paired import pack
-from advlook.study.study import Row, Study
+from advlook.study.study import ModelKey, Row, Study
+
+MODEL = ["arch", "setting", "seed"]
 
 
-def tradeoff(study: Study, model: nn.Module) -> Iterator[Row]:
+def tradeoff(study: Study, key: ModelKey) -> Iterator[Row]:
     """Table 1, one row a model: clean top-1 and top-k, and accuracy under FGSM and PGD, on every test image.
 
-    Which images are right clean, and which still under PGD, is packed into "right" and "right_pgd" (`paired`).
+    "right" and "right_pgd" tell which images are right clean, and which still under PGD: bool `(images,)`.
     """
-    config, images = study.preset.evaluation, study.test
+    right, best = clean_answers(study, key)
+    under = attacked_answers(study, key, right)
+    accuracies = {"top1": right, "top5": best, "robust_fgsm": under["fgsm"], "robust_pgd": under["pgd"]}
+    row = {name: percent(images) for name, images in accuracies.items()}
+    row |= {"eps": float(study.preset.evaluation.eps), "images": len(right)}
+    yield row | {"right": right.numpy(), "right_pgd": under["pgd"].numpy()}
+
+
+def clean_answers(study: Study, key: ModelKey) -> tuple[Tensor, Tensor]:
+    """Which test images have their label in first place, and among the best `top_k`: bool `(N,)` each."""
+    config = study.preset.evaluation
     where = {"batch_size": config.batch_size, "device": study.device}
-    right, best = found_among(model, images, (1, config.top_k), **where).unbind(1)
-    under = robust_survivors(
-        model, images, config.eps, steps=config.pgd_steps, restarts=config.pgd_restarts, right=right, **where
-    )
-    yield {
-        "top1": percent(right),
-        "top5": percent(best),
-        "robust_fgsm": percent(under["fgsm"]),
-        "robust_pgd": percent(under["pgd"]),
-        "eps": float(config.eps),
-        "images": len(images),
-        "right": pack(right),
-        "right_pgd": pack(under["pgd"]),
-    }
+    return found_among(study.model(*key), study.test, (1, config.top_k), **where).unbind(1)
+
+
+def attacked_answers(study: Study, key: ModelKey, right: Tensor, **options: object) -> dict[str, Tensor]:
+    """Which test images `(N,) bool` are still right under each attack: `{"fgsm", "pgd"}`.
+
+    right: the first of `clean_answers`; options: of `models.evaluation.survivors`, such as the batches to attack.
+    """
+    config = study.preset.evaluation
+    effort = {"steps": config.pgd_steps, "restarts": config.pgd_restarts}
+    where = {"batch_size": config.batch_size, "device": study.device} | options
+    return robust_survivors(study.model(*key), study.test, config.eps, right=right, **effort, **where)
 
 
 def training_history(study: Study) -> pd.DataFrame:
     """Every epoch of every model, trained now where there is no checkpoint: arch, setting, seed, epoch, loss, ...
 
-    External models whose files tell no history are left out; where that is all of them, no row is returned.
+    External models whose files hold no history are left out; without any history there are no rows.
     """
     study.train_all()
-    frames = []
-    for arch, setting, seed in study.each_model():
-        epochs = study.metadata(arch, setting, seed).get("history")
+    frames = [pd.DataFrame(columns=[*MODEL, "epoch", "loss", "clean", "fgsm", "pgd"])]
+    for key in study.each_model():
+        epochs = study.metadata(*key).get("history")
         if isinstance(epochs, list):
-            frames.append(pd.DataFrame(epochs).assign(arch=arch, setting=setting, seed=seed))
-    if not frames:
-        return pd.DataFrame(columns=["arch", "setting", "seed", "epoch", "loss", "clean", "fgsm", "pgd"])
-    history = pd.concat(frames, ignore_index=True)
-    return history[["arch", "setting", "seed", *(c for c in history if c not in ("arch", "setting", "seed"))]]
+            about = pd.DataFrame([key] * len(epochs), columns=MODEL)
+            frames.append(pd.concat([about, pd.DataFrame(epochs)], axis=1))
+    return pd.concat(frames[1:] or frames, ignore_index=True)
 
 
 def overfitting_report(history: pd.DataFrame) -> pd.DataFrame:
     """One row a model: accuracy under FGSM and PGD at the last check, and whether FGSM training overfitted."""
     rows = []
-    for (arch, setting, seed), run in history.groupby(["arch", "setting", "seed"], sort=False):
+    for key, run in history.groupby(MODEL, sort=False):
         checks = run.dropna(subset=["pgd"])
-        last = checks.iloc[-1]
-        overfits = setting == "adv" and overfits_catastrophically(checks.to_dict("records"))
-        row = {"arch": arch, "setting": setting, "seed": seed, "fgsm": last["fgsm"], "pgd": last["pgd"]}
-        rows.append(row | {"gap": last["fgsm"] - last["pgd"], "catastrophic": "yes" if overfits else "no"})
-    return pd.DataFrame(rows, columns=["arch", "setting", "seed", "fgsm", "pgd", "gap", "catastrophic"]).round(1)
+        fgsm, pgd = checks[["fgsm", "pgd"]].iloc[-1]
+        overfits = key[1] == "adv" and overfits_catastrophically(checks.to_dict("records"))
+        rows.append((*key, fgsm, pgd, fgsm - pgd, "yes" if overfits else "no"))
+    return pd.DataFrame(rows, columns=[*MODEL, "fgsm", "pgd", "gap", "catastrophic"]).round(1)
 
 
-def cues(study: Study, model: nn.Module) -> Iterator[Row]:
+def cues(study: Study, key: ModelKey) -> Iterator[Row]:
     """Which of its two cues a model reads in the embedded test-bed, in percent of `test_images` images a split.
 
     On `cue_conflict`, where silhouette and texture name different classes: answers by either, and by neither. With
     one cue alone: accuracy on `shape_only` and `texture_only`.
     """
-    config = study.preset.data
-
-    def answers(split: str) -> tuple[test_bed.SyntheticSet, Tensor]:
-        shown = test_bed.generate(config.test_images, config.size, seed=0, split=split)
-        images = ImageSet(shown.images, shown.labels, test_bed.CLASSES)
-        return shown, predict(model, images, device=study.device).argmax(1)
-
-    conflict, answer = answers("cue_conflict")
-    by_shape, by_texture = (percent(answer == cue) for cue in (conflict.shapes, conflict.textures))
+    conflict, answers = cue_answers(study, key, "cue_conflict")
+    by_shape, by_texture = (percent(answers == cue) for cue in (conflict.shapes, conflict.textures))
     row = {"by_texture": by_texture, "by_shape": by_shape, "by_neither": 100 - by_shape - by_texture}
     for split in ("shape_only", "texture_only"):
-        shown, answer = answers(split)
-        row[split] = percent(answer == shown.labels)
-    yield row | {"images": config.test_images}
+        shown, answers = cue_answers(study, key, split)
+        row[split] = percent(answers == shown.labels)
+    yield row | {"images": study.preset.data.test_images}
+
+
+def cue_answers(study: Study, key: ModelKey, split: str) -> tuple[test_bed.SyntheticSet, Tensor]:
+    """A split of the embedded test-bed, and the class `(N,)` that the model finds in each of its images."""
+    config = study.preset.data
+    shown = test_bed.generate(config.test_images, config.size, seed=0, split=split)
+    images = ImageSet(shown.images, shown.labels, test_bed.CLASSES)
+    return shown, predict(study.model(*key), images, device=study.device).argmax(1)

@@ -4,17 +4,21 @@ Drawn from images or from the tables `03_scale` and `03_fourier`; nothing is com
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from torch import Tensor
 
 from advlook.core.names import ARCH_NAMES, NAMES
+from advlook.core.presets import SETTINGS
 from advlook.sensitivity.maps import TITLES
 from advlook.sensitivity.units import Maximised, on_one_scale
-from advlook.study.style import COLORS, bare, brightest, new_figure, picture
+from advlook.study import style
+
+# Pictures ----------------------------------------------------------------------------------------------------------
 
 
 def map_grid(
@@ -28,16 +32,18 @@ def map_grid(
     side: of a picture, in inches.
     """
     methods = list(next(iter(found.values())))
-    columns = [(setting, method) for setting in found for method in methods]
+    columns = list(product(found, methods))
     figure, lines = _blocks(len(images), [1, *[len(methods)] * len(found)], side, side)
-    limits = {m: max(float(brightest(maps[m])) for maps in found.values()) for m in methods}
-    for row, (image, line) in enumerate(zip(images, lines, strict=True)):
-        _picture(line[0], image, "image" if row == 0 else "")
+    limits = {method: max(float(style.brightest(maps[method])) for maps in found.values()) for method in methods}
+    lines[0][0].set_title("image", fontsize=9.5, fontweight="bold")
+    for axis, (setting, method) in zip(lines[0][1:], columns, strict=True):
+        title = "\n".join([NAMES[setting], *TITLES[method].split()])
+        axis.set_title(title, fontsize=9.5, fontweight="bold", color=style.COLORS[setting])
+    for place, (image, line) in enumerate(zip(images, lines, strict=True)):
+        _show(line[0], image)
         for axis, (setting, method) in zip(line[1:], columns, strict=True):
-            values = found[setting][method][row]
-            limit = limits[method] if shared else float(brightest(values))
-            title = "\n".join([NAMES[setting], *TITLES[method].split()]) if row == 0 else ""
-            _picture(axis, 0.5 + values / (2 * limit), title, COLORS[setting])
+            values = found[setting][method][place]
+            _show(axis, 0.5 + values / (2 * (limits[method] if shared else float(style.brightest(values)))))
     return figure
 
 
@@ -48,15 +54,15 @@ def filter_grid(found: Mapping[str, Tensor], columns: int = 8) -> Figure:
     """
     pictures, limit = on_one_scale(list(found.values()))
     rows = max(-(-len(weights) // columns) for weights in pictures)
-    figure = new_figure(1, 1, 3.6 * len(found), 0.42 * rows + 0.9)[0]
+    figure = style.new_figure(1, 1, 3.6 * len(found), 0.42 * rows + 0.9)[0]
     figure.clear()
     parts = figure.subfigures(1, len(found), squeeze=False, wspace=0.05)[0]
     for part, setting, weights in zip(parts, found, pictures, strict=True):
-        part.suptitle(f"{NAMES[setting]}", color=COLORS[setting], fontweight="bold")
-        order = (weights - 0.5).flatten(1).norm(dim=1).argsort(descending=True)
-        axes = part.subplots(rows, columns, squeeze=False)
-        for place, axis in enumerate(axes.flat):
-            _picture(axis, weights[order[place]] if place < len(order) else None, "")
+        part.suptitle(NAMES[setting], color=style.COLORS[setting], fontweight="bold")
+        axes = list(part.subplots(rows, columns, squeeze=False).flat)
+        style.bare(axes, frame=False)
+        for axis, place in zip(axes, (weights - 0.5).flatten(1).norm(dim=1).argsort(descending=True), strict=False):
+            style.picture(axis, weights[place])
     figure.supxlabel(f"all on one scale: grey is 0, full contrast is a weight of {limit:.2g}", fontsize=10)
     return figure
 
@@ -67,17 +73,41 @@ def maximised_grid(found: Mapping[str, Mapping[str, Maximised]], count: int, fir
     found: by the model's setting, by layer. Under each picture stands the mean activation of the unit's map.
     """
     layers = list(next(iter(found.values())))
-    columns = [(setting, unit) for setting in found for unit in range(first, first + count)]
+    columns = list(product(found, range(first, first + count)))
     figure, lines = _blocks(len(layers), [count] * len(found), 1.12, 1.42)
-    for row, (layer, line) in enumerate(zip(layers, lines, strict=True)):
+    for axis, setting in zip(lines[0][::count], found, strict=True):
+        axis.set_title(NAMES[setting], fontsize=9.5, fontweight="bold", color=style.COLORS[setting])
+    for layer, line in zip(layers, lines, strict=True):
+        line[0].set_ylabel(layer.removeprefix("network."), fontsize=10)
         for axis, (setting, unit) in zip(line, columns, strict=True):
             result = found[setting][layer]
-            shown = unit < len(result.images)
-            title = NAMES[setting] if row == 0 and unit == first else ""
-            _picture(axis, result.images[unit] if shown else None, title, COLORS[setting])
-            axis.set_xlabel(f"{result.activations[unit]:.2g}" if shown else "", fontsize=9, labelpad=2)
-        line[0].set_ylabel(layer.removeprefix("network."), fontsize=10)
+            if unit < len(result.images):
+                _show(axis, result.images[unit])
+                axis.set_xlabel(f"{result.activations[unit]:.2g}", fontsize=9, labelpad=2)
     return figure
+
+
+def _blocks(rows: int, columns: Sequence[int], width: float, height: float) -> tuple[Figure, list[list[Axes]]]:
+    """A grid of places for pictures, `width` x `height` inches each, with a gap between blocks of columns.
+
+    Returns the figure and its rows of axes.
+    """
+    widths = [share for count in columns for share in (*[1] * count, 0.25)][:-1]
+    size = width * sum(widths) + 0.7, height * rows + 0.5
+    figure, axes = style.new_figure(rows, len(widths), *size, gridspec_kw={"width_ratios": widths})
+    style.bare(axes, frame=False)
+    for axis, share in zip(axes, widths * rows, strict=True):
+        if share < 1:
+            axis.remove()
+    return figure, np.reshape(axes, (rows, -1))[:, np.equal(widths, 1)].tolist()
+
+
+def _show(axis: Axes, image: Tensor) -> None:
+    """An image `(3, H, W)` below whatever title there is."""
+    axis.imshow(image.clamp(0, 1).permute(1, 2, 0).numpy(), interpolation="nearest")
+
+
+# Measures ----------------------------------------------------------------------------------------------------------
 
 
 def fourier_maps(table: pd.DataFrame, column: str = "changed") -> Figure:
@@ -85,21 +115,18 @@ def fourier_maps(table: pd.DataFrame, column: str = "changed") -> Figure:
 
     table: `03_fourier`; a row an architecture, a column a setting, mean over seeds, all on one scale.
     """
-    archs, settings = list(dict.fromkeys(table["arch"])), list(dict.fromkeys(table["setting"]))
-    figure, axes = new_figure(len(archs), len(settings), 3.3 * len(settings) + 1, 3.2 * len(archs) + 0.3)
-    highest = table.groupby(["arch", "setting", "fy", "fx"])[column].mean().max()
-    for place, axis in enumerate(axes):
-        arch, setting = archs[place // len(settings)], settings[place % len(settings)]
-        chosen = table[(table["arch"] == arch) & (table["setting"] == setting)]
-        grid = chosen.groupby(["fy", "fx"])[column].mean().unstack()
-        step = grid.index[1] - grid.index[0]
-        ends = (grid.index[0] - step / 2, grid.index[-1] + step / 2)
-        drawn = axis.imshow(grid, extent=(*ends, *ends), origin="lower", cmap="magma", vmin=0, vmax=highest)
-        axis.set_title(f"{ARCH_NAMES[arch]} {NAMES[setting]}", color=COLORS[setting])
+    archs, settings = table["arch"].unique(), table["setting"].unique()
+    figure, axes = style.new_figure(len(archs), len(settings), 3.3 * len(settings) + 1, 3.2 * len(archs) + 0.3)
+    means = table.groupby(["arch", "setting", "fy", "fx"])[column].mean()
+    style.label_outer(axes, [""] * len(settings), "horizontal [cycles/px]", ["vertical [cycles/px]"] * len(archs))
+    for axis, (arch, setting) in zip(axes, product(archs, settings), strict=True):
+        grid = means[arch, setting].unstack()
+        half = (grid.index[1] - grid.index[0]) / 2
+        ends = (grid.index[0] - half, grid.index[-1] + half)
+        drawn = axis.imshow(grid, extent=(*ends, *ends), origin="lower", cmap="magma", vmin=0, vmax=means.max())
+        axis.set_title(f"{ARCH_NAMES[arch]} {NAMES[setting]}", color=style.COLORS[setting])
         axis.grid(visible=False)
         axis.set(xticks=[-0.4, 0, 0.4], yticks=[-0.4, 0, 0.4])
-        axis.set_xlabel("horizontal [cycles/px]" if place >= len(axes) - len(settings) else "")
-        axis.set_ylabel("vertical [cycles/px]" if place % len(settings) == 0 else "")
     figure.colorbar(drawn, ax=axes, label="answers changed [%]", shrink=0.8)
     return figure
 
@@ -110,29 +137,29 @@ def answer_curves(table: pd.DataFrame) -> Figure:
 
     table: `03_scale`.
     """
-    panels = (
-        ("answers_changed", "Answers changed\nby one frequency", "frequency [cycles/px]"),
-        ("accuracy_low_pass", "Accuracy, only\nlower frequencies", "cut-off [cycles/px]"),
-        ("accuracy_high_pass", "Accuracy, only\nhigher frequencies", "cut-off [cycles/px]"),
-        ("accuracy_shuffled", "Accuracy, blocks\nshuffled inside", "block [px]"),
-    )
-    archs = list(dict.fromkeys(table["arch"]))
-    figure, axes = new_figure(len(archs), len(panels), 3.5 * len(panels), 2.9 * len(archs) + 0.6, sharey=True)
-    for place, axis in enumerate(axes):
-        arch, (measure, title, level) = archs[place // len(panels)], panels[place % len(panels)]
-        for setting in ("std", "adv"):
-            rows = _of(table, arch, setting, measure)
-            _line(axis, rows, COLORS[setting])
+    titles = {
+        "answers_changed": "Answers changed\nby one frequency",
+        "accuracy_low_pass": "Accuracy, only\nlower frequencies",
+        "accuracy_high_pass": "Accuracy, only\nhigher frequencies",
+        "accuracy_shuffled": "Accuracy, blocks\nshuffled inside",
+    }
+    below = ["frequency [cycles/px]", "cut-off [cycles/px]", "cut-off [cycles/px]", "block [px]"]
+    archs = table["arch"].unique()
+    figure, axes = style.new_figure(len(archs), len(titles), 3.5 * len(titles), 2.9 * len(archs) + 0.6, sharey=True)
+    for axis, (arch, measure) in zip(axes, product(archs, titles), strict=True):
+        for setting in SETTINGS:
+            of_kind = style.select(table, arch=arch, setting=setting)
+            rows = style.select(of_kind, measure=measure)
+            style.band(axis, rows, "at", "value", style.COLORS[setting], marker="o", ms=4)
             if measure != "answers_changed":
-                clean = _of(table, arch, setting, "accuracy_clean")["value"].mean()
-                axis.axhline(clean, color=COLORS[setting], ls=":", lw=1.2)
-        last_row = place >= len(axes) - len(panels)
-        axis.set(title=title if place < len(panels) else "", xlabel=level if last_row else "", ylim=(-2, 102))
-        axis.set_ylabel(f"{ARCH_NAMES[arch]}\nimages [%]" if place % len(panels) == 0 else "")
+                clean = style.select(of_kind, measure="accuracy_clean")["value"].mean()
+                axis.axhline(clean, color=style.COLORS[setting], ls=":", lw=1.2)
+        axis.set_ylim(-2, 102)
         if measure == "accuracy_shuffled":
             axis.set_xscale("log", base=2)
             axis.set_xticks(sorted(rows["at"].unique()), [f"{at:g}" for at in sorted(rows["at"].unique())])
-    _legend(figure, ("std", "adv"))
+    style.label_outer(axes, list(titles.values()), below, [f"{ARCH_NAMES[arch]}\nimages [%]" for arch in archs])
+    style.legend(figure, style.setting_handles())
     return figure
 
 
@@ -141,10 +168,10 @@ def map_spectra(table: pd.DataFrame) -> Figure:
 
     table: `03_scale`. The grey line is the untrained network: what its structure alone leaves in a map.
     """
-    above = table[(table["measure"] != "map_spectrum") | (table["at"] > 0)]  # without the mean
-    figure, axes = _by_map(above, "map_spectrum", "power / white noise", "frequency [cycles/px]", marker="")
+    spectra = table[(table["measure"] == "map_spectrum") & (table["at"] > 0)]  # without the mean
+    figure, axes = _by_map(spectra, "power / white noise", "frequency [cycles/px]", marker="")
     for axis in axes:
-        axis.axhline(1, color="#BBBBBB", lw=1, ls=":")
+        axis.axhline(1, color=style.LIGHT, lw=1, ls=":")
         axis.set(yscale="log")
     return figure
 
@@ -154,10 +181,32 @@ def edge_correlations(table: pd.DataFrame) -> Figure:
 
     table: `03_scale`.
     """
-    figure, axes = _by_map(table, "map_edge_correlation", "rank correlation", "smoothing of the image [px]", marker="o")
+    rows = style.select(table, measure="map_edge_correlation")
+    figure, axes = _by_map(rows, "rank correlation", "smoothing of the image [px]", marker="o")
     for axis in axes:
-        axis.axhline(0, color="#BBBBBB", lw=1)
+        axis.axhline(0, color=style.LIGHT, lw=1)
     return figure
+
+
+def _by_map(rows: pd.DataFrame, label: str, level: str, marker: str) -> tuple[Figure, list[Axes]]:
+    """A measure of each kind of map over its level: a panel a map, a row an architecture, a line a setting."""
+    archs = rows["arch"].unique()
+    size = 2.9 * len(TITLES), 2.7 * len(archs) + 0.6
+    figure, axes = style.new_figure(len(archs), len(TITLES), *size, sharex=True, sharey=True)
+    for axis, (arch, method) in zip(axes, product(archs, TITLES), strict=True):
+        for setting, color in style.COLORS.items():
+            style.band(
+                axis,
+                style.select(rows, arch=arch, setting=setting, of=method),
+                "at",
+                "value",
+                color,
+                marker=marker,
+                ms=4,
+            )
+    style.label_outer(axes, list(TITLES.values()), level, [f"{ARCH_NAMES[arch]}\n{label}" for arch in archs])
+    style.legend(figure, style.setting_handles(style.COLORS))
+    return figure, axes
 
 
 def unit_depths(table: pd.DataFrame) -> Figure:
@@ -166,23 +215,23 @@ def unit_depths(table: pd.DataFrame) -> Figure:
 
     table: `03_scale`.
     """
-    panels = (("unit_median_frequency", "Median frequency [cycles/px]"), ("unit_colour_variance", "Colour variance"))
-    archs = list(dict.fromkeys(table["arch"]))
-    figure, axes = new_figure(len(archs), 2, 11, 2.9 * len(archs) + 0.6)
-    for place, axis in enumerate(axes):
-        arch, (measure, title) = archs[place // 2], panels[place % 2]
-        layers = list(dict.fromkeys(_of(table, arch, "std", measure)["of"]))
-        for shift, (setting, color) in zip((-0.15, 0, 0.15), COLORS.items(), strict=True):
-            rows = _of(table, arch, setting, measure)
-            depth = rows["of"].map({layer: number for number, layer in enumerate(layers)})
-            axis.scatter(depth + shift, rows["value"], s=12, color=color, alpha=0.3, lw=0)
-            means = rows.assign(depth=depth).groupby("depth")["value"].mean()
-            axis.plot(means.index + shift, means, color=color, marker="o")
+    titles = {"unit_median_frequency": "Median frequency [cycles/px]", "unit_colour_variance": "Colour variance"}
+    archs = table["arch"].unique()
+    figure, axes = style.new_figure(len(archs), 2, 11, 2.9 * len(archs) + 0.6)
+    for axis, (arch, measure) in zip(axes, product(archs, titles), strict=True):
+        of_arch = style.select(table, arch=arch, measure=measure)
+        layers = list(of_arch["of"].unique())
+        for shift, (setting, color) in zip((-0.15, 0, 0.15), style.COLORS.items(), strict=True):
+            rows = style.select(of_arch, setting=setting)
+            depth = rows["of"].map(layers.index) + shift
+            axis.scatter(depth, rows["value"], s=12, color=color, alpha=0.3, lw=0)
+            means = rows["value"].groupby(depth).mean()
+            axis.plot(means.index, means, color=color, marker="o")
         axis.set_xticks(range(len(layers)), [layer.removeprefix("network.") for layer in layers])
         axis.tick_params(axis="x", labelsize=9)
-        axis.set(title=title if place < 2 else "", ylabel=ARCH_NAMES[arch] if place % 2 == 0 else "")
         axis.set_ylim(bottom=0)
-    _legend(figure, COLORS)
+    style.label_outer(axes, list(titles.values()), "", [ARCH_NAMES[arch] for arch in archs])
+    style.legend(figure, style.setting_handles(style.COLORS))
     return figure
 
 
@@ -191,24 +240,21 @@ def filter_sizes(table: pd.DataFrame) -> Figure:
 
     table: `03_scale`.
     """
-    archs = list(dict.fromkeys(table["arch"]))
-    figure, axes = new_figure(1, len(archs), 5.2 * len(archs) + 0.5, 4.2)
+    archs = table["arch"].unique()
+    figure, axes = style.new_figure(1, len(archs), 5.2 * len(archs) + 0.5, 4.2)
+    drawn = {"s": 28, "alpha": 0.6, "edgecolor": "white", "lw": 0.5}
     for axis, arch in zip(axes, archs, strict=True):
-        for setting in ("std", "adv"):
-            norms, places = (_of(table, arch, setting, m) for m in ("filter_norm", "filter_frequency"))
-            both = norms.merge(places, on=["seed", "at"], suffixes=("_norm", "_frequency"))
-            axis.scatter(
-                both["value_frequency"],
-                both["value_norm"],
-                s=28,
-                color=COLORS[setting],
-                alpha=0.6,
-                edgecolor="white",
-                lw=0.5,
-            )
-        axis.set(title=ARCH_NAMES[arch], xlabel="mean frequency of the filter [cycles/px]", ylim=(0, None))
-    axes[0].set_ylabel("norm of the filter, normalisation folded in")
-    _legend(figure, ("std", "adv"), marker="o", ls="")
+        for setting in SETTINGS:
+            rows = style.select(table, arch=arch, setting=setting)
+            rows = rows[rows["measure"].isin(["filter_frequency", "filter_norm"])]
+            both = rows.pivot(index=["seed", "at"], columns="measure", values="value")
+            axis.scatter(both["filter_frequency"], both["filter_norm"], color=style.COLORS[setting], **drawn)
+        axis.set_ylim(bottom=0)
+    titles = [ARCH_NAMES[arch] for arch in archs]
+    style.label_outer(
+        axes, titles, "mean frequency of the filter [cycles/px]", ["norm of the filter, normalisation folded in"]
+    )
+    style.legend(figure, style.setting_handles(marker="o", ls=""))
     return figure
 
 
@@ -217,83 +263,20 @@ def map_energy(table: pd.DataFrame) -> Figure:
 
     table: `03_scale`. A dot is a seed; dotted lines are what the areas alone would give.
     """
-    regions = ("outline", "inside", "background")
-    archs = list(dict.fromkeys(table["arch"]))
-    figure, axes = new_figure(len(archs), 3, 13, 2.9 * len(archs) + 0.6, sharex=True, sharey=True)
+    titles = {"outline": "On the outline", "inside": "Inside, on the texture", "background": "On the background"}
+    archs = table["arch"].unique()
+    figure, axes = style.new_figure(len(archs), 3, 13, 2.9 * len(archs) + 0.6, sharex=True, sharey=True)
     names = [title.replace(" ", "\n").replace("hG", "h\nG") for title in TITLES.values()]
-    for place, axis in enumerate(axes):
-        arch, region = archs[place // 3], regions[place % 3]
+    for axis, (arch, region) in zip(axes, product(archs, titles), strict=True):
+        of_region = style.select(table, arch=arch, measure=f"map_energy_{region}")
         for shift, setting in zip((-0.25, 0, 0.25), NAMES, strict=True):
             for number, method in enumerate(TITLES):
-                values = _of(table, arch, setting, f"map_energy_{region}", method)["value"]
-                axis.bar(number + shift, values.mean(), 0.23, color=COLORS[setting], alpha=0.75)
-                axis.plot([number + shift] * len(values), values, ".", color="#333333", ms=4)
-        areas = _of(table, arch, "std", f"map_energy_{region}", "area")["value"].mean()
-        axis.axhline(areas, color="#333333", ls=":", lw=1.5)
+                values = style.select(of_region, setting=setting, of=method)["value"]
+                axis.bar(number + shift, values.mean(), 0.23, color=style.COLORS[setting], alpha=0.75)
+                axis.plot([number + shift] * len(values), values, ".", color=style.INK, ms=4)
+        axis.axhline(style.select(of_region, of="area")["value"].mean(), color=style.INK, ls=":", lw=1.5)
         axis.set_xticks(range(len(TITLES)), names, fontsize=9)
         axis.grid(visible=False, axis="x")
-        axis.set(title=f"On the {region}" if region != "inside" else "Inside, on the texture")
-        axis.set_ylabel(f"{ARCH_NAMES[arch]}\nshare of energy [%]" if region == "outline" else "")
-    _legend(figure, NAMES)
+    style.label_outer(axes, list(titles.values()), "", [f"{ARCH_NAMES[arch]}\nshare of energy [%]" for arch in archs])
+    style.legend(figure, style.setting_handles(NAMES))
     return figure
-
-
-def _blocks(rows: int, columns: Sequence[int], width: float, height: float) -> tuple[Figure, list[list[Axes]]]:
-    """A grid of places for pictures, `width` x `height` inches each, with a gap between blocks of columns.
-
-    Returns the figure and its rows of axes.
-    """
-    widths = [share for count in columns for share in (*[1] * count, 0.25)][:-1]
-    figure, axes = new_figure(
-        rows, len(widths), width * sum(widths) + 0.7, height * rows + 0.5, gridspec_kw={"width_ratios": widths}
-    )
-    for axis, share in zip(axes, widths * rows, strict=True):
-        if share < 1:
-            axis.remove()
-    lines = [axes[row * len(widths) : (row + 1) * len(widths)] for row in range(rows)]
-    return figure, [[axis for axis, share in zip(line, widths, strict=True) if share == 1] for line in lines]
-
-
-def _by_map(table: pd.DataFrame, measure: str, label: str, level: str, marker: str) -> tuple[Figure, list[Axes]]:
-    """A measure of each kind of map over its level: a panel a map, a row an architecture, a line a setting."""
-    archs = list(dict.fromkeys(table["arch"]))
-    figure, axes = new_figure(
-        len(archs), len(TITLES), 2.9 * len(TITLES), 2.7 * len(archs) + 0.6, sharex=True, sharey=True
-    )
-    for place, axis in enumerate(axes):
-        arch, method = archs[place // len(TITLES)], list(TITLES)[place % len(TITLES)]
-        for setting, color in COLORS.items():
-            _line(axis, _of(table, arch, setting, measure, method), color, marker)
-        axis.set_title(TITLES[method] if place < len(TITLES) else "")
-        axis.set_xlabel(level if place >= len(axes) - len(TITLES) else "")
-        axis.set_ylabel(f"{ARCH_NAMES[arch]}\n{label}" if place % len(TITLES) == 0 else "")
-    _legend(figure, COLORS)
-    return figure, axes
-
-
-def _of(table: pd.DataFrame, arch: str, setting: str, measure: str, of: str | None = None) -> pd.DataFrame:
-    """The rows of one measure of one kind of model."""
-    chosen = table[(table["arch"] == arch) & (table["setting"] == setting) & (table["measure"] == measure)]
-    return chosen if of is None else chosen[chosen["of"] == of]
-
-
-def _line(axis: Axes, rows: pd.DataFrame, color: str, marker: str = "o") -> None:
-    """Mean over seeds over the level, and their range as a band."""
-    spread = rows.groupby("at")["value"].agg(["mean", "min", "max"])
-    axis.plot(spread.index, spread["mean"], color=color, marker=marker, ms=4)
-    axis.fill_between(spread.index, spread["min"], spread["max"], color=color, alpha=0.18, lw=0)
-
-
-def _legend(figure: Figure, settings: Sequence[str] | Mapping[str, object], **line: object) -> None:
-    handles = [Line2D([], [], color=COLORS[s], label=NAMES[s], **line) for s in settings]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
-
-
-def _picture(axis: Axes, image: Tensor | None, title: str, color: str = "#222222") -> None:
-    """An image `(3, H, W)` without ticks; an empty place where there is none."""
-    bare([axis])
-    for spine in axis.spines.values():
-        spine.set_visible(False)
-    if image is not None:
-        picture(axis, image)
-    axis.set_title(title, fontsize=9.5, color=color, fontweight="bold" if title else "normal")

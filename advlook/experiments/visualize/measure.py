@@ -1,28 +1,31 @@
 """What notebook 03 measures on every model, the untrained one included: `03_fourier`, `03_scale` and `03_maps`.
 
 A row of `03_scale` is a `measure` and its `value`; `of` is what it was taken of (a kind of map, a layer), `at` the
-level (a frequency or cut-off in cycles per pixel, a block or smoothing in pixels, the number of a unit), `images` how
-many images it is the mean over. Accuracies and shares of answers are in percent. How each is computed is said in
-`scale`; what is expected of it, if robust models look at larger structures, in `EXPECTED`. A row of `03_maps` is the
-map of one image, with the measures of `BY_IMAGE`.
+level (a frequency or cut-off in cycles per pixel, a block or smoothing in pixels, the number of a unit), `images` the
+number of images that it is the mean over. Accuracies and shares of answers are in percent. The quantities are defined
+in `advlook.sensitivity`; `expected` tells what they would be if ADV looked at larger structures. A row of `03_maps` is
+the map of one image, with the measures of `BY_IMAGE`.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from advlook import sensitivity
+from advlook.core.presets import SETTINGS
 from advlook.data import test_bed
 from advlook.data.image_sets import ImageSet
+from advlook.experiments.visualize.expected import EXPECTED
 from advlook.models.architectures import folded
-from advlook.sensitivity import edges, frequency
+from advlook.sensitivity import frequency
+from advlook.sensitivity.edges import edge_correlation, energy_shares
 from advlook.sensitivity.units import Maximised, colour_variance, conv_layers, first_filters, maximise
-from advlook.study.study import Row, Study
+from advlook.study.study import ModelKey, Row, Study
 
-SETTINGS = ("random", "std", "adv")
+KINDS = ("random", *SETTINGS)  # of models that are measured
 CUTOFFS = (0.03, 0.06, 0.09, 0.125, 0.18, 0.25, 0.35)  # cycles per pixel
 BLOCKS = (2, 4, 8, 16)  # pixels
 SMOOTHINGS = (0.0, 1.0, 2.0, 4.0)  # pixels
@@ -34,43 +37,7 @@ BY_IMAGE = {  # what is kept of every image as well: models are compared image b
 DEPTHS = 5  # layers whose units are excited
 FIGURE_2 = ("vanilla_gradient", "loss_gradient", "guided_backprop")  # the maps that the paper shows there
 
-
-@dataclass(frozen=True)
-class Expected:
-    """A number that tells whether ADV looks at larger structures than STD, and on which side it then lies."""
-
-    measure: str
-    of: str | None
-    at: float | None
-    title: str
-    lower: bool  # whether the paper's sentence asks for a lower value of ADV
-
-
-EXPECTED = (
-    Expected("answers_half_frequency", None, None, "frequency below which half of the answers' sensitivity lies", True),
-    Expected("kept_low_pass", None, 0.09, "accuracy kept below 0.09 cycles/px [% of clean]", False),
-    Expected("kept_high_pass", None, 0.09, "accuracy kept above 0.09 cycles/px [% of clean]", True),
-    Expected("kept_shuffled", None, 4, "accuracy kept with 4x4 blocks shuffled [% of clean]", False),
-    *(
-        Expected("map_median_frequency", method, None, f"median frequency of maps: {title}", True)
-        for method, title in sensitivity.TITLES.items()
-    ),
-    Expected("map_median_frequency_coarse", "loss_gradient", None, "the same of Loss Grad, below 0.25 alone", True),
-    Expected("map_median_frequency_coarse", "guided_backprop", None, "of Guided Backprop, below 0.25 alone", True),
-    Expected("map_edge_correlation", "loss_gradient", 0, "rank correlation of Loss Grad with edges", False),
-    Expected("map_edge_correlation", "guided_backprop", 0, "of Guided Backprop with edges", False),
-    Expected("map_energy_inside", "loss_gradient", None, "share of Loss Grad inside, on the texture", True),
-    Expected("map_energy_outline", "loss_gradient", None, "share of Loss Grad on the outline", False),
-    Expected("unit_median_frequency", None, None, "median frequency of maximising inputs", True),
-    Expected("unit_colour_variance", None, None, "colour variance of maximising inputs", True),
-    Expected("filter_norm", None, None, "norm of first-layer filters, normalisation folded in", True),
-    Expected("filter_frequency", None, None, "mean frequency of first-layer filters", True),
-)
-
-
-def sample(study: Study) -> ImageSet:
-    """The test images that everything here is measured on: `visualize.images` of them, drawn by one seed."""
-    return study.test.subset(study.preset.visualize.images, seed=2)
+Measures = dict[tuple[str, float | None], Tensor]  # by name and level, `(N,)`
 
 
 def shown_maps(
@@ -82,55 +49,47 @@ def shown_maps(
     figure 2, or with `every` all five.
     """
     images, labels = next(study.test.subset(count, seed=3).batches(count, study.device))
-    methods = tuple(sensitivity.METHODS) if every else FIGURE_2
-    samples = study.preset.visualize.samples
-    found = {
-        setting: {
-            method: sensitivity.by_name(method, study.model(arch, setting, seed), images, labels, samples=samples).cpu()
-            for method in methods
-        }
-        for setting in ("std", "adv")
-    }
-    return images.cpu(), found
+    methods, samples = sensitivity.METHODS if every else FIGURE_2, study.preset.visualize.samples
+
+    def explained(setting: str, method: str) -> Tensor:
+        return sensitivity.by_name(method, study.model(arch, setting, seed), images, labels, samples=samples).cpu()
+
+    return images.cpu(), {setting: {method: explained(setting, method) for method in methods} for setting in SETTINGS}
 
 
-def filters_of(study: Study, model: nn.Module) -> Tensor:
+def filters_of(study: Study, key: ModelKey) -> Tensor:
     """First-layer filters `(units, 3, k, k)` of a model, batch normalisation folded in, on the CPU."""
-    return first_filters(folded(model), size=study.preset.data.size).cpu()
+    return first_filters(folded(study.model(*key)), size=study.preset.data.size).cpu()
 
 
 def shown_units(study: Study, arch: str, seed: int, **options: object) -> dict[str, dict[str, Maximised]]:
     """What excites the drawn units, by setting (STD, ADV) and layer; options as of `excited`."""
-    return {setting: excited(study, study.model(arch, setting, seed), **options) for setting in ("std", "adv")}
+    models = {setting: study.model(arch, setting, seed) for setting in SETTINGS}
+    return {
+        setting: {layer: excited(study, model, layer, **options) for layer in depth_layers(study, model)}
+        for setting, model in models.items()
+    }
 
 
-def fourier(study: Study, model: nn.Module) -> Iterator[Row]:
-    """Errors, and answers that change, along every Fourier basis image of fixed L2 norm (`scale.fourier_sensitivity`).
+def sample(study: Study) -> ImageSet:
+    """The test images that everything here is measured on: `visualize.images` of them, drawn by one seed."""
+    return study.test.subset(study.preset.visualize.images, seed=2)
+
+
+def fourier(study: Study, key: ModelKey, thinned: int = 1) -> Iterator[Row]:
+    """Errors and changed answers along every Fourier basis image of fixed L2 norm (`sensitivity.fourier_sensitivity`).
 
     One row a frequency: fy, fx in cycles per pixel; error and changed in percent; clean, the error without; eps.
+    thinned: take only the frequencies that are multiples of so many steps of the grid, with the values that they have.
     """
-    config = study.preset.visualize
-    images = sample(study)
-    found = frequency.fourier_sensitivity(
-        model,
-        images,
-        config.fourier_eps,
-        stride=config.fourier_stride,
-        device=study.device,
-        generator=torch.Generator().manual_seed(0),
-        batch_size=study.preset.evaluation.batch_size,
-    )
-    for i, fy in enumerate(found.frequencies.tolist()):
-        for j, fx in enumerate(found.frequencies.tolist()):
-            yield {
-                "fy": fy,
-                "fx": fx,
-                "error": found.error[i, j].item(),
-                "changed": found.changed[i, j].item(),
-                "clean": found.clean,
-                "eps": config.fourier_eps,
-                "images": len(images),
-            }
+    config, images = study.preset.visualize, sample(study)
+    where = {"batch_size": study.preset.evaluation.batch_size, "device": study.device}
+    draws = {"generator": torch.Generator().manual_seed(0), "stride": thinned * config.fourier_stride}
+    found = frequency.fourier_sensitivity(study.model(*key), images, config.fourier_eps, **draws, **where)
+    about = {"clean": found.clean, "eps": config.fourier_eps, "images": len(images)}
+    for fy, errors, changes in zip(found.frequencies, found.error, found.changed, strict=True):
+        for fx, error, changed in zip(found.frequencies, errors, changes, strict=True):
+            yield {"fy": fy.item(), "fx": fx.item(), "error": error.item(), "changed": changed.item()} | about
 
 
 def along_frequency(table: pd.DataFrame) -> pd.DataFrame:
@@ -140,8 +99,8 @@ def along_frequency(table: pd.DataFrame) -> pd.DataFrame:
     frequency of the changed answers over the grid (nan where none changes).
     """
     rows: list[Row] = []
-    for (arch, setting, seed), grid in table.groupby(["arch", "setting", "seed"], sort=False):
-        who = {"arch": arch, "setting": setting, "seed": seed, "images": int(grid["images"].iloc[0])}
+    for key, grid in table.groupby(["arch", "setting", "seed"], sort=False):
+        who = dict(zip(("arch", "setting", "seed"), key, strict=True)) | {"images": int(grid["images"].iloc[0])}
         frequencies = torch.tensor(sorted(grid["fx"].unique()), dtype=torch.float64)
         step = (frequencies[1] - frequencies[0]).item()
         radius = torch.hypot(frequencies[:, None], frequencies[None])
@@ -156,33 +115,40 @@ def along_frequency(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def answers(study: Study, model: nn.Module) -> Iterator[Row]:
+def answers(study: Study, key: ModelKey) -> Iterator[Row]:
     """Accuracy on low-passed, high-passed and block-shuffled images, and what share of the clean accuracy that is."""
+    clean, images = changed_accuracy(study, key, lambda x: x)
+    yield {"measure": "accuracy_clean", "at": None, "value": clean, "images": images}
+    for name, at, change in answer_cells(study):
+        top1, images = changed_accuracy(study, key, change)
+        yield {"measure": f"accuracy_{name}", "at": at, "value": top1, "images": images}
+        if clean > 0:
+            yield {"measure": f"kept_{name}", "at": at, "value": 100 * top1 / clean, "images": images}
+
+
+def answer_cells(study: Study) -> Iterator[tuple[str, float, Callable[[Tensor], Tensor]]]:
+    """Every change of the images on which answers are counted: its name, its level, and the change itself."""
+
+    def shuffled(images: Tensor, block: int) -> Tensor:
+        return frequency.shuffle_blocks(images, block, torch.Generator().manual_seed(block))
+
+    for name, change in (("low_pass", frequency.low_pass), ("high_pass", frequency.high_pass)):
+        for cutoff in CUTOFFS:
+            yield name, cutoff, partial(change, cutoff=cutoff)
+    for block in BLOCKS:
+        if study.preset.data.size % block == 0:
+            yield "shuffled", block, partial(shuffled, block=block)
+
+
+def changed_accuracy(study: Study, key: ModelKey, change: Callable[[Tensor], Tensor]) -> tuple[float, int]:
+    """Accuracy in percent on changed images, and their number."""
     most = study.preset.evaluation.curve_images
     images = study.test.subset(most and max(study.preset.visualize.images, most), seed=2)
-    size = study.preset.data.size
-    changes = {"clean": {None: lambda x: x}} | {
-        "low_pass": {at: (lambda x, at=at: frequency.low_pass(x, at)) for at in CUTOFFS},
-        "high_pass": {at: (lambda x, at=at: frequency.high_pass(x, at)) for at in CUTOFFS},
-        "shuffled": {
-            at: (lambda x, at=at: frequency.shuffle_blocks(x, at, torch.Generator().manual_seed(at)))
-            for at in BLOCKS
-            if size % at == 0
-        },
-    }
-    clean = 0.0
-    for name, levels in changes.items():
-        for at, change in levels.items():
-            top1 = frequency.accuracy_on(
-                model, images, change, batch_size=study.preset.evaluation.batch_size, device=study.device
-            )
-            clean = top1 if name == "clean" else clean
-            yield {"measure": f"accuracy_{name}", "at": at, "value": top1, "images": len(images)}
-            if name != "clean" and clean > 0:
-                yield {"measure": f"kept_{name}", "at": at, "value": 100 * top1 / clean, "images": len(images)}
+    where = {"batch_size": study.preset.evaluation.batch_size, "device": study.device}
+    return frequency.accuracy_on(study.model(*key), images, change, **where), len(images)
 
 
-def maps(study: Study, model: nn.Module) -> Iterator[Row]:
+def maps(study: Study, key: ModelKey) -> Iterator[Row]:
     """Spectrum, median frequency and edges of all five maps; on the embedded set also where their energy lies.
 
     `map_spectrum`: power at a radial frequency, relative to the map's mean over the plane, so that white noise is 1
@@ -190,42 +156,49 @@ def maps(study: Study, model: nn.Module) -> Iterator[Row]:
     `map_energy_outline`, `_inside` and `_background`, with the areas' own shares as of "area". Means over the images;
     rows with an `image` hold those of BY_IMAGE for that one, to 4 digits.
     """
-    config = study.preset.visualize
-    shown, masks = sample(study), None
-    if study.preset.data.name == "synthetic":
-        made = test_bed.generate(config.images, study.preset.data.size, seed=0, split="test")
-        shown, masks = ImageSet(made.images, made.labels, test_bed.CLASSES), made.masks
+    shown, masks = mapped_images(study)
     for method in sensitivity.METHODS:
-        found = _map_measures(study, model, method, shown, masks)
+        found = map_measures(study, key, method)
         for (measure, at), values in found.items():
             yield {"measure": measure, "of": method, "at": at, "value": values.nanmean().item(), "images": len(shown)}
-        for image, values in enumerate(zip(*(found[key].tolist() for key in BY_IMAGE.values()), strict=True)):
+        for image, values in enumerate(zip(*(found[each].tolist() for each in BY_IMAGE.values()), strict=True)):
             rounded = (round(value, 4) for value in values)
             yield {"of": method, "image": image, **dict(zip(BY_IMAGE, rounded, strict=True))}
     if masks is not None:
-        for region, shares in edges.energy_shares(torch.ones(len(masks), 3, *masks.shape[1:]), masks).items():
+        for region, shares in energy_shares(torch.ones(len(masks), 3, *masks.shape[1:]), masks).items():
             value = 100 * shares.mean().item()
             yield {"measure": f"map_energy_{region}", "of": "area", "value": value, "images": len(masks)}
 
 
-def _map_measures(
-    study: Study, model: nn.Module, method: str, shown: ImageSet, masks: Tensor | None
-) -> dict[tuple[str, float | None], Tensor]:
-    """Every measure of a model's maps, by name and level, image by image `(N,)`.
+def mapped_images(study: Study) -> tuple[ImageSet, Tensor | None]:
+    """The images whose maps are measured; of the embedded test-bed with the masks `(N, H, W)` of their regions."""
+    if study.preset.data.name != "synthetic":
+        return sample(study), None
+    made = test_bed.generate(study.preset.visualize.images, study.preset.data.size, seed=0, split="test")
+    return ImageSet(made.images, made.labels, test_bed.CLASSES), made.masks
+
+
+def map_measures(study: Study, key: ModelKey, method: str, batches: Collection[int] | None = None) -> Measures:
+    """Every measure of a model's maps, image by image; of the images of these batches of the evaluation, or of all.
 
     No more maps are held than the images of a batch have.
     """
+    (shown, masks), model = mapped_images(study), study.model(*key)
     samples, size = study.preset.visualize.samples, study.preset.evaluation.batch_size
     noise = torch.Generator(study.device).manual_seed(0)  # goes on from batch to batch: their size changes no draw
     regions = [None] * -(-len(shown) // size) if masks is None else masks.split(size)
     parts = []
-    for (images, labels), inside in zip(shown.batches(size, study.device), regions, strict=True):
-        found = sensitivity.by_name(method, model, images, labels, samples=samples, generator=noise).cpu()
-        parts.append(_measures(found, images.cpu(), inside))
-    return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+    for number, ((images, labels), inside) in enumerate(zip(shown.batches(size, study.device), regions, strict=True)):
+        if batches is None or number in batches:
+            found = sensitivity.by_name(method, model, images, labels, samples=samples, generator=noise).cpu()
+            parts.append(_measures(found, images.cpu(), inside))
+        else:
+            for _ in range(len(images) * samples):  # what SmoothGrad would have drawn
+                torch.empty_like(images[0]).normal_(generator=noise)
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def _measures(found: Tensor, images: Tensor, masks: Tensor | None) -> dict[tuple[str, float | None], Tensor]:
+def _measures(found: Tensor, images: Tensor, masks: Tensor | None) -> Measures:
     radius = frequency.frequency_radius(*images.shape[-2:])
     power = frequency.power_spectrum(found).double()
     relative = power / power.mean((1, 2), keepdim=True)
@@ -233,33 +206,36 @@ def _measures(found: Tensor, images: Tensor, masks: Tensor | None) -> dict[tuple
     measures = {("map_spectrum", at): means[:, place] for place, at in enumerate(rings.tolist())}
     measures["map_median_frequency", None] = frequency.half_frequency(power, radius)
     measures["map_median_frequency_coarse", None] = frequency.half_frequency(power * (radius <= BELOW), radius)
-    correlations = edges.edge_correlation(found, images, SMOOTHINGS)
+    correlations = edge_correlation(found, images, SMOOTHINGS)
     measures |= {("map_edge_correlation", at): correlations[:, place] for place, at in enumerate(SMOOTHINGS)}
     if masks is not None:
-        shares = edges.energy_shares(found, masks)
+        shares = energy_shares(found, masks)
         measures |= {(f"map_energy_{region}", None): 100 * share for region, share in shares.items()}
     return measures
 
 
-def filters(study: Study, model: nn.Module) -> Iterator[Row]:
+def filters(study: Study, key: ModelKey) -> Iterator[Row]:
     """L2 norm and mean frequency of every filter of the first layer, with batch normalisation folded in."""
-    found = frequency.filter_frequencies(filters_of(study, model))
+    found = frequency.filter_frequencies(filters_of(study, key))
     for measure, values in (("filter_norm", found["norm"]), ("filter_frequency", found["mean"])):
         for number, value in enumerate(values.tolist()):
             yield {"measure": measure, "of": "first layer", "at": number, "value": value}
 
 
-def units(study: Study, model: nn.Module) -> Iterator[Row]:
+def units(study: Study, key: ModelKey) -> Iterator[Row]:
     """Median frequency and colour variance of the inputs that excite units: of a layer, at a unit."""
-    for layer, found in excited(study, model).items():
-        numbers = drawn_units(study, model, layer)
-        measures = {
-            "unit_median_frequency": frequency.median_frequency(found.images),
-            "unit_colour_variance": colour_variance(found.images),
-        }
-        for measure, values in measures.items():
-            for unit, value in zip(numbers, values.tolist(), strict=True):
-                yield {"measure": measure, "of": layer, "at": unit, "value": value}
+    for layer in depth_layers(study, study.model(*key)):
+        yield from unit_rows(study, key, layer)
+
+
+def unit_rows(study: Study, key: ModelKey, layer: str) -> Iterator[Row]:
+    """The rows of `units` of one layer."""
+    model = study.model(*key)
+    images, numbers = excited(study, model, layer).images, drawn_units(study, model, layer)
+    frequencies, colours = frequency.median_frequency(images), colour_variance(images)
+    for measure, values in (("unit_median_frequency", frequencies), ("unit_colour_variance", colours)):
+        for unit, value in zip(numbers, values.tolist(), strict=True):
+            yield {"measure": measure, "of": layer, "at": unit, "value": value}
 
 
 def depth_layers(study: Study, model: nn.Module) -> list[str]:
@@ -276,64 +252,47 @@ def drawn_units(study: Study, model: nn.Module, layer: str) -> list[int]:
     return sorted(order[: study.preset.visualize.units].tolist())
 
 
-def excited(study: Study, model: nn.Module, **options: object) -> dict[str, Maximised]:
-    """Inputs that excite the drawn units of each of `depth_layers`, by layer (`layers.maximise`).
+def excited(study: Study, model: nn.Module, layer: str, **options: object) -> Maximised:
+    """Inputs that excite the drawn units of a layer (`sensitivity.maximise`).
 
     Batch normalisation is folded in: a unit is what the next layer gets, up to the ReLU.
-    options: of `layers.maximise`, such as `parameterisation="fourier", jitter=2`.
+    options: of `sensitivity.maximise`, such as `parameterisation="fourier", jitter=2`.
     """
-    config, fast = study.preset.visualize, folded(model)
-    settings = {"size": study.preset.data.size, "steps": config.steps, "starts": config.starts} | options
-    return {
-        layer: maximise(
-            fast,
-            layer,
-            drawn_units(study, model, layer),
-            generator=torch.Generator().manual_seed(0),
-            precision="auto",
-            progress=study.progress,
-            **settings,
-        )
-        for layer in depth_layers(study, model)
-    }
+    config = study.preset.visualize
+    settings = {"size": study.preset.data.size, "steps": config.steps, "starts": config.starts}
+    settings |= {"generator": torch.Generator().manual_seed(0), "precision": "auto", "progress": study.progress}
+    return maximise(folded(model), layer, drawn_units(study, model, layer), **settings | options)
 
 
 def scale_table(study: Study) -> pd.DataFrame:
     """Measure everything on every model, and save `03_fourier`, `03_maps` and `03_scale`; returns the last."""
-    found = [along_frequency(study.measure("03_fourier", fourier, SETTINGS))]
+    found = [along_frequency(study.measure("03_fourier", fourier, KINDS))]
     for name, measurement in (("answers", answers), ("maps", maps), ("filters", filters), ("units", units)):
-        found.append(study.rows(f"03_{name}", measurement, SETTINGS))
-    alone = found[2]["image"].notna()
+        found.append(study.rows(f"03_{name}", measurement, KINDS))
+    by_image = found[2]["image"].notna()
     about = ["arch", "setting", "seed", "of", "image"]
-    study.save_table("03_maps", found[2].loc[alone, [*about, *BY_IMAGE]].astype({"image": int}))
-    found[2] = found[2][~alone]
+    study.save_table("03_maps", found[2].loc[by_image, [*about, *BY_IMAGE]].astype({"image": int}))
+    found[2] = found[2][~by_image]
     columns = ["arch", "setting", "seed", "measure", "value", "of", "at", "images"]
     return study.save_table("03_scale", pd.concat(found, ignore_index=True)[columns])
 
 
 def compared(table: pd.DataFrame) -> pd.DataFrame:
     """One row an architecture and number of `EXPECTED`: the means of the random, STD and ADV models over their seeds,
-    and whether ADV lies where larger structures would put it ("yes", "no", "mixed" where seeds disagree, "-" where
-    nothing is known of them).
+    ADV - STD with its range over seeds, and on which side ADV would lie if it looked at larger structures.
 
     table: `03_scale`. Numbers that a preset does not have are left out.
     """
     rows = []
-    for arch in dict.fromkeys(table["arch"]):
+    for arch in table["arch"].unique():
         for expected in EXPECTED:
-            chosen = table[(table["arch"] == arch) & (table["measure"] == expected.measure)]
-            chosen = chosen if expected.of is None else chosen[chosen["of"] == expected.of]
-            chosen = chosen if expected.at is None else chosen[(chosen["at"] - expected.at).abs() < 1e-9]
+            chosen = expected.rows(table[table["arch"] == arch])
             if chosen.empty:
                 continue
             each = chosen.groupby(["setting", "seed"])["value"].mean().unstack("setting")
-            known = each.dropna(subset=["adv", "std"])
-            as_expected = (known["adv"] < known["std"]) if expected.lower else (known["adv"] > known["std"])
-            verdict = "yes" if as_expected.all() else "mixed" if as_expected.any() else "no"
-            verdict = verdict if len(known) else "-"
-            rows.append(
-                {"arch": arch, "number": expected.title}
-                | {name: each[name].mean() for name in SETTINGS if name in each}
-                | {"larger would be": "lower" if expected.lower else "higher", "ADV is": verdict}
-            )
+            means = {kind: each[kind].mean() for kind in KINDS if kind in each}
+            gains = each["adv"] - each["std"]
+            difference = {"ADV - STD": gains.mean(), "lowest seed": gains.min(), "highest seed": gains.max()}
+            side = {"larger would be": "lower" if expected.lower else "higher"}
+            rows.append({"arch": arch, "number": expected.title} | means | difference | side)
     return pd.DataFrame(rows)

@@ -1,21 +1,20 @@
 """The rows of the tables: what each says, on small models, against what the attacks give directly."""
 
+import pandas as pd
 import pytest
 import torch
 from helpers import convolutional, image_set, small_preset
 
 from advlook import attacks
 from advlook.attacks import checks
-from advlook.attacks.suite import percent
+from advlook.attacks.suite import SUITE, percent
 from advlook.data.image_sets import ImageSet, to_float
-from advlook.experiments.attack import measure as attack_measure
-from advlook.experiments.attack import measure as measurements
-from advlook.experiments.train import measure as train_measure
-from advlook.models.evaluation import accuracy_under, predict, robust_accuracy
-from advlook.stats.paired import unpack
+from advlook.experiments.attack import figures, measure
+from advlook.models.evaluation import accuracy_under, predict
 from advlook.study.study import Study
 
 IMAGES = 40
+KEY = ("resnet10", "std", 0)
 
 
 @pytest.fixture
@@ -51,26 +50,12 @@ def study(tmp_path):
 
 @pytest.fixture
 def model(study):
-    return study.model("resnet10", "std", 0)
-
-
-def test_tradeoff_remembers_which_images(study, model):
-    """Accuracies are those of the attacks; the packed images are right as often, and under PGD only where before."""
-    (row,) = train_measure.tradeoff(study, model)
-    config = study.preset.evaluation
-    told = robust_accuracy(model, study.test, config.eps, steps=config.pgd_steps, batch_size=config.batch_size)
-    right, under_pgd = unpack([row["right"], row["right_pgd"]], IMAGES)
-    assert row["top1"] == pytest.approx(told["clean"]) == pytest.approx(100 * right.mean()) == pytest.approx(90)
-    assert row["robust_fgsm"] == pytest.approx(told["fgsm"])
-    assert row["robust_pgd"] == pytest.approx(told["pgd"]) == pytest.approx(100 * under_pgd.mean())
-    assert 0 < under_pgd.sum() < right.sum()
-    assert not (under_pgd & ~right).any()
-    assert list(row)[:6] == ["top1", "top5", "robust_fgsm", "robust_pgd", "eps", "images"]
+    return study.model(*KEY)
 
 
 def test_attack_rows(study, model):
     """Each attack has one row, none is above the clean accuracy, and what needs no chance is as the attack gives it."""
-    rows = list(attack_measure.attack_rows(study, model))
+    rows = list(measure.attack_rows(study, KEY))
     keys = [(row["attack"], row["norm"], row["eps"], row["steps"], row["restarts"]) for row in rows]
     assert len(keys) == len(set(keys))
     expected = {("none", "linf", 0.0, 0, 0), ("noise", "linf", 0.01, 0, 1), ("pgd, L2", "l2", 0.4, 3, 1)}
@@ -84,16 +69,19 @@ def test_attack_rows(study, model):
         assert top1["fgsm", "linf", eps, 1, 1] == pytest.approx(expected)
     suite = [row["top1"] for row in rows if row["attack"].startswith("suite")]
     assert suite == sorted(suite, reverse=True)
-    assert len(suite) == len(attacks.SUITE)
+    assert len(suite) == len(SUITE)
     assert suite[0] < 90
     assert {row["images"] for row in rows} == {IMAGES}
+    for about, attack in measure.attack_cells(study)[-5:]:  # alone as in the table
+        key = tuple(about[name] for name in ("attack", "norm", "eps", "steps", "restarts"))
+        assert accuracy_under(model, study.test, attack, batch_size=16) == top1[key]
 
 
 def test_transfer(study, model):
     """Every model is a target; the source itself stands there with its white-box accuracy."""
     rows = {
         (row["target_arch"], row["target_setting"], row["target_seed"]): row["top1"]
-        for row in attack_measure.transfer(study, model)
+        for row in measure.transfer(study, KEY)
     }
     assert set(rows) == set(study.each_model())
     moved = attacks.mi_fgsm(model, to_float(study.test.images), study.test.labels, 0.02, steps=3)
@@ -101,18 +89,21 @@ def test_transfer(study, model):
         target = study.model(*key)
         right = predict(target, study.test).argmax(1) == study.test.labels
         assert top1 == pytest.approx(percent(right & (target(moved).argmax(1) == study.test.labels)))
-    assert rows["resnet10", "std", 0] < 90
+    assert rows[KEY] < 90
+    (alone,) = measure.transfer(study, KEY, [("resnet10", "adv", 1)])
+    assert alone["top1"] == rows["resnet10", "adv", 1]
 
 
 def test_smallest_radii(study, model):
     """Every image is lost at one radius or never; those wrong as they are come first."""
-    rows = list(attack_measure.smallest_radii(study, model))
+    rows = list(measure.smallest_radii(study, KEY))
     assert sum(row["lost"] for row in rows) == pytest.approx(100)
     assert rows[0]["eps"] == 0
     assert rows[0]["lost"] == pytest.approx(10)
     radii = [row["eps"] for row in rows]
     assert radii == sorted(radii)
     assert radii[-1] == float("inf")
+    assert [radius / 0.4 for radius in radii[1:-1]] == pytest.approx([2 ** (k / 2) for k in range(-6, 7)])
     at_study = next(place for place, eps in enumerate(radii) if eps == pytest.approx(0.4))
     left = 100 - sum(row["lost"] for row in rows[: at_study + 1])
     alone = accuracy_under(
@@ -131,8 +122,8 @@ def test_trust(study, monkeypatch, setting, source):
         return real(model, images, labels, eps, **options)
 
     real = checks.run_checks
-    monkeypatch.setattr(measurements, "run_checks", run_checks)
-    rows = list(attack_measure.trust(study, study.model("resnet10", setting, 0)))
+    monkeypatch.setattr(measure, "run_checks", run_checks)
+    rows = list(measure.trust(study, ("resnet10", setting, 0)))
     assert [row["check"] for row in rows] == list(checks.REMEDIES)
     assert seen["source"] is study.model(*source)
     assert seen["images"] == IMAGES
@@ -141,6 +132,37 @@ def test_trust(study, monkeypatch, setting, source):
 def test_random_targets_are_other_classes():
     """A target is never the label, and every other class is drawn."""
     labels = torch.arange(3000) % 5
-    targets = attack_measure.random_targets(labels, 5, torch.Generator().manual_seed(0))
+    targets = measure.random_targets(labels, 5, torch.Generator().manual_seed(0))
     assert (targets != labels).all()
     assert len({(int(a), int(b)) for a, b in zip(labels, targets, strict=True)}) == 20
+
+
+def test_figures_are_drawn_from_the_tables(study):
+    """Every plot has a panel for each architecture, and the examples a picture for each image and row."""
+    tables = {}
+    for name in ("attack_rows", "transfer", "smallest_radii"):
+        rows = [(key, list(getattr(measure, name)(study, key))) for key in study.each_model()]
+        tables[name] = pd.DataFrame(
+            [dict(zip(("arch", "setting", "seed"), key, strict=True)) | row for key, each in rows for row in each]
+        )
+    attacked = tables["attack_rows"]
+    assert len(figures.accuracy_curves(attacked, 3).axes) == 1
+    comparison = figures.attack_comparison(attacked, 0.02, 3).axes[0]
+    assert {label.get_text() for label in comparison.get_yticklabels()} == set(attacked["attack"])
+    assert len(figures.convergence(attacked, 0.02, 3).axes) == 2
+    assert [axis.has_data() for axis in figures.radius_histogram(tables["smallest_radii"]).axes] == [True]
+    found = {name: measure.examples(study, ("resnet10", name, 0), 3) for name in ("std", "adv")}
+    assert len(figures.adversarial_examples(found, study.test.classes, 0.02).axes) == 3 * (1 + 2 * 2)
+
+
+def test_transfer_matrix_sets_white_boxes_apart():
+    """A model on its own examples counts in the last column alone; other pairs are averaged by their kinds."""
+    keys = [("resnet10", setting, seed) for setting in ("std", "adv") for seed in (0, 1)]
+    columns = ["arch", "setting", "seed", "target_arch", "target_setting", "target_seed", "top1"]
+    tops = [1.0 if a == b else 40.0 + 10 * b[2] for a in keys for b in keys]
+    pairs = [(*a, *b) for a in keys for b in keys]
+    table = pd.DataFrame([(*pair, top1) for pair, top1 in zip(pairs, tops, strict=True)], columns=columns)
+    axis = figures.transfer_matrix(table).axes[0]
+    shown = [text.get_text() for text in axis.texts]
+    assert shown == ["45", "45", "1"] * 2
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["ResNet-10 STD", "ResNet-10 ADV"]

@@ -1,4 +1,4 @@
-"""Sanity checks: the table of similarities and its figures."""
+"""Sanity checks: the table of similarities, what it says, and its figures."""
 
 import dataclasses
 
@@ -10,12 +10,14 @@ from helpers import image_set, small_preset, used_network
 
 from advlook import sensitivity
 from advlook.core.files import digest
-from advlook.experiments.sanity_checks import figures as figures_sanity
-from advlook.experiments.sanity_checks import measure as sanity_checks_measure
+from advlook.experiments.sanity_checks import figures, measure
 from advlook.models.architectures import preset_model
 from advlook.models.checkpoints import save_checkpoint
-from advlook.sensitivity import edges, randomisation, similarity
+from advlook.sensitivity import randomisation
+from advlook.sensitivity.edges import edges
+from advlook.sensitivity.similarity import MEASURES, similarity
 from advlook.study.study import Study
+from advlook.study.style import select
 
 # The table ---------------------------------------------------------------------------------------------------------
 
@@ -44,23 +46,23 @@ def table(study):
     """The table of all methods, and of one that ignores the parameters: the image's edges."""
 
     def image_edges(model, images, labels):
-        return edges.edges(images)[:, None].expand_as(images).clone()
+        return edges(images)[:, None].expand_as(images).clone()
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sensitivity.METHODS, "image_edges", image_edges)
-        return sanity_checks_measure.sanity_table(study)
+        return measure.sanity_table(study)
 
 
 def test_the_table_has_every_comparison_once(study, table):
-    """Contract columns, then the image; all pairs, controls and stages, a row an image; the file holds the same."""
-    assert list(table) == ["arch", "method", "model_a", "model_b", "measure", "value", "image"]
-    assert not table.duplicated(["arch", "method", "model_a", "model_b", "measure", "image"]).any()
+    """Contract columns, then the images; all pairs, controls and stages, a row each; the files hold the same."""
+    assert list(table) == ["arch", "method", "model_a", "model_b", "measure", "value", "images", "by_image"]
+    assert not table.duplicated(["arch", "method", "model_a", "model_b", "measure"]).any()
     for arch, stages in (("resnet10", 6), ("alexnet_bn", 8)):
         rows = table[table["arch"] == arch]
         pairs = set(zip(rows["model_a"], rows["model_b"], strict=True))
         kinds = [("random", "std"), ("random", "adv"), ("std", "adv")]
         expected = {(f"{a}-{1 - seed}", f"{b}-{seed}") for a, b in kinds for seed in study.preset.seeds}
-        expected |= {(f"{kind}-0", f"{kind}-1") for kind in sanity_checks_measure.KINDS}
+        expected |= {(f"{kind}-0", f"{kind}-1") for kind in measure.KINDS}
         names = randomisation.stages(study.model(arch, "std", 0))
         assert len(names) == stages
         expected |= {
@@ -70,20 +72,22 @@ def test_the_table_has_every_comparison_once(study, table):
             for how in ("up", "alone")
         }
         assert pairs == expected
-        assert len(rows) == len(expected) * 6 * len(similarity.MEASURES) * 5
-    assert (table["value"].dropna().abs() <= 1).all()
-    assert (table["value"].dropna() == table["value"].dropna().round(4)).all()
-    saved = pd.read_csv(study.output / "tables" / "07_sanity.csv")
-    pd.testing.assert_frame_equal(saved, table, check_dtype=False)
+        assert len(rows) == len(expected) * 6 * len(MEASURES)
+    values = np.stack(list(table["by_image"]))
+    assert values.shape == (len(table), 5)
+    assert np.nanmax(np.abs(values)) <= 1
+    np.testing.assert_array_equal(values, values.round(4))
+    np.testing.assert_allclose(table["value"], np.nanmean(values, axis=1), atol=1e-9)
+    saved = study.load_table("07_sanity")
+    np.testing.assert_array_equal(np.stack(list(saved["by_image"])), values)
+    pd.testing.assert_frame_equal(saved.drop(columns="by_image"), table.drop(columns="by_image"), check_dtype=False)
 
 
 def test_a_method_that_ignores_parameters_is_found_out(table):
     """Edges of the image are the same on every model: similarity 1 all the way, and no effect of training."""
-    edges = table[table["method"] == "image_edges"]
-    assert (edges["value"] == 1).all()
-    effects = sanity_checks_measure.effects(edges)
-    assert (effects["effect"] == 0).all()
-    assert set(effects["verdict"]) == {"open"}
+    of_edges = table[table["method"] == "image_edges"]
+    assert (of_edges["value"] == 1).all()
+    assert (measure.effects(of_edges)[["effect", "low", "high"]] == 0).all(axis=None)
     rest = table[table["method"] != "image_edges"]
     assert (rest["value"] == 1).mean() < 0.01
 
@@ -93,24 +97,58 @@ def test_rows_are_those_of_the_maps(study, table):
     chosen = study.test.subset(5, seed=1)
     images, labels = next(chosen.batches(5))
     std = study.model("resnet10", "std", 0)
-    last = randomisation.randomised(std, ["layer4", "fc"], randomisation.FRESH_SEED + 3)
+    fresh = [randomisation.randomised(std, ["layer4", "fc"], randomisation.FRESH_SEED + draw) for draw in (3, 0)]
     for other, method, own in (
         (study.model("resnet10", "adv", 1), "loss_gradient", slice(None)),
-        (last, "guided_backprop", slice(3, 4)),
+        (fresh[0], "guided_backprop", slice(3, 4)),
+        (fresh[1], "guided_backprop", slice(4, 5)),  # there are four draws
     ):
         maps = [sensitivity.METHODS[method](model, images[own], labels[own]) for model in (std, other)]
         name = "adv-1" if method == "loss_gradient" else "std-0 layer4 up"
-        rows = table[(table["arch"] == "resnet10") & (table["method"] == method)]
-        rows = rows[(rows["model_a"] == "std-0") & (rows["model_b"] == name)]
-        for measure, values in similarity.similarity(*maps).items():
-            stored = rows[rows["measure"] == measure].sort_values("image")["value"][own]
-            np.testing.assert_allclose(stored, values, atol=2e-4)
+        rows = select(table, arch="resnet10", method=method, model_a="std-0", model_b=name)
+        for measured, values in similarity(*maps).items():
+            (stored,) = rows[rows["measure"] == measured]["by_image"]
+            np.testing.assert_allclose(stored[own], values, atol=2e-4)
+
+
+def test_one_comparison_is_measured_alone(study, table):
+    """A pair by one method, and one fresh stage, are as in the table."""
+    shown, methods = measure.shown_images(study), ["loss_gradient"]
+
+    def maps(key):
+        return measure.maps_of(study, study.model(*key), shown, methods=methods)
+
+    rows = list(measure.pair_rows(("resnet10", "random", 1), ("resnet10", "adv", 0), maps))
+    cascade = measure.Cascade(study, ("resnet10", "adv", 0), methods)
+    rows += measure.compare(cascade.original, cascade.fresh(["layer2"]), "adv-0", "adv-0 layer2 alone")
+    assert len(rows) == 2 * len(MEASURES)
+    for row in rows:
+        keys = ("method", "model_a", "model_b", "measure")
+        (stored,) = select(table, arch="resnet10", **{key: row[key] for key in keys})["by_image"]
+        np.testing.assert_array_equal(row["by_image"], stored)
+
+
+def test_cascades_are_shortened(study, monkeypatch):
+    """The first twelve of the images, and at most ten samples of SmoothGrad and integrated gradients."""
+    asked = []
+
+    def by_name(method, model, images, labels, *, samples):
+        asked.append((len(images), samples))
+        return images
+
+    preset = study.preset
+    visualize = dataclasses.replace(preset.visualize, sanity_images=15, samples=50)
+    monkeypatch.setattr(study, "preset", dataclasses.replace(preset, visualize=visualize))
+    monkeypatch.setattr(measure, "by_name", by_name)
+    cascade = measure.Cascade(study, ("resnet10", "std", 0), ["smooth_grad"])
+    assert asked == [(3, 10)] * 4
+    assert torch.equal(cascade.original["smooth_grad"], next(study.test.subset(15, seed=1).batches(12))[0])
 
 
 def test_names_can_be_taken_apart(table):
     """Pairs, cascades and single stages, with the setting and stage of each."""
     rows = (
-        sanity_checks_measure.labelled(table)
+        measure.labelled(table)
         .drop_duplicates(["arch", "model_a", "model_b"])
         .set_index(["arch", "model_a", "model_b"])
     )
@@ -128,10 +166,9 @@ def test_one_seed_is_paired_within_itself(study):
     """Kinds of models are compared even where there is no control; nothing is compared with itself."""
     preset = dataclasses.replace(study.preset, seeds=(0,))
     alone = Study(preset, output=study.output, data=study.data, progress=False)
-    alone._models, alone.__dict__["test"] = study._models, study.test
-    rows = list(sanity_checks_measure.pair_rows(alone, alone.model("resnet10", "adv", 0)))
-    assert {(row["model_a"], row["model_b"]) for row in rows} == {("random-0", "adv-0"), ("std-0", "adv-0")}
-    assert not list(sanity_checks_measure.pair_rows(alone, alone.model("resnet10", "random", 0)))
+    partners = measure.partners(alone, ("resnet10", "adv", 0))
+    assert partners == [("resnet10", "random", 0), ("resnet10", "std", 0)]
+    assert not measure.partners(alone, ("resnet10", "random", 0))
 
 
 def made_up(other_seed, untrained, images=20):
@@ -145,32 +182,40 @@ def made_up(other_seed, untrained, images=20):
         ("std-0", "std-0 layer4 up", 0.5),
         ("std-0", "std-0 stem up", 0.2),
     ]:
-        for image in range(images):
-            own = np.random.default_rng([image, len(b)]).normal(0, 0.01)
-            rows.append(("resnet10", "guided_backprop", a, b, "spearman_abs", value + noise[image] + own, image))
-    return pd.DataFrame(rows, columns=sanity_checks_measure.COLUMNS)
+        own = [np.random.default_rng([image, len(b)]).normal(0, 0.01) for image in range(images)]
+        about = {"arch": "resnet10", "method": "guided_backprop", "model_a": a, "model_b": b, "measure": "spearman_abs"}
+        rows.append(about | measure.by_image(value + noise + own))
+    return pd.DataFrame(rows, columns=measure.COLUMNS)
 
 
-@pytest.mark.parametrize(("other_seed", "verdict"), [(0.5, "yes"), (0.1, "no"), (0.3, "open")])
-def test_verdicts(other_seed, verdict):
-    """By the sign of the difference, image by image: noise that both share widens no interval."""
+@pytest.mark.parametrize("other_seed", [0.5, 0.1, 0.3])
+def test_effects(other_seed):
+    """The difference, image by image: noise that both share widens no interval."""
     table = made_up(other_seed, 0.3)
-    effect = sanity_checks_measure.effects(table).iloc[0]
-    assert effect["verdict"] == verdict
+    effect = measure.effects(table).iloc[0]
     assert effect["effect"] == pytest.approx(other_seed - 0.3, abs=0.02)
-    assert effect["high"] - effect["low"] < 0.03
-    read = figures_sanity.conclusions(table).loc[("resnet10", "std", "guided_backprop")]
-    assert read["verdict"] == verdict
+    assert effect["low"] <= effect["effect"] <= effect["high"] < effect["low"] + 0.03
+    read = figures.conclusions(table).loc[("resnet10", "std", "guided_backprop")]
     assert float(read["all stages fresh"].split()[0]) == pytest.approx(0.2, abs=0.07)
     assert float(read["untrained"].split()[0]) == pytest.approx(0.3, abs=0.07)
+    assert float(read["difference"].split()[0]) == pytest.approx(other_seed - 0.3, abs=0.02)
 
 
-def test_without_a_second_seed_there_is_no_verdict():
+def test_images_without_similarity_do_not_count():
+    """An image whose map has no ranks on one of the models is left out of means and effects."""
+    table = made_up(0.5, 0.3)
+    table.loc[0, "by_image"][:5] = np.nan
+    assert measure.means(table.iloc[:1], ["arch"])["images"].item() == 15
+    assert measure.effects(table)["effect"].item() == pytest.approx(0.2, abs=0.02)
+    assert measure.by_image(np.array([np.nan, 0.25, 0.75]))["value"] == 0.5
+
+
+def test_without_a_second_seed_there_is_no_effect():
     """The control is missing, and the tables say so."""
     table = made_up(0.5, 0.3)
     table = table[table["model_b"] != "std-1"]
-    assert sanity_checks_measure.effects(table)["verdict"].tolist() == ["no second seed"]
-    read = figures_sanity.conclusions(table).iloc[0]
+    assert measure.effects(table)["effect"].isna().all()
+    read = figures.conclusions(table).iloc[0]
     assert (read["other seed"], read["difference"]) == ("-", "-")
     assert read["untrained"] != "-"
 
@@ -178,9 +223,9 @@ def test_without_a_second_seed_there_is_no_verdict():
 def test_half_of_the_fall():
     """From 1 to 0.2 half is 0.6, which layer4 is the first to pass; what does not fall has no such stage."""
     table = made_up(0.5, 0.3)
-    assert sanity_checks_measure.half_fallen(table).loc["guided_backprop"].tolist() == ["layer4"]
-    table["value"] = 1.0
-    assert sanity_checks_measure.half_fallen(table).loc["guided_backprop"].tolist() == ["-"]
+    assert measure.half_fallen(table).loc["guided_backprop"].tolist() == ["layer4"]
+    table["by_image"] = [np.ones(20)] * len(table)
+    assert measure.half_fallen(table).loc["guided_backprop"].tolist() == ["-"]
 
 
 # Figures -----------------------------------------------------------------------------------------------------------
@@ -188,23 +233,17 @@ def test_half_of_the_fall():
 
 def test_figures_are_drawn_from_table_and_maps(study, table):
     """All five have their panels, and no text smaller than 9 points."""
-    shown = sanity_checks_measure.shown_images(study, 2)
+    shown = measure.shown_images(study, 2)
     assert torch.equal(shown.images, study.test.subset(5, seed=1).images[:2])
-    found = {
-        kind: sanity_checks_measure.maps_of(study, study.model("resnet10", kind, 0), shown)
-        for kind in sanity_checks_measure.KINDS
-    }
+    found = {kind: measure.maps_of(study, study.model("resnet10", kind, 0), shown) for kind in measure.KINDS}
     methods = ["guided_backprop", "vanilla_gradient"]
-    cascade = {
-        s: sanity_checks_measure.cascade_maps(study, study.model("resnet10", s, 0), shown, methods)
-        for s in ("std", "adv")
-    }
+    cascade = {s: measure.cascade_maps(study, study.model("resnet10", s, 0), shown, methods) for s in ("std", "adv")}
     panels = {
-        figures_sanity.maps_by_kind(shown, found): 2 * (3 + 1) * 6,
-        figures_sanity.similarities(table): 6 * 4,
-        figures_sanity.over_stages(table, "up"): 2 * 2 * 2,
-        figures_sanity.over_stages(table, "alone"): 2 * 2 * 2,
-        figures_sanity.cascade_pictures(shown, cascade): 2 * 2 * 2 * (1 + 1 + 6),
+        figures.maps_by_kind(shown, found): 2 * (3 + 1) * 6,
+        figures.similarities(table): 6 * 4,
+        figures.over_stages(table, "up"): 2 * 2 * 2,
+        figures.over_stages(table, "alone"): 2 * 2 * 2,
+        figures.cascade_pictures(shown, cascade): 2 * 2 * 2 * (1 + 1 + 6),
     }
     for figure, count in panels.items():
         assert len(figure.axes) == count
@@ -214,14 +253,10 @@ def test_figures_are_drawn_from_table_and_maps(study, table):
 
 def test_a_cascade_of_pictures_starts_trained_and_ends_fresh(study):
     """Its first maps are those of the model, its last those of a network without any of its parameters."""
-    model, shown, methods = (
-        study.model("alexnet_bn", "std", 0),
-        sanity_checks_measure.shown_images(study, 3),
-        ["vanilla_gradient"],
-    )
-    found = sanity_checks_measure.cascade_maps(study, model, shown, methods)
+    model, shown, methods = (study.model("alexnet_bn", "std", 0), measure.shown_images(study, 3), ["vanilla_gradient"])
+    found = measure.cascade_maps(study, model, shown, methods)
     assert list(found) == ["as trained", "fc3", "fc2", "fc1", "conv5", "conv4", "conv3", "conv2", "conv1"]
     ended = randomisation.randomised(model, randomisation.stages(model))
     for name, expected in (("as trained", model), ("conv1", ended)):
-        maps = sanity_checks_measure.maps_of(study, expected, shown, methods=methods)
+        maps = measure.maps_of(study, expected, shown, methods=methods)
         torch.testing.assert_close(found[name]["vanilla_gradient"], maps["vanilla_gradient"])

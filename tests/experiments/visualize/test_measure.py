@@ -11,12 +11,12 @@ from torch import nn
 
 from advlook import sensitivity
 from advlook.core.presets import load_preset
-from advlook.experiments.visualize import figures as figures_scale
-from advlook.experiments.visualize import measure as vision
+from advlook.experiments.visualize import figures, measure
 from advlook.sensitivity import frequency
 from advlook.study.study import Study
 
-KEYS = [("alexnet_bn", setting, seed) for setting in vision.SETTINGS for seed in (0, 1)]
+KEYS = [("alexnet_bn", setting, seed) for setting in measure.KINDS for seed in (0, 1)]
+KEY = KEYS[0]
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def scale_rows(measure, values, **about):
 
 def test_curve_over_frequency_finds_the_only_ring_that_matters():
     """Answers that change at one radius alone give a curve that is zero elsewhere, and that radius as the half."""
-    table = vision.along_frequency(grid_table(lambda radius: 80.0 if abs(radius - 0.2) < 1e-9 else 0.0))
+    table = measure.along_frequency(grid_table(lambda radius: 80.0 if abs(radius - 0.2) < 1e-9 else 0.0))
     curve = table[table["measure"] == "answers_changed"].set_index("at")["value"]
     half = table[table["measure"] == "answers_half_frequency"]["value"].item()
     assert half == pytest.approx(0.2)
@@ -86,7 +86,7 @@ def test_curve_over_frequency_finds_the_only_ring_that_matters():
     assert (table[table["measure"] == "answers_wrong"]["value"] == 50).all()
 
 
-def test_answers_of_a_model_that_sees_brightness_alone(study):
+def test_answers_of_a_model_that_sees_brightness_alone(study, monkeypatch):
     """Shuffling pixels and taking fine structure away leave such a model's accuracy exactly as it was."""
 
     class Brightness(nn.Module):
@@ -94,18 +94,22 @@ def test_answers_of_a_model_that_sees_brightness_alone(study):
             mean = images.mean((1, 2, 3))
             return torch.stack([mean, 0.5 - mean, *[mean - 9] * 8], 1)
 
-    found = pd.DataFrame(list(vision.answers(study, Brightness())))
+    monkeypatch.setattr(study, "model", lambda *key: Brightness())
+    found = pd.DataFrame(list(measure.answers(study, KEY)))
     clean = found[found["measure"] == "accuracy_clean"]["value"].item()
     kept = found[found["measure"].isin(["accuracy_low_pass", "accuracy_shuffled"])]["value"]
     assert clean > 0
-    assert len(kept) == len(vision.CUTOFFS) + sum(study.preset.data.size % b == 0 for b in vision.BLOCKS)
+    levels = found.groupby("measure")["at"].agg(list)
+    assert levels["accuracy_low_pass"] == levels["accuracy_high_pass"] == [0.03, 0.06, 0.09, 0.125, 0.18, 0.25, 0.35]
+    assert levels["accuracy_shuffled"] == [2, 4, 8]  # 16 does not divide 24 pixels
+    assert len(kept) == 7 + 3
     assert (kept == clean).all()
     assert (found[found["measure"] == "kept_shuffled"]["value"] == 100).all()
 
 
 def test_every_map_has_its_measures(study):
     """Five maps, each with spectrum, median frequency, edges and energy; spectra have mean 1, shares sum to 100."""
-    found = pd.DataFrame(list(vision.maps(study, study.model())))
+    found = pd.DataFrame(list(measure.maps(study, KEY)))
     found = found[found["image"].isna()]
     for method in sensitivity.METHODS:
         rows = found[found["of"] == method]
@@ -120,7 +124,7 @@ def test_every_map_has_its_measures(study):
         }
         assert rows[rows["measure"].str.startswith("map_energy")]["value"].sum() == pytest.approx(100)
         halves = rows.set_index("measure")["value"]
-        assert halves["map_median_frequency_coarse"] <= min(vision.BELOW, halves["map_median_frequency"])
+        assert halves["map_median_frequency_coarse"] <= min(measure.BELOW, halves["map_median_frequency"])
     side = study.preset.data.size
     radius = frequency.frequency_radius(side, side)
     rings, share = frequency.radial_mean(torch.ones(side, side), radius, 1 / side)
@@ -132,22 +136,41 @@ def test_every_map_has_its_measures(study):
 
 def test_maps_in_batches_are_those_of_all_images(study):
     """A batch of two changes no number: neither SmoothGrad's noise nor which silhouette belongs to which image."""
-    whole = pd.DataFrame(list(vision.maps(study, study.model())))
+    whole = pd.DataFrame(list(measure.maps(study, KEY)))
     evaluation = dataclasses.replace(study.preset.evaluation, batch_size=4)
     study.preset = dataclasses.replace(study.preset, evaluation=evaluation)
-    parts = pd.DataFrame(list(vision.maps(study, study.model())))
+    parts = pd.DataFrame(list(measure.maps(study, KEY)))
+    for method in ("smooth_grad", "loss_gradient"):  # alone as among the others
+        every, last = (measure.map_measures(study, KEY, method, batches) for batches in (None, [1]))
+        for name, values in every.items():
+            torch.testing.assert_close(last[name], values[4:], rtol=0, atol=0, equal_nan=True)
     pd.testing.assert_frame_equal(parts, whole, rtol=1e-4, atol=1e-6)
+
+
+def test_levels_of_maps(study):
+    """Edges are smoothed by up to 4 pixels; the coarse median frequency leaves out what is finer than 0.25."""
+    places = torch.arange(50)
+    coarse, fine = (torch.cos(2 * math.pi * k / 50 * places).expand(1, 3, 50, 50) for k in (12, 13))
+    found = measure._measures(0.1 * coarse + fine, torch.rand(1, 3, 50, 50), None)
+    assert [at for name, at in found if name == "map_edge_correlation"] == [0, 1, 2, 4]
+    assert found["map_median_frequency", None].item() == pytest.approx(0.26)
+    assert found["map_median_frequency_coarse", None].item() == pytest.approx(0.24)
+
+
+def test_thinned_grid_has_the_values_of_the_full_one(study):
+    """Every second frequency alone is measured as among the others."""
+    whole, thinned = (pd.DataFrame(list(measure.fourier(study, KEY, thinned))) for thinned in (1, 2))
+    assert len(thinned) < len(whole) / 3
+    assert len(thinned.merge(whole)) == len(thinned)
 
 
 def test_single_images_have_the_mean_of_the_table(study):
     """What is kept of every image averages to the row of its map and measure."""
-    found = pd.DataFrame(list(vision.maps(study, study.model())))
+    found = pd.DataFrame(list(measure.maps(study, KEY)))
     alone, rows = found[found["image"].notna()], found[found["image"].isna()]
     assert alone.groupby("of").size().to_dict() == dict.fromkeys(sensitivity.METHODS, 6)
-    for column, (measure, at) in vision.BY_IMAGE.items():
-        chosen = rows[(rows["measure"] == measure) & (True if at is None else rows["at"] == at)].set_index("of")[
-            "value"
-        ]
+    for column, (name, at) in measure.BY_IMAGE.items():
+        chosen = rows[(rows["measure"] == name) & (True if at is None else rows["at"] == at)].set_index("of")["value"]
         means = alone.groupby("of")[column].mean()
         assert (means - chosen[means.index]).abs().max() < 1e-4
 
@@ -156,67 +179,59 @@ def test_models_are_left_alone(study):
     """No measurement changes a model."""
     model = study.model()
     before = snapshot(model)
-    for measurement in (vision.fourier, vision.answers, vision.maps, vision.filters, vision.units):
-        assert list(measurement(study, model))
+    for measurement in (measure.fourier, measure.answers, measure.maps, measure.filters, measure.units):
+        assert list(measurement(study, KEY))
     assert snapshot(model) == before
 
 
 def test_units_are_the_same_for_every_model(study):
     """Drawn by a seed: as many as the preset asks for, in range, and at most as many as the layer has."""
     model = study.model()
-    layers = vision.depth_layers(study, model)
-    assert len(layers) == vision.DEPTHS
+    layers = measure.depth_layers(study, model)
+    assert len(layers) == 5
     assert layers == sorted(layers, key=lambda name: int(name.split(".")[-1]))
     for layer in layers:
-        drawn = vision.drawn_units(study, model, layer)
-        assert drawn == vision.drawn_units(study, model, layer)
+        drawn = measure.drawn_units(study, model, layer)
+        assert drawn == measure.drawn_units(study, model, layer)
         assert len(set(drawn)) == 3
         assert max(drawn) < model.get_submodule(layer).out_channels
-    rows = pd.DataFrame(list(vision.units(study, model)))
+    rows = pd.DataFrame(list(measure.units(study, KEY)))
+    alone = pd.DataFrame(list(measure.unit_rows(study, KEY, layers[2])))
+    assert alone.equals(rows[rows["of"] == layers[2]].reset_index(drop=True))
     assert rows.groupby(["measure", "of"]).size().tolist() == [3] * 2 * len(layers)
 
 
-@pytest.mark.parametrize(
-    ("std", "adv", "verdict"),
-    [
-        ((5, 6), (1, 2), "yes"),
-        ((1, 2), (5, 6), "no"),
-        ((1, 5), (3, 3), "mixed"),
-        ((5, math.nan), (1, 2), "yes"),
-        ((math.nan, math.nan), (1, 2), "-"),
-    ],
-)
-def test_comparison_is_made_seed_by_seed(std, adv, verdict):
-    """Lower of ADV in every seed is "yes" where a larger scale would be lower, and "no" the other way round."""
-    values = {"random": (9, 9), "std": std, "adv": adv}
-    low = vision.compared(scale_rows("answers_half_frequency", values))
-    assert low["ADV is"].tolist() == [verdict]
-    assert low["larger would be"].tolist() == ["lower"]
-    high = vision.compared(scale_rows("kept_shuffled", values, at=4))
-    assert high["ADV is"].tolist() == [{"yes": "no", "no": "yes"}.get(verdict, verdict)]
-    assert high["std"].item() == pytest.approx(pd.Series(std).mean(), nan_ok=True)
-    assert high["adv"].item() == sum(adv) / 2
+def test_comparison_is_made_seed_by_seed():
+    """Means are over all seeds, differences over those of which there is a STD and an ADV model, with their range."""
+    values = {"random": (9, 9), "std": (5, math.nan, 4), "adv": (1, 2, 7)}
+    low = measure.compared(scale_rows("answers_half_frequency", values)).iloc[0]
+    assert (low["random"], low["std"], low["adv"]) == (9, 4.5, pytest.approx(10 / 3))
+    assert (low["ADV - STD"], low["lowest seed"], low["highest seed"]) == (-0.5, -4, 3)
+    assert low["larger would be"] == "lower"
+    high = measure.compared(scale_rows("kept_shuffled", values, at=4)).iloc[0]
+    assert high["larger would be"] == "higher"
+    unknown = measure.compared(scale_rows("kept_shuffled", values | {"std": (math.nan,) * 3}, at=4)).iloc[0]
+    assert math.isnan(unknown["ADV - STD"])
 
 
 def test_comparison_takes_the_level_that_it_names():
     """Rows of another cut-off, layer or map do not count."""
     values = {"random": (1,), "std": (1,), "adv": (2,)}
     other = scale_rows("kept_shuffled", {"random": (1,), "std": (9,), "adv": (2,)}, at=8)
-    found = vision.compared(pd.concat([scale_rows("kept_shuffled", values, at=4), other]))
-    assert found["ADV is"].tolist() == ["yes"]
-    assert found["std"].item() == 1
+    found = measure.compared(pd.concat([scale_rows("kept_shuffled", values, at=4), other]))
+    assert found["std"].tolist() == [1]
 
 
 def test_figures_are_drawn_from_the_tables(study):
     """From `03_scale` and `03_fourier` alone, every plot shows each of its panels; nothing else is asked for."""
     parts = []
     for name in ("answers", "maps", "filters", "units", "fourier"):
-        rows = pd.DataFrame(list(getattr(vision, name)(study, study.model())))
+        rows = pd.DataFrame(list(getattr(measure, name)(study, KEY)))
         for arch, setting, seed in KEYS:
             parts.append(rows.assign(arch=arch, setting=setting, seed=seed, table=name))
     every = pd.concat(parts, ignore_index=True)
     fourier = every[every["table"] == "fourier"]
-    table = pd.concat([every[every["table"] != "fourier"], vision.along_frequency(fourier)], ignore_index=True)
+    table = pd.concat([every[every["table"] != "fourier"], measure.along_frequency(fourier)], ignore_index=True)
     panels = {
         "answer_curves": 4,
         "map_spectra": 5,
@@ -226,27 +241,27 @@ def test_figures_are_drawn_from_the_tables(study):
         "map_energy": 3,
     }
     for name, count in panels.items():
-        axes = getattr(figures_scale, name)(table).axes
+        axes = getattr(figures, name)(table).axes
         assert [axis.has_data() for axis in axes] == [True] * count, name
-    assert len(figures_scale.fourier_maps(fourier).axes) == 3 + 1
+    assert len(figures.fourier_maps(fourier).axes) == 3 + 1
 
 
 def test_pictures_show_what_they_are_given(study):
     """Grids of maps, filters and units have a place for each; with one scale a weaker map shows less contrast."""
-    images, found = vision.shown_maps(study, "alexnet_bn", 0, 2)
-    assert len(figures_scale.map_grid(images, found).axes) == 2 * (1 + 2 * len(vision.FIGURE_2))
+    images, found = measure.shown_maps(study, "alexnet_bn", 0, 2)
+    assert len(figures.map_grid(images, found).axes) == 2 * (1 + 2 * len(measure.FIGURE_2))
     weak = {"std": found["std"], "adv": {method: maps / 10 for method, maps in found["adv"].items()}}
 
     def contrasts(shared):
-        axes = figures_scale.map_grid(images, weak, shared=shared).axes
-        shown = [axis.images[0].get_array() for axis in axes[1 : 1 + 2 * len(vision.FIGURE_2)]]
+        axes = figures.map_grid(images, weak, shared=shared).axes
+        shown = [axis.images[0].get_array() for axis in axes[1 : 1 + 2 * len(measure.FIGURE_2)]]
         return [picture.std() for picture in shown]
 
     apart, together = contrasts(False), contrasts(True)
-    count = len(vision.FIGURE_2)
+    count = len(measure.FIGURE_2)
     assert apart[0] == pytest.approx(apart[count], rel=0.05)
     assert together[count] < together[0] / 5
-    weights = {s: vision.filters_of(study, study.model()) for s in ("std", "adv")}
-    assert figures_scale.filter_grid(weights).subfigs
-    units = vision.shown_units(study, "alexnet_bn", 0)
-    assert len(figures_scale.maximised_grid(units, 2).axes) == vision.DEPTHS * 4
+    weights = {s: measure.filters_of(study, KEY) for s in ("std", "adv")}
+    assert figures.filter_grid(weights).subfigs
+    units = measure.shown_units(study, "alexnet_bn", 0)
+    assert len(figures.maximised_grid(units, 2).axes) == measure.DEPTHS * 4

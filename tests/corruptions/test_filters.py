@@ -7,8 +7,8 @@ import torch
 from helpers import random_images
 from torchvision.transforms.functional import gaussian_blur as torchvision_blur
 
-from advlook import corruptions
 from advlook.core.errors import RequestError
+from advlook.corruptions import filters
 from advlook.corruptions.filters import gaussian_blur, median_filter, reverse_colors
 
 SHAPES = [(5, 3, 16, 16), (2, 3, 9, 14), (3, 3, 2, 7), (1, 3, 1, 6), (2, 3, 1, 1)]
@@ -77,7 +77,7 @@ def test_medians_in_parts_are_the_same(size, monkeypatch):
     images = images_of((5, 3, 12, 10), dtype=torch.float64)
     expected = median_filter(images, 1, size)
     for windows in (0, 2 * images[0].numel() * size**2):
-        monkeypatch.setattr(corruptions, "_WINDOWED", windows)
+        monkeypatch.setattr(filters, "_WINDOWED", windows)
         assert torch.equal(median_filter(images, 1, size), expected)
 
 

@@ -1,43 +1,41 @@
-"""The common style of every figure. A figure is drawn from a table, and computes nothing.
+"""The common style of every figure: one palette, and what several figures draw alike.
 
-STD is vermilion and ADV is blue everywhere (colours that differ for colour-blind readers too); architectures differ by
-line style and marker.
+A figure is drawn from a table, and computes nothing but means over seeds. STD is vermilion and ADV is blue everywhere
+(colours that differ for colour-blind readers too); architectures differ by line style and marker.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import ceil
 
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from torch import Tensor
 
 from advlook.core.names import ARCH_NAMES, NAMES
+from advlook.core.presets import SETTINGS
 
-_INK = "#222222"  # of titles above pictures
 COLORS = {"std": "#D55E00", "adv": "#0072B2", "random": "#7F7F7F"}
-ARCH_STYLES = {
+INK = "#222222"  # titles, means and intervals that belong to no setting
+DARK = "#444444"  # legend entries that belong to no setting
+GREY = "#888888"  # lines of reference: zero, chance
+LIGHT = "#AAAAAA"  # single seeds, and lines that only join
+GREEN, PURPLE = "#009E73", "#8C6BB1"  # what is neither STD nor ADV: both together, style, shape or texture
+RIGHT, WRONG = "#1B7F3B", "#B00020"
+ARCH_STYLES = {  # line and marker
     "alexnet_bn": ("--", "s"),
     "resnet10": ("-", "o"),
     "resnet18": ("-.", "^"),
     "resnet50": ("-", "o"),
     "resnet101": (":", "D"),
 }
-
-
-def new_figure(rows: int, columns: int, width: float, height: float, **options: object) -> tuple[Figure, list[Axes]]:
-    """A figure of `rows` x `columns` panels (inches), outside pyplot's registry, in the study's style."""
-    sns.set_theme(context="notebook", style="whitegrid", rc=STYLE)
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, list(figure.subplots(rows, columns, squeeze=False, **options).flat)
-
-
 STYLE: dict[str, object] = {
     "axes.titlesize": 12,
     "axes.titleweight": "bold",
     "axes.labelsize": 11,
-    "axes.edgecolor": "#888888",
+    "axes.edgecolor": GREY,
     "grid.color": "#E4E4E4",
     "legend.frameon": False,
     "legend.fontsize": 10,
@@ -47,6 +45,50 @@ STYLE: dict[str, object] = {
     "lines.linewidth": 2,
     "lines.markersize": 6,
 }
+
+# Panels and legends ------------------------------------------------------------------------------------------------
+
+
+def new_figure(rows: int, columns: int, width: float, height: float, **options: object) -> tuple[Figure, list[Axes]]:
+    """A figure of `rows` x `columns` panels (inches), outside pyplot's registry, in the study's style."""
+    sns.set_theme(context="notebook", style="whitegrid", rc=STYLE)
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, list(figure.subplots(rows, columns, squeeze=False, **options).flat)
+
+
+def label_outer(axes: Sequence[Axes], titles: Sequence[str], below: str | Sequence[str], beside: Sequence[str]) -> None:
+    """Titles above the first row of panels, x labels below the last row, y labels beside the first column."""
+    below = [below] * len(titles) if isinstance(below, str) else below
+    for top, bottom, title, label in zip(axes, axes[-len(titles) :], titles, below, strict=False):
+        top.set_title(title)
+        bottom.set_xlabel(label)
+    for axis, label in zip(axes[:: len(titles)], beside, strict=True):
+        axis.set_ylabel(label)
+
+
+def handle(label: str, color: str = DARK, **line: object) -> Line2D:
+    """An entry of a legend, given by its line and marker."""
+    return Line2D([], [], color=color, label=label, **line)
+
+
+def setting_handles(settings: Iterable[str] = SETTINGS, **line: object) -> list[Line2D]:
+    """The entries of a legend that name the settings by their colours."""
+    return [handle(NAMES[setting], COLORS[setting], **line) for setting in settings]
+
+
+def legend(figure: Figure, handles: Sequence[Line2D], ncols: int = 0) -> None:
+    """A legend below all panels, in one line unless the number of columns is given."""
+    figure.legend(handles=handles, loc="outside lower center", ncols=ncols or len(handles))
+
+
+# What is drawn from tables -----------------------------------------------------------------------------------------
+
+
+def select(table: pd.DataFrame, **values: object) -> pd.DataFrame:
+    """The rows whose columns have these values: `select(table, arch="resnet10", setting="std")`."""
+    for column, value in values.items():
+        table = table[table[column] == value]
+    return table
 
 
 def summary(table: pd.DataFrame, by: Sequence[str], values: Sequence[str]) -> pd.DataFrame:
@@ -60,23 +102,47 @@ def summary(table: pd.DataFrame, by: Sequence[str], values: Sequence[str]) -> pd
     return rows.rename(index=ARCH_NAMES | NAMES)
 
 
-def bare(axes: Sequence[Axes], *, frame: bool = True) -> None:
-    """Take ticks and grid from axes that show pictures, and the frame where it is not wanted."""
+def band(axis: Axes, rows: pd.DataFrame, over: str, value: str, color: str, **line: object) -> None:
+    """The mean over seeds of a column over another one as a line, and the range over seeds as a band."""
+    spread = rows.groupby(over)[value].agg(["mean", "min", "max"])
+    axis.plot(spread.index, spread["mean"], color=color, **{"ms": 5} | line)
+    axis.fill_between(spread.index, spread["min"], spread["max"], color=color, alpha=0.18, lw=0)
+
+
+def difference_band(axis: Axes, rows: pd.DataFrame, over: str) -> None:
+    """ADV - STD over a column: of all seeds with its 95% interval as a band, of each seed as a thin line.
+
+    rows: with the columns seed ("all" or a number), difference, low, high.
+    """
+    axis.axhline(0, color=GREY, lw=1)
+    for seed, run in rows.groupby(rows["seed"].astype(str)):
+        if seed == "all":
+            axis.plot(run[over], run["difference"], "o-", color=INK, ms=4)
+            axis.fill_between(run[over], run["low"], run["high"], color=INK, alpha=0.15, lw=0)
+        else:
+            axis.plot(run[over], run["difference"], color=LIGHT, lw=1, zorder=1)
+
+
+# Pictures ----------------------------------------------------------------------------------------------------------
+
+
+def bare(axes: Iterable[Axes], *, frame: bool = True) -> None:
+    """Remove ticks and grid from axes that show pictures, and the frame where it is not wanted."""
     for axis in axes:
         axis.set(xticks=[], yticks=[], frame_on=frame)
         axis.grid(visible=False)
 
 
 def picture(axis: Axes, image: Tensor, title: str = "", *, size: float = 9.5, **style: object) -> None:
-    """An image `(3, H, W)` in [0, 1], pixel by pixel, below a title of so many points and of a style, as `color`."""
+    """An image `(3, H, W)` in [0, 1], pixel by pixel, below a title of `size` points in a style, such as `color`."""
     axis.imshow(image.clamp(0, 1).permute(1, 2, 0).numpy(), interpolation="nearest")
     axis.set_title(title, fontsize=size, fontweight="normal", **style)
 
 
 def brightest(values: Tensor) -> Tensor:
-    """Where a scale of signed values ends: at the 99.5th percentile of magnitudes, as a few are far above the others.
+    """The end of a colour scale of signed values: the 99.5th percentile of magnitudes, as a few are far above the rest.
 
-    Above 0 also where all are 0, so that it can be divided by.
+    It is above 0 also where all values are 0, so that one can divide by it.
     """
     magnitudes = values.abs().flatten()  # not `quantile`, which takes no more than 2**24 values
     return magnitudes.kthvalue(max(1, round(0.995 * len(magnitudes)))).values.clamp_min(1e-30)
@@ -89,5 +155,5 @@ def image_grid(images: Tensor, titles: Sequence[str], columns: int = 10) -> Figu
     for axis in axes:
         axis.set_axis_off()
     for axis, image, title in zip(axes, images, titles, strict=False):
-        picture(axis, image, title, size=9, color=_INK)
+        picture(axis, image, title, size=9, color=INK)
     return figure

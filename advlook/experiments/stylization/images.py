@@ -172,9 +172,8 @@ def _made(study: Study, contents: Tensor, styles: Tensor, drawn: Tensor, strengt
         total = sum(map(len, missing.values()))
         workers = worker_count(len(missing), study.device) if total * config.steps > _ALONE else 1
         # Made as they are taken: the styles of all would not fit.
-        jobs = (
-            (path, *arrays(chunk), strength, config.steps, network, study.device) for path, chunk in missing.items()
-        )
+        options = {"strength": strength, "steps": config.steps, "network": network}
+        jobs = ((path, arrays(chunk), options, study.device) for path, chunk in missing.items())
         run_all(_make, jobs, workers, title=f"stylizing at {strength:g}", total=total, progress=study.progress)
     made = torch.empty(len(numbers), *contents.shape[1:], dtype=torch.uint8)
     for place, path in paths.items():
@@ -185,26 +184,22 @@ def _made(study: Study, contents: Tensor, styles: Tensor, drawn: Tensor, strengt
 
 def _make(
     path: Path,
-    contents: np.ndarray,
-    styles: np.ndarray,
-    seeds: np.ndarray,
-    strength: float,
-    steps: int,
-    network: AdaIN | None,
+    arrays: list[np.ndarray],
+    options: dict[str, object],
     device: torch.device,
     progressed: Callable[[int], object],
 ) -> None:
     """Make and keep one chunk, by one thread, so that its bits do not depend on how many are made beside it."""
-    images, pictures = (to_float(torch.from_numpy(part).to(device)).contiguous() for part in (contents, styles))
+    images, styles = (to_float(torch.from_numpy(part).to(device)).contiguous() for part in arrays[:2])
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        found = stylize(images, pictures, strength=strength, steps=steps, seeds=seeds.tolist(), network=network)
+        found = stylize(images, styles, seeds=arrays[2].tolist(), **options)
     finally:
         torch.set_num_threads(threads)
     pixels = found.mul(255).round_().to(torch.uint8).cpu().numpy()
     write_atomically(path, lambda partial: np.save(partial, pixels))
-    progressed(len(contents))
+    progressed(len(images))
 
 
 def trained_adain(study: Study, styles: Styles) -> AdaIN:

@@ -11,8 +11,7 @@ whether the images count as stylized, image by image and in all; `05_variants` a
 image.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import lru_cache, partial
 
 import numpy as np
@@ -74,27 +73,21 @@ def variant_images(study: Study, variant: str, strength: float, chosen: Chosen |
     return ImageSet(255 - standard.images, standard.labels, standard.classes) if variant == REVERSED else standard
 
 
-@dataclass(frozen=True)
-class Shown:
-    """Pictures to look at: float `(N, 3, H, W)` in [0, 1] by what they are, and the class of each."""
+def shown(study: Study, count: int) -> tuple[dict[str, Tensor], list[str]]:
+    """Content, style and the result at every strength above 0, for `count` test images of a fixed draw.
 
-    pictures: Mapping[str, Tensor]
-    names: tuple[str, ...]
-
-
-def shown(study: Study, count: int) -> Shown:
-    """Content, style and the result at every strength above 0, for `count` test images of a fixed draw."""
+    Returns float `(N, 3, H, W)` in [0, 1] by what they are, and the class of each.
+    """
     made = stylized(study)
-    smallest = min(len(one.images) for one in made.values())  # these all strengths have
+    full, smallest = made[1.0], min(len(one.images) for one in made.values())  # every strength has these
     chosen = torch.randperm(smallest, generator=torch.Generator().manual_seed(0))[:count]
-    full = made[1.0]
     pictures = {"content": to_float(full.contents.images[chosen]), "style": to_float(full.pictures(chosen))}
     pictures |= {f"strength {s:g}": to_float(one.images.images[chosen]) for s, one in made.items() if s}
-    return Shown(pictures, tuple(full.contents.classes[label] for label in full.contents.labels[chosen].tolist()))
+    return pictures, [full.contents.classes[label] for label in full.contents.labels[chosen].tolist()]
 
 
-def shown_conflicts(study: Study, count: int) -> Shown:
-    """Shape, texture and their cue conflict, for `count` of a fixed draw; the conflict alone if it was drawn as one.
+def shown_conflicts(study: Study, count: int) -> tuple[dict[str, Tensor], list[str]]:
+    """Shape, texture and their cue conflict, like `shown`; the conflict alone if it was drawn as one.
 
     A name states the class of the shape, then that of the texture.
     """
@@ -103,7 +96,7 @@ def shown_conflicts(study: Study, count: int) -> Shown:
     parts = {"shape": found.contents, "texture": found.sources, "both in one": found.images}
     pictures = {title: to_float(part.images[chosen]) for title, part in parts.items() if part is not None}
     classes, pairs = found.images.classes, zip(found.images.labels[chosen], found.textures[chosen], strict=True)
-    return Shown(pictures, tuple(f"{classes[shape]},\n{classes[texture]}" for shape, texture in pairs))
+    return pictures, [f"{classes[shape]},\n{classes[texture]}" for shape, texture in pairs]
 
 
 # Measurements ------------------------------------------------------------------------------------------------------

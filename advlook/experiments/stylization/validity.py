@@ -38,19 +38,11 @@ _WINDOW = 64  # pixels a side that it is trained on: with a receptive field of 9
 _HELD = 2**22  # values of images that are measured at once
 
 
-def patch_distance(images: Tensor, others: Tensor) -> Tensor:
-    """Sliced Wasserstein distance `(N,)` between the raw 5x5 patches of each image and of its partner.
+def patch_quantiles(images: Tensor) -> Tensor:
+    """Quantiles `(N, 64, 256)` of an image's raw 5x5 patches, projected on 64 fixed random unit vectors.
 
-    images, others: float `(N, 3, H, W)` and `(N, 3, h, w)` in [0, 1]. All patches, or 16,384 random ones of a large
-    image, are projected on 64 fixed random unit vectors; the distance is the root mean square, over directions and
-    quantiles, of the difference between sorted projections (Bonneel et al. 2015). It compares whole distributions,
-    Gram matrices only second moments.
+    images: float `(N, 3, H, W)` in [0, 1], of any size; of a large one 16,384 random patches count.
     """
-    return _rms(_quantiles(images), _quantiles(others))
-
-
-def _quantiles(images: Tensor) -> Tensor:
-    """Quantiles of the patches' projections, `(N, directions, quantiles)`."""
     directions = torch.randn(_PROJECTIONS, 3, PATCH, PATCH, generator=torch.Generator().manual_seed(0))
     directions = F.normalize(directions.flatten(1), dim=1).view_as(directions).to(images)
     found = F.conv2d(images, directions).flatten(2)
@@ -62,7 +54,11 @@ def _quantiles(images: Tensor) -> Tensor:
     return ordered[..., places.long()]
 
 
-def _rms(one: Tensor, other: Tensor) -> Tensor:
+def patch_distance(one: Tensor, other: Tensor) -> Tensor:
+    """Sliced Wasserstein distance `(N,)` between the patches of images (Bonneel et al. 2015), of their quantiles.
+
+    It compares whole distributions, where Gram matrices compare second moments.
+    """
     return (one - other).square().mean((1, 2)).sqrt()
 
 
@@ -79,7 +75,10 @@ def edge_agreement(images: Tensor, others: Tensor) -> Tensor:
 
 
 class PatchClassifier(nn.Module):
-    """Classifies by the mean, over all places, of logits that see 9x9 pixels each (after Brendel and Bethge 2019)."""
+    """Classifies by the mean, over all places, of logits that see 9x9 pixels each (after Brendel and Bethge 2019).
+
+    `places(2 * images - 1)` are these logits, `(N, classes, h, w)`: place (i, j) sees the pixels from (4i, 4j) on.
+    """
 
     def __init__(self, classes: int, width: int = _WIDTH) -> None:
         super().__init__()
@@ -93,16 +92,10 @@ class PatchClassifier(nn.Module):
             nn.Conv2d(2 * width, classes, 1),
         )
 
-    def evidence(self, images: Tensor) -> Tensor:
-        """Logits of every place, `(N, classes, h, w)`; place (i, j) sees the 9x9 pixels from (4i, 4j) on."""
-        return self.places(2 * images - 1)
-
     def forward(self, images: Tensor) -> Tensor:
-        """Logits `(N, classes)` of images `(N, 3, H, W)` in [0, 1], of at least 9 pixels a side.
-
-        The mean of `evidence`, taken before the last, linear layer: for 1,000 classes all evidence would fill memory.
-        """
+        """Logits `(N, classes)` of images `(N, 3, H, W)` in [0, 1], of at least 9 pixels a side."""
         seen = self.places[:-1](2 * images - 1)
+        # The mean goes before the last, linear layer: for 1,000 classes the logits of all places would fill memory.
         return self.places[-1](seen.mean((2, 3), keepdim=True)).flatten(1)
 
 
@@ -172,11 +165,11 @@ def _checked(model: nn.Module, made: Stylized, chosen: Tensor, device: torch.dev
     images, contents, styles = (to_float(some.to(device)) for some in shown)
     reduced = F.interpolate(styles, images.shape[2:], mode="bilinear", antialias=True)
     labels = made.contents.labels[chosen].to(device)
-    patches, before, wanted = map(_quantiles, (images, contents, styles))
+    patches, before, wanted = map(patch_quantiles, (images, contents, styles))
     columns = {
-        "patches_to_style": _rms(patches, wanted),
-        "patches_to_content": _rms(patches, before),
-        "patches_before": _rms(before, wanted),
+        "patches_to_style": patch_distance(patches, wanted),
+        "patches_to_content": patch_distance(patches, before),
+        "patches_before": patch_distance(before, wanted),
         "edges_content": edge_agreement(images, contents),
         "edges_style": edge_agreement(images, reduced),
         "gram_before": gram_distance(contents, styles),

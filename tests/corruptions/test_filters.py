@@ -35,6 +35,13 @@ def test_blur_is_scipys(shape, sigma, size, layout):
     assert blurred.is_contiguous(memory_format=layout)
 
 
+@pytest.mark.parametrize(("sigma", "size"), [(0.3, 3), (1.0, 7), (2.1, 15)])
+def test_blur_reaches_three_sigmas(sigma, size):
+    """Where no size is given."""
+    images = images_of((1, 3, 12, 12))
+    assert torch.equal(gaussian_blur(images, sigma), gaussian_blur(images, sigma, size))
+
+
 @pytest.mark.parametrize(("sigma", "size"), [(0.5, 3), (2.0, 13)])
 def test_blur_is_torchvisions(sigma, size):
     """The same kernel and the same edges."""

@@ -4,14 +4,11 @@ Each image is optimised (Gatys et al. 2016) until the Gram matrices of its respo
 (Ustyuzhaninov et al. 2017) match the style's, while its blurred luminance stays close to the content's. No trained
 model decides what counts as texture. Meant for images of up to about 100 pixels a side; `adain.AdaIN` serves 224.
 
-Three changes to these sources make few steps suffice and yield strokes rather than coloured speckle:
-
-- A filter sees one colour axis (luminance or one of two opponent axes) in one band of a Laplacian pyramid, and
-  responses are measured in units of the style's own, so that noise in a band or colour that the style lacks costs much.
-- The means of the responses are matched as well as the Gram matrices: together they tell few strong strokes from much
-  weak noise.
-- The optimisation starts from the content's blurred luminance, in the colours that the style has at each luminance,
-  plus fine detail from random places of the style.
+Three changes to these sources make few steps suffice and yield strokes rather than coloured speckle. A filter sees one
+colour axis in one band of a Laplacian pyramid, and its responses count in units of the style's own, so that noise in a
+band or colour that the style lacks costs much. The means of the responses are matched as well, which tells few strong
+strokes from much weak noise. And the start is the content's blurred luminance in the style's colours, plus fine detail
+from random places of the style.
 """
 
 import math

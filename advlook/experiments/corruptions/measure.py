@@ -1,11 +1,8 @@
 """What notebook 04 measures: accuracy as detail or colour is taken away, and where ADV overtakes STD.
 
 Accuracies are in percent, differences (ADV - STD) in points. Every sweep starts at level 0, the images as they are.
-Levels are the sigma of the blur in pixels, the passes of the median filter, and 1 for reversed colours.
-
-Tables: `04_corruptions`, a row a model, operation and level; `04_sweeps`, the same with the answers image by image;
-`04_differences` and `04_crossings`, per seed and for "all" seeds, whose answers are averaged image by image;
-`04_families`, of `family_rows`.
+Levels are the sigma of the blur in pixels, the passes of the median filter, and 1 for reversed colours. The answers
+image by image are in `04_sweeps`; "all" seeds are averaged image by image.
 """
 
 from collections import defaultdict

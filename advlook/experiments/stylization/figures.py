@@ -17,9 +17,6 @@ _BEFORE = "#999999"
 _CLASSES = 24  # at most, in the figure of the shape bias
 
 
-# To be seen --------------------------------------------------------------------------------------------------------
-
-
 def picture_grid(pictures: Mapping[str, Tensor], names: Sequence[str]) -> Figure:
     """A column an image, its name above; a row for each entry of `pictures`, float `(N, 3, H, W)` in [0, 1]."""
     rows, count = len(pictures), len(names)
@@ -167,9 +164,6 @@ def _histograms(
         axis.hist(rows[column], bins, color=color, alpha=0.65, label=title)
     axis.legend(loc="best", fontsize=9)
     axis.set(xlabel=label, ylabel="images")
-
-
-# To be read --------------------------------------------------------------------------------------------------------
 
 
 def findings(checks: pd.DataFrame) -> str:

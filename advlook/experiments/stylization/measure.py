@@ -1,18 +1,14 @@
 """What notebook 05 measures: accuracy under another texture, and whether shape or texture decides.
 
 Accuracies are in percent, differences (ADV - STD) in points. A variant of the test images is "standard", "reversed" (in
-colours) or "stylized", at a strength from 0, the control, to 1. All variants show the same images, so that models and
-variants are compared image by image; strengths in between show the first of them alone, and are compared with the
-control on these.
-
-Tables: `05_stylization` (Table 2), a row a model, variant and strength; `05_differences`, per seed and for "all" seeds,
-whose answers are averaged image by image; `05_shape_bias`, a row a model and class; `05_checked` and `05_checks`,
-whether the images count as stylized, image by image and in all; `05_variants` and `05_conflicts`, the answers image by
-image.
+colours) or "stylized", at a strength from 0, the control, to 1. All variants show the same images, strengths in between
+the first of them, so that models and variants are compared image by image: the answers are in `05_variants` and
+`05_conflicts`. "all" seeds are averaged image by image.
 """
 
 from collections.abc import Iterator
 from functools import lru_cache, partial
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -160,17 +156,22 @@ def differences(rows: pd.DataFrame) -> pd.DataFrame:
     in percent of the model's own on the images as they are. rows: of `variant_rows`.
     """
     found = []
-    for key, runs in rows.groupby(["arch", "variant", "strength"], sort=False):
-        for seed, right in pooled(runs, answers("right_control", "right")):
-            effects = interval(np.concatenate([right["std"], right["adv"]], axis=1), _effects)
-            found += [
-                (*key, seed, measure, *effect, len(right["std"]))
-                for measure, *effect in zip(MEASURES, *effects, strict=True)
-            ]
+    for key, right in _answered(rows, ["arch", "variant", "strength"], "right_control", "right"):
+        effects = zip(MEASURES, *interval(np.concatenate([right["std"], right["adv"]], axis=1), _effects), strict=True)
+        found += [(*key, *effect, len(right["std"])) for effect in effects]
     return pd.DataFrame(found, columns=_DIFFERENCES)
 
 
 _DIFFERENCES = ["arch", "variant", "strength", "seed", "measure", "difference", "low", "high", "images"]
+
+
+def _answered(
+    rows: pd.DataFrame, by: list[str], *columns: str
+) -> Iterator[tuple[tuple[object, ...], dict[str, np.ndarray]]]:
+    """`(*key, seed)`, seeds as of `pooled`, and by setting what models answer in these columns: `(images, columns)`."""
+    for key, runs in rows.groupby(by, sort=False):
+        for seed, found in pooled(runs, answers(*columns)):
+            yield (*key, seed), found
 
 
 def _effects(means: np.ndarray) -> np.ndarray:
@@ -190,14 +191,12 @@ def shape_bias(rows: pd.DataFrame, images: ImageSet) -> pd.DataFrame:
     classes = {"all": torch.ones_like(images.labels, dtype=torch.bool)}
     classes |= {name: images.labels == number for number, name in enumerate(images.classes)}
     found = []
-    for arch, runs in rows.groupby("arch", sort=False):
-        for seed, decided in pooled(runs, answers("by_shape", "by_texture")):
-            for setting, decisions in decided.items():
-                for name, members in classes.items():
-                    chosen = decisions[members.numpy()]
-                    if len(chosen):
-                        effects = map(float, interval(chosen, bias))
-                        found.append((arch, setting, seed, name, *effects, *100 * chosen.mean(0), len(chosen)))
+    for (arch, seed), decided in _answered(rows, ["arch"], "by_shape", "by_texture"):
+        for (setting, decisions), (name, members) in product(decided.items(), classes.items()):
+            chosen = decisions[members.numpy()]
+            if len(chosen):
+                effects = map(float, interval(chosen, bias))
+                found.append((arch, setting, seed, name, *effects, *100 * chosen.mean(0), len(chosen)))
     columns = ["arch", "setting", "seed", "class", "shape_bias", "low", "high", "by_shape", "by_texture", "images"]
     return pd.DataFrame(found, columns=columns)
 
@@ -205,11 +204,10 @@ def shape_bias(rows: pd.DataFrame, images: ImageSet) -> pd.DataFrame:
 def bias_differences(rows: pd.DataFrame) -> pd.DataFrame:
     """ADV - STD in shape bias, as further rows of `differences`: variant "cue conflict", measure "shape bias"."""
     found = []
-    for arch, runs in rows.groupby("arch", sort=False):
-        for seed, decided in pooled(runs, answers("by_shape", "by_texture")):
-            both = np.concatenate([decided["std"], decided["adv"]], axis=1)
-            effect = map(float, interval(both, bias_difference))
-            found.append((arch, CONFLICT, 1.0, seed, "shape bias", *effect, len(both)))
+    for (arch, seed), decided in _answered(rows, ["arch"], "by_shape", "by_texture"):
+        both = np.concatenate([decided["std"], decided["adv"]], axis=1)
+        effect = map(float, interval(both, bias_difference))
+        found.append((arch, CONFLICT, 1.0, seed, "shape bias", *effect, len(both)))
     return pd.DataFrame(found, columns=_DIFFERENCES)
 
 
@@ -231,7 +229,6 @@ def validity(checked: pd.DataFrame, chance: float) -> pd.DataFrame:
     nearer = checked["patches_to_style"] < checked["patches_to_content"]
     kept = checked["edges_content"] > checked["edges_style"]
     right = 100 * checked[["patch_right_before", "patch_right"]].to_numpy(dtype=float)
-    before, after = right.mean(0)
 
     def lead(means: np.ndarray) -> np.ndarray:
         led = means - chance
@@ -245,7 +242,7 @@ def validity(checked: pd.DataFrame, chance: float) -> pd.DataFrame:
         value, low, high = map(float, interval(100 * holds.to_numpy(dtype=float)))
         found.append((check, text.format(value), value, low, high, 50.0, low > 50))
     value, low, high = map(float, interval(right, lead))
-    before, after, least = (f"{share:.{0 if chance >= 1 else 1}f}%" for share in (before, after, chance))
+    before, after, least = (f"{share:.{0 if chance >= 1 else 1}f}%" for share in (*right.mean(0), chance))
     text = f"the patch classifier falls from {before} to {after}, chance is {least}"
     found.append(("small patches", text, value, low, high, 50.0, high < 50))
     return pd.DataFrame(found, columns=["check", "finding", "value", "low", "high", "bound", "passed"])

@@ -153,18 +153,18 @@ def checks(study: Study, made: Stylized) -> pd.DataFrame:
     """
     model, table = patch_classifier(study), made.table()
     batches = torch.arange(len(table)).split(max(1, _HELD // made.styles.images[0].numel()))
-    bar = tqdm(batches, "checking", unit=" batches", disable=not study.progress, leave=False)
-    found = pd.concat([pd.DataFrame(_checked(model, made, chosen, study.device)) for chosen in bar], ignore_index=True)
-    return pd.concat([table, found], axis=1)
+    found = []
+    for chosen in tqdm(batches, "checking", unit=" batches", disable=not study.progress, leave=False):
+        shown = made.images.images[chosen], made.contents.images[chosen], made.pictures(chosen)
+        parts = [to_float(some.to(study.device)) for some in shown]
+        found.append(pd.DataFrame(_checked(model, *parts, made.contents.labels[chosen].to(study.device))))
+    return pd.concat([table, pd.concat(found, ignore_index=True)], axis=1)
 
 
 @torch.no_grad()
-def _checked(model: nn.Module, made: Stylized, chosen: Tensor, device: torch.device) -> dict[str, list[float]]:
-    """What `checks` measures of the chosen images, by column."""
-    shown = made.images.images[chosen], made.contents.images[chosen], made.pictures(chosen)
-    images, contents, styles = (to_float(some.to(device)) for some in shown)
+def _checked(model: nn.Module, images: Tensor, contents: Tensor, styles: Tensor, labels: Tensor) -> dict[str, list]:
+    """The columns that `checks` adds."""
     reduced = F.interpolate(styles, images.shape[2:], mode="bilinear", antialias=True)
-    labels = made.contents.labels[chosen].to(device)
     patches, before, wanted = map(patch_quantiles, (images, contents, styles))
     columns = {
         "patches_to_style": patch_distance(patches, wanted),

@@ -25,7 +25,7 @@ from advlook.study.study import Study
 
 Chosen = slice | Tensor  # numbers of images
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
-_CHUNK = 16  # images optimised together, and kept in one file
+CHUNK = 16  # images optimised together and kept in one file; what is made again is made in whole chunks
 _ALONE = 10_000  # steps, over all images, up to which one process is used: it takes seconds
 
 
@@ -162,8 +162,8 @@ def _made(study: Study, contents: Tensor, styles: Tensor, drawn: Tensor, strengt
         return [np.ascontiguousarray(part.numpy()) for part in (contents[chunk], styles[drawn[chunk]], chunk)]
 
     numbers, paths, missing = everything[chosen], {}, {}
-    for place in (numbers // _CHUNK).unique().tolist():
-        chunk = everything[place * _CHUNK : (place + 1) * _CHUNK]
+    for place in (numbers // CHUNK).unique().tolist():
+        chunk = everything[place * CHUNK : (place + 1) * CHUNK]
         key = digest([*made_by, *(hashlib.sha256(array).hexdigest() for array in arrays(chunk))])
         paths[place] = study.data / "cache" / "stylized" / study.preset.name / f"{key}.npy"
         if not paths[place].is_file():
@@ -177,8 +177,8 @@ def _made(study: Study, contents: Tensor, styles: Tensor, drawn: Tensor, strengt
         run_all(_make, jobs, workers, title=f"stylizing at {strength:g}", total=total, progress=study.progress)
     made = torch.empty(len(numbers), *contents.shape[1:], dtype=torch.uint8)
     for place, path in paths.items():
-        here = numbers // _CHUNK == place
-        made[here] = torch.from_numpy(np.load(path))[numbers[here] % _CHUNK]
+        here = numbers // CHUNK == place
+        made[here] = torch.from_numpy(np.load(path))[numbers[here] % CHUNK]
     return made
 
 

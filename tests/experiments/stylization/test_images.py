@@ -39,7 +39,7 @@ def study(tmp_path):
 @pytest.fixture(autouse=True)
 def _in_this_process(monkeypatch):
     monkeypatch.setattr(images, "worker_count", lambda jobs, device: 1)
-    monkeypatch.setattr(images, "_CHUNK", 8)
+    monkeypatch.setattr(images, "CHUNK", 8)
 
 
 # Sets ----------------------------------------------------------------------------------------------------------------

@@ -1,11 +1,11 @@
-"""AdaIN: stylization at the scale of ImageNet (Huang and Belongie 2017), the method behind Stylized-ImageNet.
+"""AdaIN (Huang and Belongie 2017): stylization at 224 pixels, the method behind Stylized-ImageNet.
 
-A VGG-19 that was trained on ImageNet encodes content and style; the content's features get the mean and deviation of
-the style's, channel by channel; a decoder, trained here, turns them back into an image. The encoder's weights are
-torchvision's, and none of the studied models.
+torchvision's VGG-19, trained on ImageNet, encodes content and style; the content's features get the mean and standard
+deviation of the style's in every channel; a decoder, trained here, turns them back into an image.
 """
 
 import hashlib
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -21,9 +21,9 @@ from advlook.data.styles import Styles
 from advlook.models.checkpoints import load_state, save_state
 
 STAGES = (2, 7, 12, 21)  # of torchvision's VGG-19: up to relu1_1, relu2_1, relu3_1 and relu4_1
-STYLE_WEIGHT = 10.0  # of the statistics against the content (the published one)
+STYLE_WEIGHT = 10.0  # of the statistics against the content (as published)
 LEARNING_RATE = 1e-4
-RATE_DECAY = 5e-5  # of the learning rate, by the step
+RATE_DECAY = 5e-5  # the rate at step t is LEARNING_RATE / (1 + RATE_DECAY t)
 BATCH_SIZE = 8
 DECODER_STEPS = 160_000
 KEEP_EVERY = 1000  # steps
@@ -33,13 +33,11 @@ _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of the encoder's t
 def adain(content: Tensor, style: Tensor) -> Tensor:
     """Features `(N, C, H, W)` of the content with every channel's mean and standard deviation from the style's.
 
-    Equation 8 of Huang and Belongie. A channel in which the content is constant gets the mean alone. Deviations are
-    those of all positions (divided by their number). Raises RequestError for different N or C.
+    Equation 8 of Huang and Belongie, with the population's deviation. A channel in which the content is constant gets
+    the mean alone. Raises RequestError for different N or C.
     """
     if content.shape[:2] != style.shape[:2]:
-        raise RequestError(
-            f"features {tuple(content.shape)} and {tuple(style.shape)} must agree in their images and channels"
-        )
+        raise RequestError(f"features {tuple(content.shape)} and {tuple(style.shape)} differ in images or channels")
     mean, deviation = _moments(content)
     style_mean, style_deviation = _moments(style)
     return (content - mean) / deviation.clamp_min(1e-6) * style_deviation + style_mean
@@ -53,8 +51,7 @@ def _moments(features: Tensor) -> tuple[Tensor, Tensor]:
 class Encoder(nn.Module):
     """VGG-19 up to relu4_1, in four stages; takes images in [0, 1] and normalises them itself.
 
-    features: torchvision's layers, `vgg19().features`; None for its trained ones, downloaded by torchvision.
-    Raises RequestError where they cannot be.
+    features: as of torchvision's `vgg19().features`; None downloads the trained ones, or raises RequestError.
     """
 
     def __init__(self, features: nn.Sequential | None = None) -> None:
@@ -94,20 +91,16 @@ def decoder() -> nn.Sequential:
     Pooling becomes nearest upsampling, edges are reflected, and there is no normalisation layer, which would undo the
     statistics (Huang and Belongie, section 6.1).
     """
-    plan: tuple[int | str, ...] = (256, "up", 256, 256, 256, 128, "up", 128, 64, "up", 64)
     layers: list[nn.Module] = []
-    channels = 512
-    for item in plan:
-        if item == "up":
-            layers.append(nn.Upsample(scale_factor=2))
-            continue
-        layers += [nn.Conv2d(channels, item, 3, padding=1, padding_mode="reflect"), nn.ReLU()]
-        channels = item
-    return nn.Sequential(*layers, nn.Conv2d(channels, 3, 3, padding=1, padding_mode="reflect"))
+    for block in ((512, 256), (256, 256, 256, 256, 128), (128, 128, 64), (64, 64, 3)):
+        for channels, wider in pairwise(block):
+            layers += [nn.Conv2d(channels, wider, 3, padding=1, padding_mode="reflect"), nn.ReLU()]
+        layers.append(nn.Upsample(scale_factor=2))
+    return nn.Sequential(*layers[:-2])  # no ReLU and no upsampling behind the last convolution
 
 
 class AdaIN(nn.Module):
-    """An encoder and a decoder as one function from images and styles to stylized images."""
+    """Encoder and decoder as one function from images and styles to stylized images."""
 
     def __init__(self, encoder: Encoder, decoder: nn.Module) -> None:
         super().__init__()
@@ -117,8 +110,8 @@ class AdaIN(nn.Module):
     def forward(self, images: Tensor, styles: Tensor, strength: float = 1.0) -> Tensor:
         """Stylized images, float `(N, 3, H, W)` in [0, 1]; `strength` is the paper's alpha.
 
-        The decoder gets (1 - alpha) of the content's features and alpha of the transferred ones, so that alpha 0 is a
-        plain reconstruction. Raises RequestError for sides that are no multiple of 8.
+        The decoder gets (1 - alpha) of the content's features and alpha of the transferred ones: alpha 0 reconstructs
+        the content. Raises RequestError for sides that are not multiples of 8.
         """
         if any(side % 8 for side in images.shape[2:]):
             raise RequestError(f"images of {tuple(images.shape[2:])} pixels: AdaIN needs sides that are multiples of 8")
@@ -127,7 +120,7 @@ class AdaIN(nn.Module):
         return self.decoder(torch.lerp(content, moved, strength)).clamp(0, 1)
 
     def digest(self) -> str:
-        """Hash of all weights: other ones make other images."""
+        """Hash of all weights."""
         weights = hashlib.sha256()
         for name, value in self.state_dict().items():
             weights.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
@@ -135,7 +128,7 @@ class AdaIN(nn.Module):
 
 
 def decoder_loss(encoder: Encoder, decoder: nn.Module, contents: Tensor, styles: Tensor) -> Tensor:
-    """Equation 11 of Huang and Belongie: keep the aimed-at features, and the style's moments at all four stages."""
+    """Equation 11 of Huang and Belongie: distance to the wanted features, and to the style's moments at all stages."""
     with torch.no_grad():
         wanted = encoder(styles)
         aim = adain(encoder(contents)[-1], wanted[-1])
@@ -159,11 +152,10 @@ def train_decoder(
     device: torch.device | str = "cpu",
     progress: bool = True,
 ) -> nn.Module:
-    """The decoder that is kept at `path`; trained first, by `steps` steps of Adam, as far as it is not.
+    """The decoder kept at `path`, trained up to `steps` steps of Adam.
 
-    Every step takes `BATCH_SIZE` contents, by an order that is drawn at once, and as many styles, and crops them to
-    `size`; what it draws comes from a generator of its own. So training goes on where it was stopped, to the same bits.
-    Raises RequestError for images below `size`.
+    Every step takes `BATCH_SIZE` contents, in an order drawn at the start, and as many styles, cropped to `size` by a
+    generator of its own: a resumed training ends in the same bits. Raises RequestError for images below `size`.
     """
     side = contents.images.shape[-1] if isinstance(contents, ImageSet) else contents.side
     smallest = min(side, *styles.images.shape[2:])
@@ -174,8 +166,8 @@ def train_decoder(
         network = decoder().to(device)
     encoder = encoder.to(device)
     optimizer = torch.optim.Adam(network.parameters(), LEARNING_RATE)
-    first, state = 0, load_state(path)
-    if state is not None:
+    first = 0
+    if state := load_state(path):
         first = state["step"]
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])

@@ -1,9 +1,9 @@
-"""What takes detail or colour from images: Gaussian blur, median filter, reversed colours.
+"""Gaussian blur, median filter and reversed colours.
 
-Images are float `(N, 3, H, W)` of any size, on any device, and so are the results, in the same memory layout; an
-operation of no strength returns the images themselves. At the edges images are reflected as is usual for each filter:
-for the blur about the edge pixels (as in OpenCV and torchvision), for the median behind them, so that they count twice
-(as in scipy; for 3x3 that is OpenCV's repeated edge as well).
+Images are float `(N, 3, H, W)` of any size, on any device; results have the same type and memory layout. An operation
+of no strength returns the images themselves. Borders are reflected as is usual for each filter: about the edge pixels
+for the blur (as in OpenCV and torchvision), behind them for the median, so that they count twice (as in scipy; for 3x3
+this equals OpenCV's repeated edge).
 """
 
 import math
@@ -20,12 +20,10 @@ _WINDOWED = 2**22  # values in the windows that torch's median holds at once
 
 
 def gaussian_blur(images: Tensor, sigma: float, kernel_size: int | None = None) -> Tensor:
-    """Images blurred by a Gaussian of standard deviation `sigma`, in pixels, cut to `kernel_size` pixels a side.
+    """Images blurred by a Gaussian of standard deviation `sigma` pixels, cut to `kernel_size` pixels a side.
 
-    The weights of the odd `kernel_size` are scaled to sum to 1; None: three sigmas on either side, practically uncut.
-    The kernel may be larger than the image.
-    Raises RequestError for images of another shape or type, a sigma that is negative or not finite, and a kernel_size
-    that is not odd.
+    The kernel's weights sum to 1; its odd size may exceed the image's (None: three sigmas on either side).
+    Raises RequestError for images of another shape or type, a sigma that is negative or not finite, or an even size.
     """
     if not 0 <= sigma < math.inf:
         raise RequestError(f"sigma={sigma:g} is not the width of a blur; give it in pixels, at least 0")
@@ -40,12 +38,11 @@ def gaussian_blur(images: Tensor, sigma: float, kernel_size: int | None = None) 
 
 @torch.no_grad()
 def median_filter(images: Tensor, times: int, kernel_size: int = 3) -> Tensor:
-    """Every pixel replaced, in each channel, by the median of the odd `kernel_size` square around it, `times` times.
+    """Every pixel replaced, in each channel, by the median of the `kernel_size` square around it, `times` times.
 
-    Bytes, as an `ImageSet` holds them, are taken as well. The result carries no gradient. 3x3 and 5x5 of float32 and of
-    bytes on the CPU are OpenCV's, and some hundred times as fast as the larger ones.
-    Raises RequestError for images of another shape or type, a number of times that is not whole or below 0, and a
-    kernel_size that is not odd.
+    Takes uint8 images as well. The result carries no gradient. On the CPU, 3x3 and 5x5 medians of float32 and uint8 are
+    OpenCV's, about a hundred times as fast as the larger ones.
+    Raises RequestError for images of another shape or type, `times` that is negative or not whole, or an even size.
     """
     _check(images, kernel_size, or_bytes=True)
     if not isinstance(times, Integral) or times < 0:
@@ -59,7 +56,7 @@ def median_filter(images: Tensor, times: int, kernel_size: int = 3) -> Tensor:
 
 
 def reverse_colors(images: Tensor) -> Tensor:
-    """The negative, `1 - images`: its own inverse, up to the last bit of a float.
+    """The negative, `1 - images`.
 
     Raises RequestError for images of another shape or type, or outside [0, 1].
     """
@@ -72,20 +69,18 @@ def reverse_colors(images: Tensor) -> Tensor:
 
 
 def _blur_matrix(length: int, sigma: float, kernel_size: int) -> Tensor:
-    """The blur of an axis as a matrix `(length, length)`: kernel and reflection in one, whatever the sizes."""
+    """The blur of an axis as a matrix `(length, length)`: kernel and reflection in one."""
     radius = kernel_size // 2
     offsets = torch.arange(-radius, radius + 1, dtype=torch.float64)
     weights = torch.exp(-0.5 * (offsets / sigma) ** 2)
-    seen = _reflected(length, radius, twice=False).unfold(0, kernel_size, 1)
+    seen = _padded(length, radius, "reflect").unfold(0, kernel_size, 1)
     matrix = torch.zeros(length, length, dtype=torch.float64)
     return matrix.scatter_add_(1, seen, (weights / weights.sum()).expand(length, -1))
 
 
-def _reflected(length: int, radius: int, twice: bool) -> Tensor:
-    """Indices of an axis with `radius` more on either side, reflected; whether the edge counts twice."""
-    period = 2 * length if twice else max(1, 2 * length - 2)
-    places = torch.arange(-radius, length + radius) % period
-    return torch.minimum(places, 2 * (length - 1) + twice - places)
+def _padded(length: int, radius: int, mode: str) -> Tensor:
+    """Indices of an axis with `radius` more on either side, by a mode of `numpy.pad`."""
+    return torch.from_numpy(np.pad(np.arange(length), radius, mode))
 
 
 def _median(images: Tensor, kernel_size: int) -> Tensor:
@@ -93,7 +88,7 @@ def _median(images: Tensor, kernel_size: int) -> Tensor:
     if opencv and kernel_size == 3:  # OpenCV repeats the edges, which then is the same
         return _opencv_median(images, kernel_size)
     radius, (height, width) = kernel_size // 2, images.shape[2:]
-    rows, columns = (_reflected(length, radius, twice=True).to(images.device) for length in (height, width))
+    rows, columns = (_padded(length, radius, "symmetric").to(images.device) for length in (height, width))
     padded = images[:, :, rows][..., columns]
     if opencv:
         return _opencv_median(padded, kernel_size)[..., radius:-radius, radius:-radius]
@@ -101,9 +96,9 @@ def _median(images: Tensor, kernel_size: int) -> Tensor:
 
 
 def _opencv_median(images: Tensor, kernel_size: int) -> Tensor:
-    """Medians by OpenCV, with repeated edges: an image or, where its channels lie apart, a channel at a time.
+    """Medians by OpenCV, with repeated edges: of one image at a time or, in a contiguous layout, of one channel.
 
-    OpenCV has no threads for medians, and to deal the images to some was measured to be slower.
+    OpenCV uses one thread for medians; sharing the images among several was measured to be slower.
     """
     last = _layout(images) is torch.channels_last
     pictures = (images.permute(0, 2, 3, 1) if last else images.contiguous().flatten(0, 1)).numpy(force=True)
@@ -115,28 +110,22 @@ def _opencv_median(images: Tensor, kernel_size: int) -> Tensor:
 
 
 def _median_of_windows(padded: Tensor, kernel_size: int) -> Tensor:
-    """Medians of windows of any size, of as many images at once as memory should hold."""
+    """Medians of windows of any size, for as many images at once as `_WINDOWED` allows."""
     count = max(1, _WINDOWED // (padded[0].numel() * kernel_size**2))
     windows = (part.unfold(2, kernel_size, 1).unfold(3, kernel_size, 1) for part in padded.split(count))
     return torch.cat([each.flatten(4).median(4).values for each in windows])
 
 
 def _median_of_nine(padded: Tensor) -> Tensor:
-    """Medians of 3x3 windows by minima and maxima alone, which a GPU has at once, and medians of many rows it has not.
+    """Medians of 3x3 windows by minima and maxima alone, which are fast on a GPU, where medians of many rows are not.
 
     The median of nine is that of three: the largest of the columns' minima, the median of their medians, the smallest
     of their maxima (Paeth 1990). A column is sorted once for the three windows that it belongs to.
     """
     height, width = (length - 2 for length in padded.shape[2:])
-
-    def across(columns: Tensor) -> list[Tensor]:
-        return [columns.narrow(3, start, width) for start in range(3)]
-
-    low, middle, high = _sorted(*(padded.narrow(2, start, height) for start in range(3)))
-    _, _, lowest = _sorted(*across(low))
-    _, median, _ = _sorted(*across(middle))
-    highest, _, _ = _sorted(*across(high))
-    return _sorted(lowest, median, highest)[1]
+    columns = _sorted(*(padded.narrow(2, start, height) for start in range(3)))
+    low, middle, high = (_sorted(*(each.narrow(3, start, width) for start in range(3))) for each in columns)
+    return _sorted(low[2], middle[1], high[0])[1]
 
 
 def _sorted(a: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,8 +1,7 @@
-"""Corruptions of the four families of ImageNet-C: noise, blur, weather, digital, at five severities.
+"""Corruptions of the four families of ImageNet-C (noise, blur, weather, digital), at five severities.
 
-After Hendrycks and Dietterich (2019), as far as torchvision and Pillow have them, at strengths of our own. It is not
-ImageNet-C, whose strengths are made for images of 224 pixels: here sizes are relative to the image's, but for the noise
-of single pixels and JPEG's blocks of eight.
+After Hendrycks and Dietterich (2019), by torchvision and Pillow. The strengths are not those of ImageNet-C, which are
+made for 224 pixels: sizes here are relative to the image's, except single-pixel noise and JPEG's blocks of eight.
 """
 
 import io
@@ -32,7 +31,7 @@ class Corruption:
     apply: Apply
 
     def sweep(self, images: Tensor, generator: torch.Generator) -> Iterator[tuple[int, Tensor]]:
-        """Severity and images in [0, 1], from severity 0, the images as they are, to 5."""
+        """Severity, from 0 (the images themselves) to 5, and images in [0, 1]."""
         yield 0, images
         for severity, strength in enumerate(self.strengths, 1):
             yield severity, self.apply(images, strength, generator).clamp(0, 1)
@@ -44,31 +43,31 @@ def gaussian_noise(images: Tensor, deviation: float, generator: torch.Generator)
 
 
 def zoom_blur(images: Tensor, most: float, generator: torch.Generator) -> Tensor:
-    """The mean of images enlarged about their middle, 1 to `most` times."""
+    """The mean of eight copies, enlarged about the centre 1 to `most` times."""
     still = {"angle": 0.0, "translate": [0.0, 0.0], "shear": [0.0, 0.0], "interpolation": InterpolationMode.BILINEAR}
     zooms = torch.linspace(1, most, 8).tolist()
     return torch.stack([vision.affine(images, scale=zoom, **still) for zoom in zooms]).mean(0)
 
 
 def brightness(images: Tensor, factor: float, generator: torch.Generator) -> Tensor:
-    """All values multiplied; what exceeds 1 is lost."""
+    """All values multiplied, then cut at 1."""
     return vision.adjust_brightness(images, factor)
 
 
 def contrast(images: Tensor, factor: float, generator: torch.Generator) -> Tensor:
-    """Differences from the image's mean brightness multiplied."""
+    """Differences from the image's mean luminance multiplied."""
     return vision.adjust_contrast(images, factor)
 
 
 def pixelate(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """So large a share of the pixels a side, each drawn as a block."""
+    """Reduced to a share of the pixels a side, each drawn as a block."""
     size = list(images.shape[-2:])
     coarse = vision.resize(images, [max(1, round(share * side)) for side in size], antialias=True)
     return vision.resize(coarse, size, InterpolationMode.NEAREST)
 
 
 def jpeg(images: Tensor, quality: float, generator: torch.Generator) -> Tensor:
-    """Written as JPEG files of this quality, and read again."""
+    """Written as JPEG of this quality and read again."""
     read = []
     for pixels in images.mul(255).round().to("cpu", torch.uint8).permute(0, 2, 3, 1).numpy():
         file = io.BytesIO()

@@ -1,18 +1,14 @@
-"""Stylization: the texture and the colours of a picture laid over the forms of an image.
+"""Stylization without a trained network: an image takes on the texture and colours of a style and keeps its layout.
 
-Without anything learned: each image is optimised (Gatys et al. 2016) until the statistics of its responses to fixed
-random filters (Ustyuzhaninov et al. 2017) are those of the style, while its blurred luminance keeps the layout that
-the content's has. So no feature of a trained model, studied or not, decides what counts as texture. It is made for
-images of up to about 100 pixels a side; at the scale of ImageNet `adain.AdaIN` takes its place.
+Each image is optimised (Gatys et al. 2016) until the Gram matrices of its responses to fixed random filters
+(Ustyuzhaninov et al. 2017) match the style's, while its blurred luminance stays close to the content's. No trained
+model decides what counts as texture. Meant for images of up to about 100 pixels a side; `adain.AdaIN` serves 224.
 
-Three things differ from these sources, so that few steps suffice and what comes out is strokes, not coloured speckle:
-
-- The filters see one axis of colour (luminance, or one of two opponent ones) in one band of a Laplacian pyramid, and
-  every response is measured in units of the style's own. Noise in a band or colour that the style lacks costs much.
-- Besides the Gram matrices the means of the responses are matched: two numbers of each, which tell few strong strokes
-  from much weak noise.
-- The start is no noise and not the content: it has the content's blurred luminance in the colours that the style has
-  at this luminance, plus fine detail from random places of the style.
+Three changes to these sources make few steps suffice and yield strokes rather than coloured speckle. A filter sees one
+colour axis in one band of a Laplacian pyramid, and its responses count in units of the style's own, so that noise in a
+band or colour that the style lacks costs much. The means of the responses are matched as well, which tells few strong
+strokes from much weak noise. And the start is the content's blurred luminance in the style's colours, plus fine detail
+from random places of the style.
 """
 
 import math
@@ -28,17 +24,17 @@ from advlook.corruptions.filters import gaussian_blur
 from advlook.data.image_sets import LUMINANCE
 
 LEVELS = 3  # of the pyramid; each halves the resolution
-FILTERS = 8  # random ones of each colour axis and level
+FILTERS = 8  # random ones per colour axis and level
 FILTER_SIZE = 5  # pixels a side
 SMALLEST = FILTER_SIZE * 2 ** (LEVELS - 1)  # pixels a side that the coarsest filters need
 
 _AXES = ((1, 1, 1), (1, 0, -1), (1, -2, 1))  # luminance and two opponent colours, orthogonal
-_FLOOR = 0.05  # of the mean power of the responses: what is faint in a style need not be met to the last digit
-_SHARPNESS = 1.0  # pixels: the layout is what a Gaussian of this width leaves of the luminance
+_FLOOR = 0.05  # of the mean power, added to each filter's: faint responses of a style need not be matched closely
+_SHARPNESS = 1.0  # pixels: standard deviation of the blur that leaves the layout
 _CONTENT = 30.0  # weight of the layout against the style's statistics; chosen by edges kept, and by eye
-_RATE = 0.03  # first step of Adam, in [0, 1]; it falls to 0 along a cosine
+_RATE = 0.03  # first learning rate of Adam, in units of [0, 1]; falls to 0 along a cosine
 
-Statistics = list[tuple[Tensor, Tensor]]  # by level: Gram matrix and mean
+Statistics = list[tuple[Tensor, Tensor]]  # by level: Gram matrix and mean of the responses
 
 
 def stylize(
@@ -52,11 +48,10 @@ def stylize(
 ) -> Tensor:
     """Images with the texture and colours of styles, float `(N, 3, H, W)` in [0, 1] like `images`.
 
-    styles: `(N, 3, h, w)`, one of each image, of any size; finer texture comes of larger styles reduced in size.
-    strength: what is aimed at, and started from, is the mixture (1 - strength) of the content's own and strength of the
-    style's; 0 returns the images themselves. seeds: one of each image, of the places in the style where its first
-    texture is taken (None: 0 for all). network: an `AdaIN` that does it instead, `strength` being its alpha.
-    Each image is optimised by itself: its result does not depend on the others in the batch.
+    styles: `(N, 3, h, w)`, one per image, of any size. strength: in [0, 1]; start and aim are mixed from the content's
+    own (1 - strength) and the style's; 0 returns the images themselves. seeds: one per image, of the places in the
+    style from which its first texture is taken (None: 0 for all). network: an `AdaIN` to use instead of optimising,
+    with `strength` as its alpha. An image's result does not depend on the others in the batch, but for rounding.
     Raises RequestError for images and styles that do not match or are too small, or a strength outside [0, 1].
     """
     _check(images, styles, strength, steps)
@@ -79,55 +74,52 @@ def stylize(
     def loss(shown: Tensor) -> Tensor:
         return _distance(_statistics(shown, filters), aims) + _CONTENT * (_layout(shown) - layout).square().mean((1, 2))
 
-    return _adam(loss, start, steps)
+    return _minimised(loss, start, steps)
 
 
 def gram_distance(images: Tensor, styles: Tensor) -> Tensor:
-    """Distance `(N,)` of the statistics that `stylize` optimises, of each image to its style: 0 where they agree."""
+    """Distance `(N,)` between each image and its style in the statistics that `stylize` optimises."""
     filters = _filters(images)
     with torch.no_grad():
         return _distance(_statistics(images, filters), _statistics(styles, filters))
 
 
-def _adam(loss: Callable[[Tensor], Tensor], start: Tensor, steps: int) -> Tensor:
-    """Minimise a loss `(N,)` over images in [0, 1]. Adam scales every pixel by itself, so images do not mix."""
-    shown = start.clone()
-    mean, square = torch.zeros_like(start), torch.zeros_like(start)
-    for step in range(steps):
+def _minimised(loss: Callable[[Tensor], Tensor], start: Tensor, steps: int) -> Tensor:
+    """Images in [0, 1] that minimise a loss `(N,)`. Adam scales each value by itself, so that images do not mix."""
+    shown = start.clone().requires_grad_()
+    optimizer = torch.optim.Adam([shown], _RATE, betas=(0.9, 0.99), eps=1e-12)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for _ in range(steps):
         with torch.enable_grad():
-            shown.requires_grad_(True)
-            (gradient,) = torch.autograd.grad(loss(shown).sum(), shown)
-        shown = shown.detach()
-        mean.lerp_(gradient, 0.1)
-        square.lerp_(gradient.square(), 0.01)
-        rate = _RATE * (1 + math.cos(math.pi * step / steps)) / 2
-        size = square.div(1 - 0.99 ** (step + 1)).sqrt_().add_(1e-12)
-        shown = shown.addcdiv(mean, size, value=-rate / (1 - 0.9 ** (step + 1))).clamp_(0, 1)
-    return shown
+            (shown.grad,) = torch.autograd.grad(loss(shown).sum(), shown)
+        optimizer.step()
+        schedule.step()
+        shown.detach().clamp_(0, 1)
+    return shown.detach()
 
 
 def _filters(like: Tensor) -> list[Tensor]:
-    """Random filters of norm 1 of every level, `(3 FILTERS, 1, size, size)`; always the same ones."""
+    """Fixed random filters of norm 1 for every level, `(3 FILTERS, 1, size, size)`."""
     generator = torch.Generator().manual_seed(0)
     drawn = torch.randn(LEVELS, 3 * FILTERS, FILTER_SIZE**2, generator=generator)
     return list(F.normalize(drawn, dim=2).view(LEVELS, -1, 1, FILTER_SIZE, FILTER_SIZE).to(like))
 
 
 def _statistics(images: Tensor, filters: list[Tensor]) -> Statistics:
-    """Gram matrices and means of the rectified responses in each band, and of the colours that remain below them."""
+    """Gram matrices and means of the rectified responses in each band, and of the colours of the coarsest level."""
     axes = F.normalize(images.new_tensor(_AXES), dim=1).view(3, 3, 1, 1)
     shown, found = F.conv2d(images - 0.5, axes), []
     for bank in filters:
-        # Windows that overlap: pooling 2x2 pixels apart would show as blocks in what is optimised.
+        # Overlapping windows: pooling by separate 2x2 blocks would leave visible blocks in the result.
         coarse = F.avg_pool2d(F.pad(shown, (1,) * 4, mode="replicate"), 4, 2)
         band = shown - F.interpolate(coarse, shown.shape[2:], mode="bilinear")
         band = F.pad(band, (FILTER_SIZE // 2,) * 4, mode="reflect")
-        found.append(_moments(F.relu(F.conv2d(band, bank, groups=3))))
+        found.append(_gram_and_mean(F.relu(F.conv2d(band, bank, groups=3))))
         shown = coarse
-    return [*found, _moments(shown)]
+    return [*found, _gram_and_mean(shown)]
 
 
-def _moments(responses: Tensor) -> tuple[Tensor, Tensor]:
+def _gram_and_mean(responses: Tensor) -> tuple[Tensor, Tensor]:
     flat = responses.flatten(2)
     return flat @ flat.transpose(1, 2) / flat.shape[2], flat.mean(2)
 
@@ -148,14 +140,14 @@ def _luminance(images: Tensor) -> Tensor:
 
 
 def _layout(images: Tensor) -> Tensor:
-    """Blurred luminance `(N, H, W)` of mean 0 and variance 1: brightness and contrast are the style's to choose."""
+    """Blurred luminance `(N, H, W)`, scaled to mean 0 and variance 1: the style sets brightness and contrast."""
     grey = _luminance(gaussian_blur(images, _SHARPNESS))
     grey = grey - grey.mean((1, 2), keepdim=True)
     return grey * (grey.square().mean((1, 2), keepdim=True) + 1e-4).rsqrt()
 
 
 def _start(images: Tensor, styles: Tensor, seeds: Sequence[int]) -> Tensor:
-    """The content's layout in the style's colours (regressed on its luminance), plus the style's detail, shuffled."""
+    """The content's layout in the style's colours (by regression on luminance), plus the style's shuffled detail."""
     grey = _luminance(styles)
     spread = (grey - grey.mean((1, 2), keepdim=True))[:, None]
     deviation = spread.std((2, 3), keepdim=True) + 1e-3
@@ -167,7 +159,7 @@ def _start(images: Tensor, styles: Tensor, seeds: Sequence[int]) -> Tensor:
 
 
 def _pieces(detail: Tensor, shape: Sequence[int], seed: int) -> Tensor:
-    """Square pieces of `(3, h, w)` from random places, tiled to `(3, *shape)`: texture without the style's forms."""
+    """Square pieces of `(3, h, w)` from random places, tiled to `(3, *shape)`: texture without the style's shapes."""
     side = min(max(FILTER_SIZE, min(shape) // 4), *detail.shape[1:])
     rows, columns = (math.ceil(length / side) for length in shape)
     places = torch.rand(rows, columns, 2, generator=torch.Generator().manual_seed(seed))

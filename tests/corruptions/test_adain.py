@@ -60,7 +60,7 @@ def test_adain_of_itself_and_of_constants():
     torch.testing.assert_close(adain(content, content), content)
     flat = adain(torch.ones(2, 3, 6, 6), content)
     torch.testing.assert_close(flat, content.mean((2, 3), keepdim=True).expand_as(flat))
-    with pytest.raises(RequestError, match="agree"):
+    with pytest.raises(RequestError, match="differ in images"):
         adain(content, content[:1])
 
 
@@ -141,6 +141,12 @@ def test_training_goes_on_to_the_same_bits(encoder, tmp_path, monkeypatch, strea
     assert len(calls) == 6  # the third step was lost, and done again
     for name, value in resumed.state_dict().items():
         assert torch.equal(value, straight.state_dict()[name])
+
+
+def test_the_decoder_is_trained_as_published(encoder):
+    """Batches of 8, a rate of 1e-4 that decays by 5e-5 a step for 160,000 steps, and ten times the style's loss."""
+    recipe = module.BATCH_SIZE, module.LEARNING_RATE, module.RATE_DECAY, module.DECODER_STEPS, module.STYLE_WEIGHT
+    assert recipe == (8, 1e-4, 5e-5, 160_000, 10.0)
 
 
 def test_small_images_are_refused(encoder, tmp_path):

@@ -7,8 +7,8 @@ import torch
 from helpers import random_images
 from torchvision.transforms.functional import gaussian_blur as torchvision_blur
 
-from advlook import corruptions
 from advlook.core.errors import RequestError
+from advlook.corruptions import filters
 from advlook.corruptions.filters import gaussian_blur, median_filter, reverse_colors
 
 SHAPES = [(5, 3, 16, 16), (2, 3, 9, 14), (3, 3, 2, 7), (1, 3, 1, 6), (2, 3, 1, 1)]
@@ -33,6 +33,13 @@ def test_blur_is_scipys(shape, sigma, size, layout):
     np.testing.assert_allclose(blurred.numpy(), expected, atol=1e-6)
     assert blurred.dtype == images.dtype
     assert blurred.is_contiguous(memory_format=layout)
+
+
+@pytest.mark.parametrize(("sigma", "size"), [(0.3, 3), (1.0, 7), (2.1, 15)])
+def test_blur_reaches_three_sigmas(sigma, size):
+    """Where no size is given."""
+    images = images_of((1, 3, 12, 12))
+    assert torch.equal(gaussian_blur(images, sigma), gaussian_blur(images, sigma, size))
 
 
 @pytest.mark.parametrize(("sigma", "size"), [(0.5, 3), (2.0, 13)])
@@ -77,7 +84,7 @@ def test_medians_in_parts_are_the_same(size, monkeypatch):
     images = images_of((5, 3, 12, 10), dtype=torch.float64)
     expected = median_filter(images, 1, size)
     for windows in (0, 2 * images[0].numel() * size**2):
-        monkeypatch.setattr(corruptions, "_WINDOWED", windows)
+        monkeypatch.setattr(filters, "_WINDOWED", windows)
         assert torch.equal(median_filter(images, 1, size), expected)
 
 

@@ -1,7 +1,6 @@
-"""Stylized test images and cue conflicts of a study: which images, in which styles, made once and kept."""
+"""Stylized test images and cue conflicts of a study, made once and kept in the cache."""
 
 import hashlib
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,26 +14,27 @@ from torch import Tensor
 from advlook.core.errors import RequestError
 from advlook.core.files import digest, write_atomically
 from advlook.core.processes import run_all, worker_count
-from advlook.corruptions import stylization
 from advlook.corruptions.adain import DECODER_STEPS, AdaIN, Encoder, train_decoder
 from advlook.corruptions.stylization import check_strength, stylize
 from advlook.data import test_bed
 from advlook.data.image_sets import ImageSet, to_float
 from advlook.data.layouts import shuffled
 from advlook.data.styles import Styles, assign, fingerprint, load_styles
+from advlook.study.code import code_digest
 from advlook.study.study import Study
 
+Chosen = slice | Tensor  # numbers of images
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
-_CHUNK = 16  # images optimised together, and kept in one file
-_ALONE = 10_000  # steps, over all images, for which no processes are started: that takes seconds
+CHUNK = 16  # images optimised together and kept in one file; what is made again is made in whole chunks
+_ALONE = 10_000  # steps, over all images, up to which one process is used: it takes seconds
 
 
 @dataclass(frozen=True)
 class Stylized:
-    """Test images before and after, in the same order.
+    """Test images before and after stylization, in the same order.
 
-    images, contents: `ImageSet`s with the contents' labels; styles: those that were drawn from; drawn: int64 `(N,)`,
-    the place among them of each image's own; strength: as of `stylize`.
+    images, contents: `ImageSet`s with the contents' labels; styles: those drawn from; drawn: int64 `(N,)`, the place
+    among them of each image's style; strength: as of `stylize`.
     """
 
     images: ImageSet
@@ -49,7 +49,7 @@ class Stylized:
         return tuple(self.styles.names[place] for place in self.drawn.tolist())
 
     def pictures(self, chosen: slice | Tensor = slice(None)) -> Tensor:
-        """The styles of the chosen images, uint8 `(n, 3, h, w)`: not kept, for they are larger than all the rest."""
+        """The styles of the chosen images, uint8 `(n, 3, h, w)`; copied when asked for, as all would fill memory."""
         return self.styles.images[self.drawn[chosen]]
 
     def table(self) -> pd.DataFrame:
@@ -62,10 +62,10 @@ class Stylized:
 
 @dataclass(frozen=True)
 class CueConflict:
-    """Images with the form of one class and the texture of another (Geirhos et al. 2019).
+    """Images with the shape of one class and the texture of another (Geirhos et al. 2019).
 
-    images: labels are those of the form; textures: int64 `(N,)`, the classes of the texture; contents, sources: the
-    images that form and texture were taken from, None where they were drawn together.
+    images: with the labels of the shape; textures: int64 `(N,)`, the classes of the texture; contents, sources: the
+    images that shape and texture were taken from, None where they were drawn together.
     """
 
     images: ImageSet
@@ -74,51 +74,48 @@ class CueConflict:
     sources: ImageSet | None
 
 
-def stylized_set(study: Study, strength: float = 1.0, count: int | None = None) -> Stylized:
-    """Test images of a study in the styles of its preset, `count` of them, made where they are not in the cache.
+def stylized_set(study: Study, strength: float = 1.0, chosen: Chosen | None = None) -> Stylized:
+    """Test images of a study in the styles of its preset, made where they are not in the cache.
 
-    count: None for `stylization.images` at strengths 0 and 1 and `stylization.partial_images` in between. All
-    strengths show the same images in the same order, each in one style drawn by seed, so that a smaller set is the
-    beginning of a larger one. On the CPU every core works; what is finished is kept if the run is stopped.
+    chosen: of `contents_of`; None for all at strengths 0 and 1, and for the first `stylization.partial_images` in
+    between. A number stands for the same image in the same style at every strength, and its result does not depend on
+    the others chosen. On the CPU every core works; what is finished is kept if the run is stopped.
     Raises RequestError where the styles are missing or the strength is outside [0, 1].
     """
-    config = study.preset.stylization
-    if count is None:
-        count = config.images if strength in (0, 1) else config.partial_images
-    contents = _contents(study, config.images)
-    count = min(count or len(contents), len(contents))
-    styles = study_styles(study)
+    contents, styles = contents_of(study), study_styles(study)
     drawn = assign(len(contents), len(styles))
-    whole = slice(math.ceil(count / _CHUNK) * _CHUNK)  # whole chunks: sets of different lengths share them
-    made = _made(study, contents.images[whole], styles.images, drawn[whole], strength)
-    contents, drawn = contents[:count], drawn[:count]
-    images = ImageSet(made[:count], contents.labels, contents.classes)
-    return Stylized(images, contents, styles, drawn, strength)
+    if chosen is None:
+        chosen = slice(None if strength in (0, 1) else study.preset.stylization.partial_images or None)
+    made = _made(study, contents.images, styles.images, drawn, strength, chosen)
+    contents = contents[chosen]
+    return Stylized(ImageSet(made, contents.labels, contents.classes), contents, styles, drawn[chosen], strength)
 
 
 @lru_cache(maxsize=1)
-def _contents(study: Study, count: int) -> ImageSet:
+def contents_of(study: Study) -> ImageSet:
     """The test images that are stylized, one copy for all strengths; shuffled, so that the first are of every class."""
-    return study.test[torch.tensor(shuffled(len(study.test), seed=4)[: count or None])]
+    return study.test[torch.tensor(shuffled(len(study.test), seed=4)[: study.preset.stylization.images or None])]
 
 
-def cue_conflict_set(study: Study) -> CueConflict:
-    """`stylization.cues` test images with the texture of a test image of another class; made as in `stylized_set`.
+def cue_conflict_set(study: Study, chosen: Chosen = slice(None)) -> CueConflict:
+    """`stylization.cues` test images with the texture of a test image of another class, made as in `stylized_set`.
 
-    The embedded set brings its own, where the two cues are known exactly.
+    chosen: of them. The embedded set brings its own, in which both cues are known exactly.
     """
     count, data = study.preset.stylization.cues, study.preset.data
     if data.name == "synthetic":
         drawn = test_bed.generate(count, data.size, seed=0, split="cue_conflict")
-        return CueConflict(ImageSet(drawn.images, drawn.shapes, test_bed.CLASSES), drawn.textures, None, None)
-    forms, textures = conflicting_pairs(study.test.labels, count)
-    contents, sources = study.test[forms], study.test[textures]
-    made = _made(study, contents.images, sources.images, torch.arange(len(sources)), 1.0)
+        images = ImageSet(drawn.images, drawn.shapes, test_bed.CLASSES)[chosen]
+        return CueConflict(images, drawn.textures[chosen], None, None)
+    shapes, textures = conflicting_pairs(study.test.labels, count)
+    contents, sources = study.test[shapes], study.test[textures]
+    made = _made(study, contents.images, sources.images, torch.arange(len(sources)), 1.0, chosen)
+    contents, sources = contents[chosen], sources[chosen]
     return CueConflict(ImageSet(made, contents.labels, contents.classes), sources.labels, contents, sources)
 
 
 def study_styles(study: Study) -> Styles:
-    """The styles that the preset names, twice as large as its images: their texture is finer than the objects."""
+    """The styles that the preset names, twice as large as its images, so that their texture is finer than objects."""
     return load_styles(
         study.preset.stylization.styles,
         2 * study.preset.data.size,
@@ -129,7 +126,7 @@ def study_styles(study: Study) -> Styles:
 
 
 def styles_digest(study: Study) -> str | None:
-    """What `study_styles` depends on, by the files' names and sizes."""
+    """Hash of the files that `study_styles` reads, by names and sizes."""
     return fingerprint(study.preset.stylization.styles, study.data / "datasets")
 
 
@@ -141,87 +138,81 @@ def conflicting_pairs(labels: Tensor, count: int, seed: int = 0) -> tuple[Tensor
     if (labels == labels[0]).all():
         raise RequestError("cue conflicts need images of two classes or more, and there is one")
     generator = torch.Generator().manual_seed(seed)
-    forms = torch.randperm(len(labels), generator=generator)[:count]
-    others = (labels != labels[forms][:, None]).float()
-    return forms, torch.multinomial(others, 1, generator=generator)[:, 0]
+    shapes = torch.randperm(len(labels), generator=generator)[:count]
+    others = (labels != labels[shapes][:, None]).float()
+    return shapes, torch.multinomial(others, 1, generator=generator)[:, 0]
 
 
-def _made(study: Study, contents: Tensor, styles: Tensor, drawn: Tensor, strength: float) -> Tensor:
-    """uint8 `(N, 3, H, W)`: `stylize` of uint8 images, each in a style of that place, in chunks kept in a file each."""
+def _made(study: Study, contents: Tensor, styles: Tensor, drawn: Tensor, strength: float, chosen: Chosen) -> Tensor:
+    """`stylize` of the chosen uint8 contents, each in the style drawn for it: uint8 `(N, 3, H, W)`.
+
+    All contents are divided into chunks, kept in a file each. A chunk is made whole even for one image of it, since the
+    batch in which an image is optimised changes its rounding.
+    """
     check_strength(strength)
     if strength == 0:
-        return contents
-    config = study.preset.stylization
+        return contents[chosen]
+    config, everything = study.preset.stylization, torch.arange(len(contents))
     network = trained_adain(study, study_styles(study)) if config.engine == "adain" else None
-    made_by = [_source(), torch.__version__, str(study.device), strength, config.steps, network and network.digest()]
+    made_by = [code_digest(stylize), torch.__version__, str(study.device), strength, config.steps]
+    made_by.append(network and network.digest())
 
-    def arrays(chosen: Tensor) -> list[np.ndarray]:
+    def arrays(chunk: Tensor) -> list[np.ndarray]:
         # As arrays: a tensor that goes to another process would drag its whole storage into shared memory.
-        return [np.ascontiguousarray(part.numpy()) for part in (contents[chosen], styles[drawn[chosen]], chosen)]
+        return [np.ascontiguousarray(part.numpy()) for part in (contents[chunk], styles[drawn[chunk]], chunk)]
 
-    chunks = {}
-    for chosen in torch.arange(len(contents)).split(_CHUNK):
-        key = digest([*made_by, *(hashlib.sha256(array).hexdigest() for array in arrays(chosen))])
-        chunks[study.data / "cache" / "stylized" / study.preset.name / f"{key}.npy"] = chosen
-    missing = {path: chosen for path, chosen in chunks.items() if not path.is_file()}
+    numbers, paths, missing = everything[chosen], {}, {}
+    for place in (numbers // CHUNK).unique().tolist():
+        chunk = everything[place * CHUNK : (place + 1) * CHUNK]
+        key = digest([*made_by, *(hashlib.sha256(array).hexdigest() for array in arrays(chunk))])
+        paths[place] = study.data / "cache" / "stylized" / study.preset.name / f"{key}.npy"
+        if not paths[place].is_file():
+            missing[paths[place]] = chunk
     if missing:
         total = sum(map(len, missing.values()))
         workers = worker_count(len(missing), study.device) if total * config.steps > _ALONE else 1
         # Made as they are taken: the styles of all would not fit.
-        jobs = ((path, *arrays(k), strength, config.steps, network, study.device) for path, k in missing.items())
+        options = {"strength": strength, "steps": config.steps, "network": network}
+        jobs = ((path, arrays(chunk), options, study.device) for path, chunk in missing.items())
         run_all(_make, jobs, workers, title=f"stylizing at {strength:g}", total=total, progress=study.progress)
-    return torch.cat([torch.from_numpy(np.load(path)) for path in chunks])
+    made = torch.empty(len(numbers), *contents.shape[1:], dtype=torch.uint8)
+    for place, path in paths.items():
+        here = numbers // CHUNK == place
+        made[here] = torch.from_numpy(np.load(path))[numbers[here] % CHUNK]
+    return made
 
 
 def _make(
     path: Path,
-    contents: np.ndarray,
-    styles: np.ndarray,
-    seeds: np.ndarray,
-    strength: float,
-    steps: int,
-    network: AdaIN | None,
+    arrays: list[np.ndarray],
+    options: dict[str, object],
     device: torch.device,
     progressed: Callable[[int], object],
 ) -> None:
-    """Make and keep one chunk; by one thread, so that its bits do not depend on how many chunks are made beside it."""
-    images, pictures = (to_float(torch.from_numpy(part).to(device)).contiguous() for part in (contents, styles))
+    """Make and keep one chunk, by one thread, so that its bits do not depend on how many are made beside it."""
+    images, styles = (to_float(torch.from_numpy(part).to(device)).contiguous() for part in arrays[:2])
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        found = stylize(images, pictures, strength=strength, steps=steps, seeds=seeds.tolist(), network=network)
+        found = stylize(images, styles, seeds=arrays[2].tolist(), **options)
     finally:
         torch.set_num_threads(threads)
     pixels = found.mul(255).round_().to(torch.uint8).cpu().numpy()
     write_atomically(path, lambda partial: np.save(partial, pixels))
-    progressed(len(contents))
-
-
-def _source() -> str:
-    """Hash of the engine: another one makes other images."""
-    return hashlib.sha256(Path(stylization.__file__).read_bytes()).hexdigest()[:16]
+    progressed(len(images))
 
 
 def trained_adain(study: Study, styles: Styles) -> AdaIN:
-    """The network of a study: torchvision's encoder, and a decoder trained on its training images and styles.
+    """The network of a study: torchvision's encoder, and a decoder trained on the study's training images and styles.
 
     Raises RequestError where the encoder's weights cannot be downloaded.
     """
-    data = study.preset.data
-    encoder = Encoder()
+    data, encoder = study.preset.data, Encoder()
     images = study.training_images
     if data.name == "synthetic":
         raise RequestError(f'engine "adain" needs stored photographs; for {data.name} write engine = "optimised"')
     made_by = [data.name, data.store, data.size, study.preset.stylization.styles, list(styles.names), DECODER_STEPS]
     path = study.data / "cache" / "adain" / f"decoder-{digest(made_by)}.pt"
-    trained = train_decoder(
-        encoder,
-        images,
-        styles,
-        DECODER_STEPS,
-        path,
-        size=data.size - data.size % 8,
-        device=study.device,
-        progress=study.progress,
-    )
+    where = {"size": data.size - data.size % 8, "device": study.device, "progress": study.progress}
+    trained = train_decoder(encoder, images, styles, DECODER_STEPS, path, **where)
     return AdaIN(encoder, trained).to(study.device)

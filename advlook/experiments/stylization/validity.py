@@ -1,13 +1,11 @@
-"""Whether images count as stylized: patches moved to the style's, edges stayed the content's, and patches tell little.
+"""Whether images count as stylized: patches like the style's, edges like the content's, little told by small patches.
 
-Raw patches and the patch classifier have nothing in common with what `stylization` optimises. Edges follow from the
-layout that it keeps; they are measured because at full strength the style might still have covered them.
+Raw patches and the patch classifier share nothing with what `stylize` optimises. Edges follow from the layout that it
+keeps; they are measured because at full strength the style may still have covered them.
 """
 
-import hashlib
 import math
 from itertools import chain, islice
-from pathlib import Path
 
 import pandas as pd
 import torch
@@ -22,38 +20,29 @@ from advlook.data.image_sets import to_float
 from advlook.experiments.stylization.images import Stylized
 from advlook.models.checkpoints import load_checkpoint, save_checkpoint
 from advlook.sensitivity.edges import edges
+from advlook.study.code import code_digest
 from advlook.study.study import Study
 
 PATCH = 5  # pixels a side of the patches that are compared
-EDGE_SCALE = 1.5  # pixels: edges of forms, not of strokes
-RECEPTIVE_FIELD = 9  # pixels a side that decide over one place of the patch classifier
+EDGE_SCALE = 1.5  # pixels: edges of shapes, not of strokes
+RECEPTIVE_FIELD = 9  # pixels a side of the patch classifier
 _PROJECTIONS = 64  # directions of the sliced distance
-_PATCHES = 2**14  # of an image, at most: all of up to 132 pixels a side
+_PATCHES = 2**14  # per image, at most: all of up to 132 pixels a side
 _QUANTILES = 256  # at which distributions are compared
 _WIDTH = 64  # channels of the patch classifier
-_STEPS = 40  # of its training, for each class
+_STEPS = 40  # of its training, per class
 _EPOCHS = 20  # at most
 _BATCH = 64
-_WINDOW = 64  # pixels a side that it is trained on: it sees no further than 9, and more of them cost time alone
+_RATE = 0.01  # first learning rate; falls to 0 along a cosine
+_WINDOW = 64  # pixels a side that it is trained on: with a receptive field of 9, larger images only cost time
 _HELD = 2**22  # values of images that are measured at once
 
 
-def patch_distance(images: Tensor, others: Tensor) -> Tensor:
-    """Sliced Wasserstein distance `(N,)` between the raw 5x5 patches of each image and of its partner.
+def patch_quantiles(images: Tensor) -> Tensor:
+    """Quantiles `(N, 64, 256)` of an image's raw 5x5 patches, projected on 64 fixed random unit vectors.
 
-    images, others: float `(N, 3, H, W)` and `(N, 3, h, w)` in [0, 1], whose sizes may differ. All patches, or of a
-    large image 16,384 at random places, are projected on 64 fixed random directions of length 1 in the 75 numbers of a
-    patch; the distance is the root of the mean, over directions and quantiles, of the squared differences of the sorted
-    projections (Bonneel et al. 2015). It counts the whole distributions, where Gram matrices count second moments.
-    Raises RequestError for different N.
+    images: float `(N, 3, H, W)` in [0, 1], of any size; of a large one 16,384 random patches count.
     """
-    if len(images) != len(others):
-        raise RequestError(f"{len(others)} images cannot be compared with {len(images)}; give one for each")
-    return _apart(_quantiles(images), _quantiles(others))
-
-
-def _quantiles(images: Tensor) -> Tensor:
-    """Quantiles of the patches' projections, `(N, directions, quantiles)`."""
     directions = torch.randn(_PROJECTIONS, 3, PATCH, PATCH, generator=torch.Generator().manual_seed(0))
     directions = F.normalize(directions.flatten(1), dim=1).view_as(directions).to(images)
     found = F.conv2d(images, directions).flatten(2)
@@ -65,15 +54,18 @@ def _quantiles(images: Tensor) -> Tensor:
     return ordered[..., places.long()]
 
 
-def _apart(one: Tensor, other: Tensor) -> Tensor:
+def patch_distance(one: Tensor, other: Tensor) -> Tensor:
+    """Sliced Wasserstein distance `(N,)` between the patches of images (Bonneel et al. 2015), of their quantiles.
+
+    It compares whole distributions, where Gram matrices compare second moments.
+    """
     return (one - other).square().mean((1, 2)).sqrt()
 
 
 def edge_agreement(images: Tensor, others: Tensor) -> Tensor:
-    """Correlation `(N,)` over pixels of the edge strengths of blurred luminance (`scale.edges`, sigma 1.5).
+    """Correlation `(N,)` over pixels of the edge strengths of blurred luminance (`edges`, sigma 1.5).
 
-    images, others: float `(N, 3, H, W)`, of one shape. nan where there is no edge. Raises RequestError for different
-    shapes.
+    images, others: float `(N, 3, H, W)`. nan where there is no edge. Raises RequestError for different shapes.
     """
     if images.shape != others.shape:
         raise RequestError(f"images {tuple(images.shape)} and {tuple(others.shape)} must have the same shape")
@@ -83,9 +75,9 @@ def edge_agreement(images: Tensor, others: Tensor) -> Tensor:
 
 
 class PatchClassifier(nn.Module):
-    """Classifies by the mean over all places of what patches of 9x9 pixels say (after Brendel and Bethge 2019).
+    """Classifies by the mean, over all places, of logits that see 9x9 pixels each (after Brendel and Bethge 2019).
 
-    A form larger than that it cannot see. Takes images in [0, 1], returns logits, as every model does.
+    `places(2 * images - 1)` are these logits, `(N, classes, h, w)`: place (i, j) sees the pixels from (4i, 4j) on.
     """
 
     def __init__(self, classes: int, width: int = _WIDTH) -> None:
@@ -100,29 +92,20 @@ class PatchClassifier(nn.Module):
             nn.Conv2d(2 * width, classes, 1),
         )
 
-    def evidence(self, images: Tensor) -> Tensor:
-        """Logits of every place, `(N, classes, h, w)`; place (i, j) sees the 9x9 pixels from (4 i, 4 j) on."""
-        return self.places(2 * images - 1)
-
     def forward(self, images: Tensor) -> Tensor:
-        """Logits `(N, classes)` of images `(N, 3, H, W)` in [0, 1], of at least 9 pixels a side.
-
-        The mean of `evidence`, taken before the last layer, which is linear: of 1,000 classes the places' own logits
-        would fill memory.
-        """
+        """Logits `(N, classes)` of images `(N, 3, H, W)` in [0, 1], of at least 9 pixels a side."""
         seen = self.places[:-1](2 * images - 1)
+        # The mean goes before the last, linear layer: for 1,000 classes the logits of all places would fill memory.
         return self.places[-1](seen.mean((2, 3), keepdim=True)).flatten(1)
 
 
 def patch_classifier(study: Study) -> PatchClassifier:
-    """The patch classifier of a study, trained by Adam on its training images and then kept in the cache.
+    """The patch classifier of a study, in eval mode on its device; trained on its training images, kept in the cache.
 
-    By so many steps a class; where the set is small, by so many epochs. Less than a minute on an idle core for ten
-    classes at 64 px. In eval mode, on the study's device.
+    For `_STEPS` steps a class, but at most `_EPOCHS` epochs; less than a minute on a core for ten classes at 64 px.
     """
-    data = study.preset.data
-    source = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
-    key = digest([source, data.name, data.size, data.store, data.crop_scale, data.train_images, torch.__version__])
+    data, code = study.preset.data, code_digest(patch_classifier)
+    key = digest([code, data.name, data.size, data.store, data.crop_scale, data.train_images, torch.__version__])
     path = study.data / "cache" / "patches" / study.preset.name / f"classifier-{key}.safetensors"
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -144,7 +127,7 @@ def _fit(model: PatchClassifier, study: Study) -> PatchClassifier:
     batches = islice(chain.from_iterable(epochs), steps)
     bar = tqdm(batches, "patch classifier", steps, unit=" steps", disable=not study.progress, leave=False)
     for step, (batch, labels) in enumerate(bar):
-        optimizer.param_groups[0]["lr"] = 0.01 * (1 + math.cos(math.pi * step / steps)) / 2
+        optimizer.param_groups[0]["lr"] = _RATE * (1 + math.cos(math.pi * step / steps)) / 2
         loss = F.cross_entropy(model(_window(batch, generator)), labels)
         optimizer.zero_grad()
         loss.backward()
@@ -153,7 +136,7 @@ def _fit(model: PatchClassifier, study: Study) -> PatchClassifier:
 
 
 def _window(images: Tensor, generator: torch.Generator) -> Tensor:
-    """One place of at most `_WINDOW` pixels a side, the same of all images of a batch."""
+    """A random window of at most `_WINDOW` pixels a side, the same one for all images of a batch."""
     room = [max(1, length - _WINDOW + 1) for length in images.shape[2:]]
     if room == [1, 1]:
         return images
@@ -162,34 +145,32 @@ def _window(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def checks(study: Study, made: Stylized) -> pd.DataFrame:
-    """The three measurements, one row an image.
+    """All measurements, one row an image.
 
-    Columns: image, label, style and strength as of `Stylized.table`; patches_to_style, patches_to_content and
-    patches_before (content to style), as of `patch_distance`; edges_content, edges_style (the style reduced to the
-    image's size), as of `edge_agreement`; gram_before, gram_after (content and image to style); patch_right_before and
-    patch_right, whether the patch classifier names the content's class.
+    Columns: those of `Stylized.table`; patches_to_style, patches_to_content and patches_before (content to style), as
+    of `patch_distance`; edges_content and edges_style (the style reduced to the image's size), as of `edge_agreement`;
+    gram_before and gram_after (content and image to style); patch_right_before and patch_right, whether the patch
+    classifier names the content's class.
     """
-    model = patch_classifier(study)
-    table = made.table()
-    at_once = max(1, _HELD // made.styles.images[0].numel())
-    batches = torch.arange(len(table)).split(at_once)
-    bar = tqdm(batches, "checking", unit=" batches", disable=not study.progress, leave=False)
-    found = pd.concat([pd.DataFrame(_checked(model, made, chosen, study.device)) for chosen in bar], ignore_index=True)
-    return pd.concat([table, found], axis=1)
+    model, table = patch_classifier(study), made.table()
+    batches = torch.arange(len(table)).split(max(1, _HELD // made.styles.images[0].numel()))
+    found = []
+    for chosen in tqdm(batches, "checking", unit=" batches", disable=not study.progress, leave=False):
+        shown = made.images.images[chosen], made.contents.images[chosen], made.pictures(chosen)
+        parts = [to_float(some.to(study.device)) for some in shown]
+        found.append(pd.DataFrame(_checked(model, *parts, made.contents.labels[chosen].to(study.device))))
+    return pd.concat([table, pd.concat(found, ignore_index=True)], axis=1)
 
 
 @torch.no_grad()
-def _checked(model: nn.Module, made: Stylized, chosen: Tensor, device: torch.device) -> dict[str, list[float]]:
-    """What `checks` measures of the chosen images, by column."""
-    shown = made.images.images[chosen], made.contents.images[chosen], made.pictures(chosen)
-    images, contents, styles = (to_float(some.to(device)) for some in shown)
+def _checked(model: nn.Module, images: Tensor, contents: Tensor, styles: Tensor, labels: Tensor) -> dict[str, list]:
+    """The columns that `checks` adds."""
     reduced = F.interpolate(styles, images.shape[2:], mode="bilinear", antialias=True)
-    labels = made.contents.labels[chosen].to(device)
-    patches, before, wanted = map(_quantiles, (images, contents, styles))
+    patches, before, wanted = map(patch_quantiles, (images, contents, styles))
     columns = {
-        "patches_to_style": _apart(patches, wanted),
-        "patches_to_content": _apart(patches, before),
-        "patches_before": _apart(before, wanted),
+        "patches_to_style": patch_distance(patches, wanted),
+        "patches_to_content": patch_distance(patches, before),
+        "patches_before": patch_distance(before, wanted),
         "edges_content": edge_agreement(images, contents),
         "edges_style": edge_agreement(images, reduced),
         "gram_before": gram_distance(contents, styles),

@@ -12,7 +12,7 @@ from advlook.corruptions import severities
 from advlook.corruptions.filters import gaussian_blur, median_filter, reverse_colors
 from advlook.data.image_sets import to_float
 from advlook.experiments.corruptions import figures as draw
-from advlook.experiments.corruptions import measure as fragility
+from advlook.experiments.corruptions import measure
 from advlook.models.evaluation import top_k
 from advlook.stats.paired import right_of
 from advlook.study.study import Study
@@ -25,6 +25,14 @@ CONFIG = {
     "passes": (1, 3, 4),
     "median_kernels": (3, 5),
     "family_images": 12,
+}
+MOVED = {  # how far every severity moves the images of `test_strengths_lie_where_they_were_chosen`
+    "Gaussian noise": [0.0401, 0.0801, 0.1207, 0.1771, 0.2424],
+    "zoom blur": [0.0370, 0.0647, 0.0829, 0.0984, 0.1113],
+    "brightness": [0.1616, 0.2936, 0.3857, 0.4452, 0.4944],
+    "contrast": [0.0544, 0.0748, 0.0953, 0.1089, 0.1198],
+    "pixelate": [0.0884, 0.0905, 0.1016, 0.1057, 0.1222],
+    "JPEG": [0.0161, 0.0217, 0.0299, 0.0441, 0.0603],
 }
 EACH = [("resnet10", setting, seed) for setting in ("std", "adv") for seed in (0, 1)]
 
@@ -47,7 +55,7 @@ def rows(study):
     found = []
     for key in EACH:
         who = dict(zip(("arch", "setting", "seed"), key, strict=True))
-        found += [who | dict(row) for row in fragility.sweep_rows(study, study.model(*key))]
+        found += [who | dict(row) for row in measure.sweep_rows(study, key)]
     return pd.DataFrame(found)
 
 
@@ -57,9 +65,9 @@ def made_up(std, adv, levels=(0.0, 1.0, 2.0, 3.0), images=400, seed=0):
     for setting, shares in (("std", std), ("adv", adv)):
         hard = rng.random(images)
         for level, share in zip(levels, shares, strict=True):
-            packed = np.packbits(hard < np.quantile(hard, share)).tobytes().hex()
-            found.append(("resnet10", setting, 0, "blur", level, 100 * share, 100.0, images, packed))
-    return pd.DataFrame(found, columns=[*fragility.COLUMNS, "right"])
+            right = hard < np.quantile(hard, share)
+            found.append(("resnet10", setting, 0, "blur", level, 100 * share, 100.0, images, right))
+    return pd.DataFrame(found, columns=[*measure.COLUMNS, "right"])
 
 
 # Sweeps ------------------------------------------------------------------------------------------------------------
@@ -68,7 +76,7 @@ def made_up(std, adv, levels=(0.0, 1.0, 2.0, 3.0), images=400, seed=0):
 def test_sweeps_are_the_operations(study):
     """Every level is what the operation gives by itself; cumulative passes end where passes at once do."""
     images, config = random_images(3, SIDE), study.preset.corruptions
-    found = {name: dict(sweep) for name, sweep in fragility.sweeps(images, config).items()}
+    found = {name: dict(sweep) for name, sweep in measure.sweeps(images, config).items()}
     assert list(found) == ["blur", "median", "median 5x5", "reversal"]
     assert list(found["blur"]) == [0.0, 0.5, 2.0]
     assert list(found["median"]) == [0, 1, 3, 4]
@@ -82,7 +90,7 @@ def test_sweeps_are_the_operations(study):
 
 def test_rows_are_accuracies_of_the_chosen_images(study, rows):
     """top1, top5 and which images were right, at every level, against the model and the operation directly."""
-    chosen = fragility.sample(study)
+    chosen = measure.swept_images(study)
     assert len(chosen) == 20
     images, model = to_float(chosen.images), study.model("resnet10", "adv", 1)
     expected = {
@@ -106,14 +114,33 @@ def test_a_model_answers_once_about_images_as_they_are(study):
     """A batch passes the model once for all levels 0, and once for every other level."""
     key = EACH[0]
     study._models[key] = recorder = Recorder(study.model(*key)).eval()
-    list(fragility.sweep_rows(study, recorder))
+    list(measure.sweep_rows(study, key))
     assert len(recorder.sizes) == 3 * (1 + 2 + 3 + 3 + 1)  # 20 images in batches of 8
+
+
+@pytest.mark.parametrize("operation", ["blur", "median 5x5", "reversal"])
+def test_a_sweep_of_chosen_images_is_that_part_of_the_whole(study, rows, operation):
+    """One operation on some of the images alone: the same levels, and the same answers about these images."""
+    key, chosen = EACH[3], torch.tensor([11, 3, 17])
+    whole = rows[(rows["setting"] == key[1]) & (rows["seed"] == key[2]) & (rows["operation"] == operation)]
+    alone = pd.DataFrame(measure.sweep_rows(study, key, only=operation, chosen=chosen))
+    assert alone["level"].tolist() == whole["level"].tolist()
+    np.testing.assert_array_equal(right_of(alone), right_of(whole)[:, chosen])
+    assert set(alone["images"]) == {3}
+
+
+@pytest.mark.parametrize("title", severities.FAMILIES)
+def test_a_corruption_alone_is_that_part_of_the_whole(study, title):
+    """Other corruptions draw nothing that would change it."""
+    whole = pd.DataFrame(measure.family_rows(study, EACH[0]))
+    alone = pd.DataFrame(measure.family_rows(study, EACH[0], only=title))
+    pd.testing.assert_frame_equal(alone, whole[whole["corruption"] == title].reset_index(drop=True))
 
 
 def test_tables_are_saved_without_what_only_intervals_need(study, monkeypatch, rows):
     """The three tables, with the columns that others read."""
     monkeypatch.setattr(study, "rows", lambda name, measurement: rows)
-    table, differing, crossing = fragility.corruption_tables(study)
+    table, differing, crossing = measure.corruption_tables(study)
     assert list(table) == ["arch", "setting", "seed", "operation", "level", "top1", "top5", "images"]
     assert study.load_table("04_corruptions")["top1"].tolist() == pytest.approx(table["top1"].tolist())
     assert len(study.load_table("04_differences")) == len(differing) == 3 * 2 * (3 + 4 + 4 + 2)
@@ -128,7 +155,7 @@ def test_tables_are_saved_without_what_only_intervals_need(study, monkeypatch, r
 
 def test_differences_of_all_seeds_and_of_each(rows):
     """The pooled difference is the mean of the seeds' own, which are those of the accuracies; intervals hold them."""
-    found = fragility.differences(rows).set_index(["operation", "level", "seed", "measure"])
+    found = measure.differences(rows).set_index(["operation", "level", "seed", "measure"])
     for operation, level in (("blur", 2.0), ("reversal", 1.0)):
         chosen = rows[(rows["operation"] == operation) & (rows["level"] == level)]
         top1 = chosen.pivot(index="seed", columns="setting", values="top1")
@@ -144,19 +171,19 @@ def test_differences_of_all_seeds_and_of_each(rows):
 def test_relative_differences_start_where_each_model_does():
     """Half of 80% and half of 40% are the same share, though 20 points apart."""
     rows = made_up((0.8, 0.4, 0.4, 0.2), (0.4, 0.2, 0.4, 0.2))
-    found = fragility.differences(rows)
+    found = measure.differences(rows)
     relative = found[found["measure"] == "relative"]["difference"]
     assert relative.tolist() == pytest.approx([0, 0, 50, 25], abs=0.5)
     absolute = found[found["measure"] == "accuracy"]["difference"]
     assert absolute.tolist() == pytest.approx([-40, -20, 0, 0], abs=0.5)
-    table = fragility.relative(rows)
+    table = measure.relative(rows)
     assert table["top1"].tolist() == pytest.approx([100, 50, 50, 25, 100, 50, 100, 50])
     assert (table["top5"] == 100).all()
 
 
 def test_the_crossing_lies_between_two_levels():
     """From -10 points at level 1 to +30 at level 2 the difference is 0 after a quarter of the way."""
-    found = fragility.crossings(made_up((0.9, 0.7, 0.3, 0.3), (0.8, 0.6, 0.6, 0.5))).iloc[0]
+    found = measure.crossings(made_up((0.9, 0.7, 0.3, 0.3), (0.8, 0.6, 0.6, 0.5))).iloc[0]
     assert found["level"] == pytest.approx(1.25, abs=0.02)
     assert 1 < found["low"] < 1.25 < found["high"] < 1.5
     assert found["seed"] == "all"
@@ -164,9 +191,9 @@ def test_the_crossing_lies_between_two_levels():
 
 def test_without_a_crossing_there_is_none():
     """Where STD stays far ahead both ends are infinite; where the last level is a tie, the upper end alone."""
-    never = fragility.crossings(made_up((0.9, 0.8, 0.7, 0.6), (0.6, 0.5, 0.4, 0.3))).iloc[0]
+    never = measure.crossings(made_up((0.9, 0.8, 0.7, 0.6), (0.6, 0.5, 0.4, 0.3))).iloc[0]
     assert np.isinf(never[["level", "low", "high"]].astype(float)).all()
-    perhaps = fragility.crossings(made_up((0.9, 0.8, 0.7, 0.5), (0.6, 0.5, 0.4, 0.5))).iloc[0]
+    perhaps = measure.crossings(made_up((0.9, 0.8, 0.7, 0.5), (0.6, 0.5, 0.4, 0.5))).iloc[0]
     assert np.isfinite(perhaps["low"])
     assert np.isinf(perhaps["high"])
 
@@ -186,7 +213,7 @@ def test_without_a_crossing_there_is_none():
 def test_overtaken_at(difference, level):
     """By a straight line to the first level above 0; not at a tie that stays one."""
     levels = np.array([0.0, 1.0, 3.0, 5.0])
-    assert fragility.overtaken_at(levels, np.array(difference, dtype=float)) == pytest.approx(level)
+    assert measure.overtaken_at(levels, np.array(difference, dtype=float)) == pytest.approx(level)
 
 
 # Families ----------------------------------------------------------------------------------------------------------
@@ -212,6 +239,16 @@ def test_families_get_stronger_and_stay_images(title):
         torch.testing.assert_close(first, second, rtol=0, atol=0)
 
 
+def test_strengths_lie_where_they_were_chosen():
+    """How far each severity moves an image, as root mean square: another strength would move it differently."""
+    axis = torch.linspace(0, 6, 32)
+    images = (0.5 + 0.2 * torch.sin(axis[:, None] * axis[None])).expand(1, 3, 32, 32).contiguous()
+    for title, corruption in severities.FAMILIES.items():
+        levels = list(corruption.sweep(images, torch.Generator().manual_seed(0)))[1:]
+        moved = [(changed - images).square().mean().sqrt().item() for _, changed in levels]
+        assert moved == pytest.approx(MOVED[title], rel=0.004), title
+
+
 def test_pixelate_makes_blocks_and_zoom_blur_keeps_the_middle():
     """At half of the pixels a side blocks are of 2x2; what lies in the middle moves least."""
     images, generator = random_images(1, 16), torch.Generator()
@@ -226,15 +263,14 @@ def test_pixelate_makes_blocks_and_zoom_blur_keeps_the_middle():
 
 def test_family_rows_are_of_the_first_images(study):
     """Six rows a corruption; severity 0 is the clean accuracy; all models meet the same noise."""
-    model = study.model(*EACH[0])
-    rows = pd.DataFrame(fragility.family_rows(study, model))
-    chosen = fragility.sample(study)[:12]
+    rows = pd.DataFrame(measure.family_rows(study, EACH[0]))
+    chosen = measure.swept_images(study)[:12]
     assert len(rows) == 6 * len(severities.FAMILIES)
     assert set(rows["family"]) == {"noise", "blur", "weather", "digital"}
-    clean = top_k(model(to_float(chosen.images)).detach(), chosen.labels)
+    clean = top_k(study.model(*EACH[0])(to_float(chosen.images)).detach(), chosen.labels)
     assert (rows[rows["severity"] == 0]["top1"] - clean).abs().max() < 1e-9
     assert set(rows["images"]) == {12}
-    pd.testing.assert_frame_equal(rows, pd.DataFrame(fragility.family_rows(study, model)))
+    pd.testing.assert_frame_equal(rows, pd.DataFrame(measure.family_rows(study, EACH[0])))
 
 
 @pytest.mark.parametrize("images", [0, 20, 300])
@@ -244,7 +280,7 @@ def test_the_first_images_are_of_every_class(study, images):
     study.preset = dataclasses.replace(
         study.preset, corruptions=dataclasses.replace(study.preset.corruptions, images=images)
     )
-    assert len(set(fragility.sample(study, 12).labels.tolist())) == 3
+    assert len(set(measure.swept_images(study, 12).labels.tolist())) == 3
 
 
 # Figures -----------------------------------------------------------------------------------------------------------
@@ -252,20 +288,20 @@ def test_the_first_images_are_of_every_class(study, images):
 
 def test_figures_are_drawn_from_the_tables(study, rows):
     """Every panel is there, curves lie at the accuracies, and no text is smaller than 9 points."""
-    table, differing = rows[fragility.COLUMNS], fragility.differences(rows)
-    crossing = fragility.crossings(rows)
+    table, differing = rows[measure.COLUMNS], measure.differences(rows)
+    crossing = measure.crossings(rows)
     accuracy, relative = (differing[differing["measure"] == m] for m in ("accuracy", "relative"))
     every = [
         dict(zip(("arch", "setting", "seed"), key, strict=True)) | dict(row)
         for key in EACH
-        for row in fragility.family_rows(study, study.model(*key))
+        for row in measure.family_rows(study, key)
     ]
     panels = {
         draw.fall(table, accuracy, crossing): 2 * 4,
-        draw.fall(fragility.relative(table), relative): 2 * 4,
+        draw.fall(measure.relative(table), relative): 2 * 4,
         draw.family_curves(pd.DataFrame(every)): 6,
-        draw.example_grid(fragility.shown(study, 2)): 2 * (3 + 1) * 5,
-        draw.example_grid(fragility.shown_families(study)): (6 + 1) * 6,
+        draw.example_grid(measure.shown(study, 2)): 2 * (3 + 1) * 5,
+        draw.example_grid(measure.shown_families(study)): (6 + 1) * 6,
     }
     for figure, count in panels.items():
         assert len(figure.axes) == count
@@ -281,10 +317,10 @@ def test_figures_are_drawn_from_the_tables(study, rows):
 def test_models_that_are_never_right_can_be_drawn():
     """As after a first epoch on a thousand classes: of no accuracy nothing can be kept, and the panels stay empty."""
     rows = made_up((0.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 0.0))
-    differing = fragility.differences(rows)
+    differing = measure.differences(rows)
     kept = differing[differing["measure"] == "relative"]
     assert kept["difference"].isna().all()
-    figure = draw.fall(fragility.relative(rows[fragility.COLUMNS]), kept)
+    figure = draw.fall(measure.relative(rows[measure.COLUMNS]), kept)
     figure.canvas.draw()
     assert all(np.isfinite(axis.get_ylim()).all() for axis in figure.axes)
 
@@ -292,9 +328,9 @@ def test_models_that_are_never_right_can_be_drawn():
 def test_what_is_read_is_what_was_measured(rows):
     """The table of crossings names levels, intervals and what never happens; that of colours the accuracies."""
     rows = pd.concat([rows, made_up((0.9, 0.8, 0.7, 0.6), (0.6, 0.5, 0.4, 0.3)).assign(arch="alexnet_bn")])
-    read = draw.overtaking(fragility.crossings(rows))
+    read = draw.overtaking(measure.crossings(rows))
     assert read.loc[("AlexNet (BN)", "blur"), "all seeds"] == "never"
     assert list(read) == ["all seeds", "seed 0", "seed 1"]
-    colours = draw.reversed_colors(rows, fragility.differences(rows))
+    colours = draw.reversed_colors(rows, measure.differences(rows))
     chosen = rows[(rows["operation"] == "reversal") & (rows["setting"] == "adv") & (rows["level"] == 1)]
     assert colours.loc[("ResNet-10", "reversed"), "ADV top1"] == pytest.approx(chosen["top1"].mean(), abs=0.06)

@@ -1,6 +1,7 @@
 """Stylized sets and cue conflicts: kept, resumed and drawn by seed; their styles; whether they count as stylized."""
 
 import dataclasses
+import math
 
 import pandas as pd
 import pytest
@@ -19,6 +20,11 @@ from advlook.study.study import Study
 SIDE = 24
 
 
+def patch_distance(images, others):
+    """Of images in place of their quantiles."""
+    return validity.patch_distance(*map(validity.patch_quantiles, (images, others)))
+
+
 @pytest.fixture
 def study(tmp_path):
     """Forty noisy images in the styles of a folder of five, in chunks of eight."""
@@ -33,7 +39,7 @@ def study(tmp_path):
 @pytest.fixture(autouse=True)
 def _in_this_process(monkeypatch):
     monkeypatch.setattr(images, "worker_count", lambda jobs, device: 1)
-    monkeypatch.setattr(images, "_CHUNK", 8)
+    monkeypatch.setattr(images, "CHUNK", 8)
 
 
 # Sets ----------------------------------------------------------------------------------------------------------------
@@ -47,6 +53,7 @@ def test_set_records_one_style_an_image(study):
     assert set(table["style"]) <= set(load_styles("pictures", 2 * SIDE, study.data / "datasets").names)
     assert table["style"].nunique() > 1
     pictures = images.study_styles(study)
+    assert pictures.images.shape[-1] == 2 * SIDE
     for name, style in zip(made.names, made.pictures(), strict=True):
         assert torch.equal(style, pictures.images[pictures.names.index(name)])
     assert torch.equal(made.images.labels, made.contents.labels)
@@ -68,7 +75,23 @@ def test_strengths_share_images_and_styles(study):
 
 
 def test_smaller_set_is_the_beginning_of_a_larger_one(study):
-    assert torch.equal(stylized_set(study, count=10).images.images, stylized_set(study).images.images[:10])
+    assert torch.equal(
+        stylized_set(study, chosen=torch.arange(10)).images.images, stylized_set(study).images.images[:10]
+    )
+
+
+def test_chosen_images_are_those_of_the_whole_set(study):
+    """To the bit, in any order, without the chunks that hold none of them; their styles and labels too."""
+    whole, chosen = stylized_set(study), torch.tensor([30, 3, 28])
+    for path in (study.data / "cache" / "stylized").rglob("*.npy"):
+        path.unlink()
+    some = stylized_set(study, chosen=chosen)
+    assert torch.equal(some.images.images, whole.images.images[chosen])
+    assert torch.equal(some.images.labels, whole.images.labels[chosen])
+    assert some.names == tuple(whole.names[number] for number in chosen)
+    assert len(list((study.data / "cache" / "stylized").rglob("*.npy"))) == 2
+    conflicts = cue_conflict_set(study)
+    assert torch.equal(cue_conflict_set(study, chosen % 10).images.images, conflicts.images.images[chosen % 10])
 
 
 def test_interrupted_set_goes_on_to_the_same_bits(study, tmp_path, monkeypatch):
@@ -95,20 +118,20 @@ def test_interrupted_set_goes_on_to_the_same_bits(study, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("change", [{"steps": 3}, {"styles": "generated"}])
 def test_what_makes_a_set_makes_another(study, change):
-    first = stylized_set(study, count=8).images.images
+    first = stylized_set(study, chosen=slice(8)).images.images
     changed = dataclasses.replace(study.preset.stylization, **change)
     study.preset = dataclasses.replace(study.preset, stylization=changed)
-    assert not torch.equal(stylized_set(study, count=8).images.images, first)
+    assert not torch.equal(stylized_set(study, chosen=slice(8)).images.images, first)
 
 
 @pytest.mark.slow
 def test_processes_make_the_same_set(study, monkeypatch):
-    alone = stylized_set(study, count=16).images.images.clone()
+    alone = stylized_set(study, chosen=slice(16)).images.images.clone()
     for path in (study.data / "cache" / "stylized").rglob("*.npy"):
         path.unlink()
     monkeypatch.setattr(images, "worker_count", lambda jobs, device: 2)
     monkeypatch.setattr(images, "_ALONE", 0)
-    assert torch.equal(stylized_set(study, count=16).images.images, alone)
+    assert torch.equal(stylized_set(study, chosen=slice(16)).images.images, alone)
 
 
 def test_cue_conflicts_are_of_different_classes(study):
@@ -173,6 +196,18 @@ def test_generated_textures_differ_and_are_fixed_by_their_seed(tmp_path):
     assert (found.images.float().std((2, 3)).amax(1) > 5).all()
 
 
+def test_generated_textures_are_as_coarse_as_they_were_chosen():
+    """Twenty-four of them, whose mean frequencies are 0.2 cycles per pixel on average, and from 0.10 to 0.29."""
+    found = load_styles("generated", 64, None).images.float().div(255)
+    power = torch.fft.rfft2(found - found.mean((2, 3), keepdim=True)).abs().square().sum(1)
+    radius = torch.hypot(torch.fft.fftfreq(64)[:, None], torch.fft.rfftfreq(64)[None])
+    frequencies = (power * radius).sum((1, 2)) / power.sum((1, 2))
+    assert len(found) == 24
+    assert frequencies.mean().item() == pytest.approx(0.2014, rel=0.004)
+    assert [frequencies.min().item(), frequencies.max().item()] == pytest.approx([0.1036, 0.2874], rel=0.004)
+    assert found.std((2, 3)).mean().item() == pytest.approx(0.1811, rel=0.004)
+
+
 def test_assignment_does_not_change_with_the_count():
     assert torch.equal(assign(100, 7)[:20], assign(20, 7))
     assert set(assign(200, 7).tolist()) == set(range(7))
@@ -186,13 +221,21 @@ def test_patch_distance_of_known_cases():
     grey = torch.full((2, 3, 16, 16), 0.4)
     directions = torch.randn(64, 75, generator=torch.Generator().manual_seed(0))
     sums = F.normalize(directions, dim=1).sum(1)
-    found = validity.patch_distance(grey, grey + 0.2)
+    found = patch_distance(grey, grey + 0.2)
     torch.testing.assert_close(found, torch.full((2,), 0.2 * sums.square().mean().sqrt().item()), rtol=1e-4, atol=0)
     noise = random_images(1, 64)
-    another = validity.patch_distance(noise, random_images(1, 64, seed=1))
-    assert validity.patch_distance(noise, noise).item() == 0
+    another = patch_distance(noise, random_images(1, 64, seed=1))
+    assert patch_distance(noise, noise).item() == 0
     assert another.item() < 0.02  # two draws of one texture
-    assert validity.patch_distance(noise, noise.mean((2, 3), keepdim=True).expand_as(noise)).item() > 0.2
+    assert patch_distance(noise, noise.mean((2, 3), keepdim=True).expand_as(noise)).item() > 0.2
+
+
+def test_patch_distance_looks_as_closely_as_was_chosen():
+    """5x5 pixels, in 64 directions and at 256 quantiles; edges at 1.5 pixels. Others give other numbers."""
+    one, other = smooth(4, 32), generate_textures(4, 32).float().div(255)
+    assert validity.patch_quantiles(one).shape == (4, 64, 256)
+    assert patch_distance(one, other).mean().item() == pytest.approx(0.17388, rel=0.002)
+    assert validity.edge_agreement(one, other).mean().item() == pytest.approx(-0.0111, abs=0.001)
 
 
 def test_patch_distance_sees_more_than_second_moments():
@@ -201,16 +244,16 @@ def test_patch_distance_sees_more_than_second_moments():
     share = 0.01
     dots, others = (torch.rand(2, 8, 3, 64, 64, generator=generator) < share).float()
     noise = share + (share * (1 - share)) ** 0.5 * torch.randn(8, 3, 64, 64, generator=generator)
-    assert (validity.patch_distance(dots, noise) > 1.5 * validity.patch_distance(dots, others)).all()
+    assert (patch_distance(dots, noise) > 1.5 * patch_distance(dots, others)).all()
 
 
 def test_patch_distance_of_a_sample_is_near_that_of_all(monkeypatch):
     """Of large images some patches stand for all: the distance of other pictures hardly changes."""
     one, other = generate_textures(4, 128).float().div(255), generate_textures(4, 96, seed=1).float().div(255)
-    whole = validity.patch_distance(one, other)
+    whole = patch_distance(one, other)
     monkeypatch.setattr(validity, "_PATCHES", 2**12)
-    torch.testing.assert_close(validity.patch_distance(one, other), whole, rtol=0.05, atol=0)
-    assert not torch.equal(validity.patch_distance(one, other), whole)
+    torch.testing.assert_close(patch_distance(one, other), whole, rtol=0.05, atol=0)
+    assert not torch.equal(patch_distance(one, other), whole)
 
 
 def test_edge_agreement_of_known_cases():
@@ -232,7 +275,7 @@ def test_patch_classifier_sees_what_it_says():
     for weight in model.parameters():
         weight.detach().abs_()
     image = random_images(1, 33, low=0.6).requires_grad_(True)
-    place = model.evidence(image)[0, :, 3, 2].sum()
+    place = model.places(2 * image - 1)[0, :, 3, 2].sum()
     (gradient,) = torch.autograd.grad(place, image)
     seen = gradient[0].abs().sum(0) > 0
     expected = torch.zeros_like(seen)
@@ -241,9 +284,9 @@ def test_patch_classifier_sees_what_it_says():
 
 
 def test_patch_classifier_answers_by_the_mean_of_its_places():
-    """Logits are the mean of all places' evidence, though these are never all there."""
+    """Logits are the mean of the logits of all places, though these are never all there."""
     model, images = validity.PatchClassifier(5, width=8).eval(), random_images(3, 40)
-    torch.testing.assert_close(model(images), model.evidence(images).mean((2, 3)))
+    torch.testing.assert_close(model(images), model.places(2 * images - 1).mean((2, 3)))
 
 
 @pytest.mark.parametrize(("train_images", "steps"), [(0, 12), (6, 4)])
@@ -264,10 +307,50 @@ def test_patch_classifier_is_trained_on_windows_for_as_long_as_the_set_allows(st
     assert [images.shape for images in shown] == [(6, 3, 16, 16)] * steps
 
 
+def test_patch_classifier_is_trained_as_was_chosen(study, monkeypatch):
+    """40 steps a class on 64 windows of 64 pixels, at most 20 epochs; from a rate of 0.01 down along a cosine."""
+    shown, optimizers, forward = [], [], validity.PatchClassifier.forward
+
+    def recording(model, images):
+        shown.append(images.shape)
+        return forward(model, images[:2, :, :9, :9])
+
+    class Batches:
+        def __init__(self, count):
+            self.count = count
+
+        def __len__(self):
+            return self.count
+
+        def training_batches(self, data, batch_size, *arguments, **options):
+            return iter(
+                [(torch.zeros(batch_size, 3, 66, 66), torch.zeros(batch_size).long())] * (len(self) // batch_size)
+            )
+
+    class Recorded(torch.optim.AdamW):
+        def step(self, *arguments):
+            optimizers.append(dict(self.param_groups[0]))
+            return super().step(*arguments)
+
+    monkeypatch.setattr(validity.PatchClassifier, "forward", recording)
+    monkeypatch.setattr(validity.F, "cross_entropy", lambda logits, labels: logits.square().mean())
+    monkeypatch.setattr(torch.optim, "AdamW", Recorded)
+    for count, steps in ((640, 120), (64, 20)):
+        study.__dict__["training_images"] = Batches(count)
+        validity._fit(validity.PatchClassifier(3), study)
+        assert shown == [(64, 3, 64, 64)] * steps
+        rates = [each["lr"] for each in optimizers]
+        assert rates == pytest.approx([0.005 * (1 + math.cos(math.pi * step / steps)) for step in range(steps)])
+        assert {each["weight_decay"] for each in optimizers} == {0.01}
+        shown.clear()
+        optimizers.clear()
+    assert validity.PatchClassifier(3).places[0].out_channels == 64
+
+
 def test_checks_in_batches_are_those_of_all(study, monkeypatch):
     """How many images are measured at once changes rounding alone."""
     monkeypatch.setattr(validity, "_STEPS", 1)
-    made = stylized_set(study, 1.0, 7)
+    made = stylized_set(study, 1.0, slice(7))
     whole = validity.checks(study, made)
     monkeypatch.setattr(validity, "_HELD", 3 * made.styles.images[0].numel())
     pd.testing.assert_frame_equal(validity.checks(study, made), whole, rtol=1e-4)
@@ -285,13 +368,13 @@ def test_patch_classifier_learns_and_is_kept(study, monkeypatch):
 
 def test_checks_tell_stylized_from_content(study, monkeypatch):
     monkeypatch.setattr(validity, "_STEPS", 5)
-    table = validity.checks(study, stylized_set(study, 0.0, 6))
+    table = validity.checks(study, stylized_set(study, 0.0, slice(6)))
     assert len(table) == 6
     assert (table["patches_to_content"] == 0).all()
     assert table["patches_to_style"].tolist() == table["patches_before"].tolist()
     assert table["gram_after"].tolist() == table["gram_before"].tolist()
     assert (table["edges_content"] > 0.999).all()
     assert (table["patch_right"] == table["patch_right_before"]).all()
-    made = validity.checks(study, stylized_set(study, 1.0, 6))
+    made = validity.checks(study, stylized_set(study, 1.0, slice(6)))
     assert (made["gram_after"] < made["gram_before"]).all()
     assert (made["patches_to_content"] > 0).all()

@@ -11,10 +11,8 @@ from helpers import Linear, Recorder, image_set, small_preset
 from advlook.corruptions.filters import reverse_colors
 from advlook.data.image_sets import ImageSet, to_float
 from advlook.experiments.stylization import figures as draw
-from advlook.experiments.stylization import measure as cues
-from advlook.experiments.stylization import validity
+from advlook.experiments.stylization import measure, validity
 from advlook.models.evaluation import top_k
-from advlook.stats.paired import pack, unpack
 from advlook.study.study import Study
 
 SIDE, IMAGES, PARTIAL, CUES = 24, 14, 9, 16
@@ -38,21 +36,18 @@ def study(tmp_path_factory):
 
 def every_row(study, measurement):
     """The rows of every model, as `Study.rows` would hand them on."""
-    found = []
-    for key in EACH:
-        who = dict(zip(("arch", "setting", "seed"), key, strict=True))
-        found += [who | dict(row) for row in measurement(study, study.model(*key))]
-    return pd.DataFrame(found)
+    names = ("arch", "setting", "seed")
+    return pd.DataFrame([dict(zip(names, key, strict=True)) | row for key in EACH for row in measurement(study, key)])
 
 
 @pytest.fixture(scope="module")
 def rows(study):
-    return every_row(study, cues.variant_rows)
+    return every_row(study, measure.variant_rows)
 
 
 @pytest.fixture(scope="module")
 def decided(study):
-    return every_row(study, cues.conflict_rows)
+    return every_row(study, measure.conflict_rows)
 
 
 @pytest.fixture
@@ -61,10 +56,9 @@ def tables(study, rows, decided, monkeypatch):
     found = {"05_variants": rows, "05_conflicts": decided}
     monkeypatch.setattr(study, "rows", lambda name, *_, **__: found[name])
     monkeypatch.setattr(validity, "patch_classifier", lambda study: study.model(*EACH[0]))
-    _, differing, _ = cues.stylization_tables(study)
-    cues.check_tables(study)
-    study.save_table("05_sentences", cues.sentences(differing))
-    names = ("stylization", "differences", "shape_bias", "checked", "checks", "sentences")
+    measure.stylization_tables(study)
+    measure.check_tables(study)
+    names = ("stylization", "differences", "shape_bias", "checked", "checks")
     return {name: study.load_table(f"05_{name}") for name in names}
 
 
@@ -73,7 +67,7 @@ def tables(study, rows, decided, monkeypatch):
 
 def test_variants_show_the_same_images(study):
     """Strength 0 is the content; reversed twice it is again; strengths in between are the first ones of strength 1."""
-    found = cues.variants(study)
+    found = {key: measure.variant_images(study, *key) for key in measure.VARIANTS}
     standard = found["standard", 0.0]
     assert len(standard) == IMAGES
     negative = reverse_colors(to_float(standard.images))
@@ -91,31 +85,31 @@ def test_variants_show_the_same_images(study):
 
 def test_shown_images_are_those_of_the_sets(study):
     """Every column holds one image at all strengths, its style, and the name of its class."""
-    found, made = cues.shown(study, 3), cues.stylized(study)
-    assert list(found.pictures) == ["content", "style", *(f"strength {s}" for s in ("0.25", "0.5", "0.75", "1"))]
+    (pictures, names), made = measure.shown(study, 3), measure.stylized(study)
+    assert list(pictures) == ["content", "style", *(f"strength {s}" for s in ("0.25", "0.5", "0.75", "1"))]
     contents = to_float(made[1.0].contents.images)
-    for place, name in enumerate(found.names):
-        number = next(n for n in range(PARTIAL) if torch.equal(contents[n], found.pictures["content"][place]))
-        assert torch.equal(found.pictures["strength 0.5"][place], to_float(made[0.5].images.images)[number])
-        assert torch.equal(found.pictures["style"][place], to_float(made[1.0].pictures())[number])
+    for place, name in enumerate(names):
+        number = next(n for n in range(PARTIAL) if torch.equal(contents[n], pictures["content"][place]))
+        assert torch.equal(pictures["strength 0.5"][place], to_float(made[0.5].images.images)[number])
+        assert torch.equal(pictures["style"][place], to_float(made[1.0].pictures())[number])
         assert name == study.test.classes[made[1.0].contents.labels[number]]
-    assert torch.equal(cues.shown(study, 3).pictures["strength 1"], found.pictures["strength 1"])
+    assert torch.equal(measure.shown(study, 3)[0]["strength 1"], pictures["strength 1"])
 
 
 def test_shown_conflicts_name_shape_and_texture(study, monkeypatch):
     """Two different classes above each column, of what is shown below; what was drawn as one stands alone."""
-    found, conflict = cues.shown_conflicts(study, 4), cues.conflicts(study)
-    assert list(found.pictures) == ["shape", "texture", "both in one"]
+    (pictures, names), conflict = measure.shown_conflicts(study, 4), measure.conflicts(study)
+    assert list(pictures) == ["shape", "texture", "both in one"]
     every = to_float(conflict.images.images)
-    for name, picture in zip(found.names, found.pictures["both in one"], strict=True):
+    for name, picture in zip(names, pictures["both in one"], strict=True):
         shape, texture = name.split(",\n")
         number = next(n for n in range(CUES) if torch.equal(every[n], picture))
         assert shape == study.test.classes[conflict.images.labels[number]]
         assert texture == study.test.classes[conflict.textures[number]]
         assert shape != texture
     alone = dataclasses.replace(conflict, contents=None, sources=None)
-    monkeypatch.setattr(cues, "conflicts", lambda study: alone)
-    assert list(cues.shown_conflicts(study, 4).pictures) == ["both in one"]
+    monkeypatch.setattr(measure, "conflicts", lambda study: alone)
+    assert list(measure.shown_conflicts(study, 4)[0]) == ["both in one"]
 
 
 # Measurements ------------------------------------------------------------------------------------------------------
@@ -125,7 +119,7 @@ def test_rows_are_accuracies_on_each_variant(study, rows):
     """top1, top5, control and which images were right, against the model directly."""
     model = study.model("resnet10", "adv", 1)
     mine = rows[(rows["setting"] == "adv") & (rows["seed"] == 1)].set_index(["variant", "strength"])
-    asked = cues.variants(study)
+    asked = {key: measure.variant_images(study, *key) for key in measure.VARIANTS}
     assert list(mine.index) == list(asked)
     control = model(to_float(asked["standard", 0.0].images)).detach()
     for key, images in asked.items():
@@ -133,36 +127,53 @@ def test_rows_are_accuracies_on_each_variant(study, rows):
         assert row["top1"] == pytest.approx(top_k(logits, images.labels))
         assert row["top5"] == pytest.approx(top_k(logits, images.labels, 2))
         assert row["control"] == pytest.approx(top_k(control[: len(images)], images.labels))
-        right = unpack([row["right"], row["right_control"]], len(images))
-        np.testing.assert_array_equal(right[0], (logits.argmax(1) == images.labels).numpy())
-        np.testing.assert_array_equal(right[1], (control[: len(images)].argmax(1) == images.labels).numpy())
+        np.testing.assert_array_equal(row["right"], (logits.argmax(1) == images.labels).numpy())
+        np.testing.assert_array_equal(row["right_control"], (control[: len(images)].argmax(1) == images.labels).numpy())
     assert rows["top1"].nunique() > 3
 
 
-def test_a_model_answers_once_about_images_as_they_are(study):
+def test_a_model_answers_once_about_images_as_they_are(study, monkeypatch):
     """Batches of 8: standard and strength 0 are one set, reversed and strength 1 two more, the others smaller ones."""
     recorder = Recorder(study.model(*EACH[0])).eval()
-    list(cues.variant_rows(study, recorder))
+    monkeypatch.setitem(study._models, EACH[0], recorder)
+    list(measure.variant_rows(study, EACH[0]))
     assert sum(recorder.sizes) == 3 * IMAGES + 3 * PARTIAL
+
+
+@pytest.mark.parametrize("variant", measure.VARIANTS)
+def test_a_variant_of_chosen_images_is_that_part_of_the_whole(study, rows, variant):
+    """One variant of some of the images alone, the stylized ones made again: the same answers about these images."""
+    key, chosen = EACH[2], torch.tensor([7, 0, 5])
+    whole = rows[(rows["setting"] == key[1]) & (rows["seed"] == key[2])].set_index(["variant", "strength"]).loc[variant]
+    for path in (study.data / "cache" / "stylized").rglob("*.npy"):
+        path.unlink()
+    (alone,) = measure.variant_rows(study, key, only=variant, chosen=chosen)
+    assert alone["images"] == 3
+    for answers in ("right", "right_control"):
+        np.testing.assert_array_equal(alone[answers], whole[answers][chosen])
+    made = measure.variant_images(study, *variant, chosen).images
+    assert torch.equal(made, measure.variant_images(study, *variant).images[chosen])
 
 
 def test_conflicts_are_decided_by_shape_or_texture(study, decided):
     """Each answer counts for the cue that it names, and no image for both."""
-    conflict = cues.conflicts(study)
+    conflict = measure.conflicts(study)
     for key, (_, row) in zip(EACH, decided.iterrows(), strict=True):
         answers = study.model(*key)(to_float(conflict.images.images)).argmax(1)
-        by_shape, by_texture = unpack(row[["by_shape", "by_texture"]], CUES)
-        np.testing.assert_array_equal(by_shape, (answers == conflict.images.labels).numpy())
-        np.testing.assert_array_equal(by_texture, (answers == conflict.textures).numpy())
-        assert not (by_shape & by_texture).any()
+        np.testing.assert_array_equal(row["by_shape"], (answers == conflict.images.labels).numpy())
+        np.testing.assert_array_equal(row["by_texture"], (answers == conflict.textures).numpy())
+        assert not (row["by_shape"] & row["by_texture"]).any()
+        (some,) = measure.conflict_rows(study, key, torch.tensor([9, 2]))
+        np.testing.assert_array_equal(some["by_shape"], row["by_shape"][[9, 2]])
+        np.testing.assert_array_equal(some["by_texture"], row["by_texture"][[9, 2]])
 
 
 # Tables ------------------------------------------------------------------------------------------------------------
 
 
 def shares(count, *wanted):
-    """Packed answers about `count` images, right about the first so many percent of them."""
-    return [pack(torch.arange(count) < share * count // 100) for share in wanted]
+    """Answers about `count` images, right about the first so many percent of them."""
+    return [np.arange(count) < share * count // 100 for share in wanted]
 
 
 def made_up(std, adv, count=200):
@@ -171,12 +182,12 @@ def made_up(std, adv, count=200):
     for setting, (before, after) in (("std", std), ("adv", adv)):
         control, right = shares(count, before, after)
         found.append(("resnet10", setting, 0, "stylized", 1.0, after, 100.0, count, before, right, control))
-    return pd.DataFrame(found, columns=[*cues.COLUMNS, "right", "right_control"])
+    return pd.DataFrame(found, columns=[*measure.COLUMNS, "right", "right_control"])
 
 
 def test_differences_with_known_answers():
     """From 80 to 20 and from 60 to 30: 10 ahead, 30 gained, and a half kept where the other keeps a quarter."""
-    found = cues.differences(made_up((80, 20), (60, 30))).set_index("measure")
+    found = measure.differences(made_up((80, 20), (60, 30))).set_index("measure")
     assert found["difference"].to_dict() == pytest.approx({"accuracy": 10, "change": 30, "relative": 25})
     assert set(found["seed"]) == {"all"}
     assert (found["low"] < found["difference"]).all()
@@ -185,13 +196,13 @@ def test_differences_with_known_answers():
 
 def test_equal_answers_differ_by_nothing():
     """The comparison is a paired one: right about the same images, the interval has no width."""
-    found = cues.differences(made_up((70, 30), (70, 30)))
+    found = measure.differences(made_up((70, 30), (70, 30)))
     assert (found[["difference", "low", "high"]].abs() < 1e-9).all().all()
 
 
 def test_differences_of_all_seeds_and_of_each(rows):
     """The pooled difference is the mean of the seeds' own, which are those of the accuracies."""
-    found = cues.differences(rows).set_index(["variant", "strength", "measure", "seed"])
+    found = measure.differences(rows).set_index(["variant", "strength", "measure", "seed"])
     for key in (("reversed", 0.0), ("stylized", 0.5), ("stylized", 1.0)):
         chosen = rows[(rows["variant"] == key[0]) & (rows["strength"] == key[1])]
         top1, control = (chosen.pivot(index="seed", columns="setting", values=name) for name in ("top1", "control"))
@@ -205,7 +216,7 @@ def test_differences_of_all_seeds_and_of_each(rows):
 
 
 def conflict_table(by_shape, by_texture, setting="std", seed=0):
-    answers = [pack(torch.tensor(chosen, dtype=torch.bool)) for chosen in (by_shape, by_texture)]
+    answers = [np.array(chosen, dtype=bool) for chosen in (by_shape, by_texture)]
     row = ("resnet10", setting, seed, len(by_shape), *answers)
     return pd.DataFrame([row], columns=["arch", "setting", "seed", "images", "by_shape", "by_texture"])
 
@@ -216,7 +227,7 @@ def test_shape_bias_with_a_known_answer():
     by_texture = [0] * 30 + [1] * 10 + [0] * 20 + [0] * 20 + [0] * 20
     labels = torch.tensor([0] * 60 + [1] * 20 + [2] * 20)
     images = ImageSet(torch.zeros(100, 3, 1, 1, dtype=torch.uint8), labels, ("ant", "bee", "cat", "dog"))
-    found = cues.shape_bias(conflict_table(by_shape, by_texture), images).set_index("class")
+    found = measure.shape_bias(conflict_table(by_shape, by_texture), images).set_index("class")
     assert list(found.index) == ["all", "ant", "bee", "cat"]  # of the last class there are no images
     assert found["shape_bias"].tolist() == pytest.approx([100 * 32 / 42, 75, np.nan, 100], nan_ok=True)
     assert found["by_shape"].tolist() == pytest.approx([32, 50, 0, 10])
@@ -231,7 +242,7 @@ def test_seeds_are_pooled_by_decisions():
     images = ImageSet(torch.zeros(8, 3, 1, 1, dtype=torch.uint8), torch.zeros(8).long(), ("ant",))
     first = conflict_table([1] + [0] * 7, [0, 1] + [0] * 6)
     second = conflict_table([1] * 6 + [0] * 2, [0] * 8, seed=1)
-    found = cues.shape_bias(pd.concat([first, second]), images)
+    found = measure.shape_bias(pd.concat([first, second]), images)
     found = found[found["class"] == "all"].set_index("seed")["shape_bias"]
     assert found.to_dict() == pytest.approx({"all": 87.5, "0": 50.0, "1": 100.0})
 
@@ -240,8 +251,8 @@ def test_difference_of_shape_biases():
     """60 of 80 against 20 of 80: 50 points, as a further row of the differences."""
     std = conflict_table([1] * 20 + [0] * 80, [0] * 20 + [1] * 60 + [0] * 20)
     adv = conflict_table([1] * 60 + [0] * 40, [0] * 60 + [1] * 20 + [0] * 20, "adv")
-    found = cues.bias_differences(pd.concat([std, adv]))
-    assert list(found) == list(cues.differences(made_up((80, 20), (60, 30))))
+    found = measure.bias_differences(pd.concat([std, adv]))
+    assert list(found) == list(measure.differences(made_up((80, 20), (60, 30))))
     row = found.iloc[0]
     assert (row["variant"], row["measure"], row["seed"]) == ("cue conflict", "shape bias", "all")
     assert row["difference"] == pytest.approx(50)
@@ -257,7 +268,6 @@ def test_tables_have_the_columns_that_others_read(tables):
     assert len(tables["differences"]) == 7 * 3 * 3 + 3
     assert len(tables["shape_bias"]) == 3 * 2 * (1 + 3)
     assert len(tables["checked"]) == IMAGES
-    assert len(tables["sentences"]) == 3 * len(cues.SENTENCES)
 
 
 # Checks ------------------------------------------------------------------------------------------------------------
@@ -279,7 +289,7 @@ def measured(count=100, **changes):
 
 def test_checks_of_good_images_pass():
     """Value, interval and finding of each: 12 - 10 of the lead of 60 - 10 is 4%."""
-    found = cues.verdicts(measured(), chance=10).set_index("check")
+    found = measure.validity(measured(), chance=10).set_index("check")
     assert found["passed"].all()
     assert found["value"].tolist() == pytest.approx([100, 100, 4])
     assert found.loc["small patches", "low"] < 4 < found.loc["small patches", "high"] < 50
@@ -303,40 +313,11 @@ def test_checks_of_good_images_pass():
 )
 def test_checks_fail_where_they_should(check, changes):
     """One failure alone, and it is told."""
-    found = cues.verdicts(measured(**changes), chance=10)
+    found = measure.validity(measured(**changes), chance=10)
     assert found[~found["passed"]]["check"].tolist() == [check]
     told = draw.findings(found)
     assert f"FAILED: {check}" in told
     assert told.endswith(f"The images do NOT count as stylized: {check}")
-
-
-# Sentences ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("asked", "low", "high", "verdict"),
-    [
-        ("above 0", 1, 3, "yes"),
-        ("above 0", -1, 3, "open"),
-        ("above 0", -3, -1, "no"),
-        ("above 0", 0, 0, "open"),
-        ("below 0", 1, 3, "no"),
-        ("below 0", -3, -1, "yes"),
-        ("within 5 points", -4, 4, "yes"),
-        ("within 5 points", -4, 6, "open"),
-        ("within 5 points", 6, 9, "no"),
-        ("within 5 points", -9, -6, "no"),
-        ("within 5 points", -9, 9, "open"),
-        ("above 0", np.nan, np.nan, "open"),
-    ],
-)
-def test_sentences_are_read_from_intervals(asked, low, high, verdict):
-    """Yes and no need the whole interval; without one nothing is said."""
-    sentence, ((variant, strength), measure, _) = next(item for item in cues.SENTENCES.items() if item[1][2] == asked)
-    row = ("resnet10", variant, strength, "all", measure, (low + high) / 2, low, high, 100)
-    columns = ["arch", "variant", "strength", "seed", "measure", "difference", "low", "high", "images"]
-    found = cues.sentences(pd.DataFrame([row], columns=columns)).set_index("sentence")
-    assert found.loc[sentence, "verdict"] == verdict
 
 
 # Figures -----------------------------------------------------------------------------------------------------------
@@ -364,8 +345,8 @@ def test_figures_are_drawn_from_the_tables(study, tables):
         draw.variant_differences(differing): 1,
         draw.shape_bias(bias): 2,
         draw.check_plots(tables["checked"], tables["checks"], 33.3): 3,
-        draw.picture_grid(cues.shown(study, 3)): 3 * 6,
-        draw.picture_grid(cues.shown_conflicts(study, 3)): 3 * 3,
+        draw.picture_grid(*measure.shown(study, 3)): 3 * 6,
+        draw.picture_grid(*measure.shown_conflicts(study, 3)): 3 * 3,
     }
     for figure, count in figures.items():
         assert len(figure.axes) == count
@@ -383,13 +364,13 @@ def test_figures_are_drawn_from_the_tables(study, tables):
 def test_failed_checks_are_drawn_as_failed():
     """The title says so; bars stand at the accuracies, content before stylized."""
     checked = measured(edges_content=0.0)
-    figure = draw.check_plots(checked, cues.verdicts(checked, 10), 10)
+    figure = draw.check_plots(checked, measure.validity(checked, 10), 10)
     assert [axis.get_title() for axis in figure.axes] == ["texture: passed", "shape: FAILED", "small patches: passed"]
     assert [bar.get_height() for bar in figure.axes[2].patches] == pytest.approx([60, 12])
 
 
 def test_what_is_read_is_what_was_measured(tables):
-    """Table 2 has the means at full strength; decisions add up; a verdict stands beside its interval."""
+    """Table 2 has the means at full strength; decisions add up."""
     table = tables["stylization"]
     read = draw.table_2(table)
     assert list(read) == ["standard", "reversed", "stylized"]
@@ -397,8 +378,3 @@ def test_what_is_read_is_what_was_measured(tables):
     assert read.loc[("ResNet-10", "ADV", "top-5 [%]"), "stylized"].startswith(f"{chosen['top5'].mean():.1f} (")
     decided = draw.decisions(tables["shape_bias"])
     assert decided[["by shape", "by texture", "by neither"]].sum(axis=1).tolist() == pytest.approx([100, 100], abs=0.2)
-    sentences = tables["sentences"]
-    row = sentences[sentences["seed"] == "all"].iloc[0]
-    told = draw.verdicts(sentences).loc[row["sentence"], "ResNet-10"]
-    assert told.startswith(f"{row['verdict']}: {row['difference']:+.1f} [")
-    assert len(told.split("; seeds ")[1].split(", ")) == 2

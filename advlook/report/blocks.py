@@ -1,30 +1,34 @@
-"""The generated tables of README.md and docs/findings.md.
+"""The generated tables of README.md, docs/findings.md and docs/trust.md.
 
-A block of a page lies between `<!-- block NAME -->` and `<!-- /block -->`. `claims` is the table of verdicts; the
-others are described in docs/blocks.toml. `python -m advlook.report.blocks` rewrites those that differ from the tables
-in `figures/<preset>/tables` and names them; with `--check` it writes nothing, and exits with 1 where one differs.
+A block of a page lies between `<!-- block NAME -->` and `<!-- /block -->`. `claims` holds the verdicts, `remedies`
+those of `advlook.checks`; the others are described in docs/blocks.toml. `python -m advlook.report.blocks` rewrites the
+blocks that differ from `figures/<preset>/tables` and names them; with `--check` it writes nothing, and exits with 1 if
+one differs.
 """
 
 import argparse
 import re
 import sys
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
 
+from advlook.attacks.checks import REMEDIES
 from advlook.core.names import ARCH_NAMES
 from advlook.stats.rules import markdown
 from advlook.study.study import ROOT
 
-PAGES = (ROOT / "README.md", ROOT / "docs" / "findings.md")
+PAGES = (ROOT / "README.md", ROOT / "docs" / "findings.md", ROOT / "docs" / "trust.md")
 CLAIM_PRESETS = ("imagenette", "cifar10")
 BLOCK = re.compile(r"<!-- block (?P<name>\w+) -->\n(?P<content>.*?)<!-- /block -->", re.DOTALL)
 _EFFECTS = {"difference": "+.1f", "change": "+.1f", "level": ".2f"}  # columns with an interval, and their format
 _MODELS = ("std", "adv", "STD+STD", "ADV+ADV", "STD+ADV")  # the order of the means in a cell
 
 
+@cache
 def load(preset: str, table: str) -> pd.DataFrame:
     """The scalar columns of a committed table."""
     return pd.read_csv(ROOT / "figures" / preset / "tables" / f"{table}.csv")
@@ -41,10 +45,13 @@ def cell(rows: pd.DataFrame, column: str) -> str:
     return " / ".join(f"{means[model]:.{digits}f}" for model in _MODELS if model in means)
 
 
+@cache
 def render(name: str) -> str:
     """The content of a block: the lines of a Markdown table."""
     if name == "claims":
         return markdown({preset: load(preset, "08_claims") for preset in CLAIM_PRESETS}) + "\n"
+    if name == "remedies":
+        return _markdown([["check", "where it fails"], ["---"] * 2, *REMEDIES.items()])
     block = tomllib.loads((ROOT / "docs" / "blocks.toml").read_text())[name]
     found = {}
     for title, table, column, query in block["lines"]:
@@ -52,6 +59,10 @@ def render(name: str) -> str:
         found[title] = {ARCH_NAMES[arch]: cell(each, column) for arch, each in rows.groupby("arch")}
     cells = pd.DataFrame.from_dict(found, orient="index")
     lines = [[block["unit"], *cells], ["---"] * (1 + cells.shape[1]), *cells.reset_index().to_numpy().tolist()]
+    return _markdown(lines)
+
+
+def _markdown(lines: Iterable[Iterable[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 

@@ -13,7 +13,7 @@ from advlook.experiments.claims.measure import CLAIMS
 from advlook.report import blocks
 from advlook.report.blocks import load
 from advlook.study import Study
-from advlook.study.study import ROOT
+from advlook.study.folders import ROOT
 
 PAGES = [ROOT / "README.md", ROOT / "data" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 README, FINDINGS, MAP, TROUBLE = (

@@ -194,7 +194,7 @@ def map_measures(study: Study, key: ModelKey, method: str, batches: Collection[i
             parts.append(_measures(found, images.cpu(), inside))
         else:
             for _ in range(len(images) * samples):  # what SmoothGrad would have drawn
-                torch.empty_like(images[0]).normal_(generator=noise)
+                images.new_empty(images.shape[1:]).normal_(generator=noise)
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 

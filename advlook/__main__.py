@@ -239,7 +239,7 @@ def _data(options: Namespace) -> int:
     advlook data --get svhn
     """
     from advlook.data import catalogue, styles
-    from advlook.study.study import data_folder
+    from advlook.study.folders import data_folder
 
     folder = data_folder()
     if options.get:

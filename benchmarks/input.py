@@ -33,7 +33,7 @@ from advlook.data.catalogue import find
 from advlook.data.crops import random_resized_crops
 from advlook.data.layouts import Listing
 from advlook.data.streaming import StreamedImages, random_crop
-from advlook.study.study import data_folder
+from advlook.study.folders import data_folder
 
 NEEDED = 2500  # images/s that a modern GPU may take
 EPOCH = 4  # times all files, in the second table

@@ -13,7 +13,8 @@ from PIL import Image
 
 from advlook.core.presets import PRESET_FOLDER
 from advlook.report import runner as runner
-from advlook.study.study import Study, data_folder
+from advlook.study.folders import data_folder
+from advlook.study.study import Study
 
 CLASSES = 1000
 WNIDS = [f"n{1_000_000 + 17 * number:08d}" for number in range(CLASSES)]

@@ -31,7 +31,8 @@ from advlook.report import texts
 from advlook.report.gallery import write_gallery
 from advlook.study import provenance
 from advlook.study.code import source_digest
-from advlook.study.study import ROOT, Study
+from advlook.study.folders import ROOT
+from advlook.study.study import Study
 
 NOTEBOOKS = ROOT / "notebooks"
 # Notebooks that read more than the study's images and models; the last reads what the others have written.

@@ -17,13 +17,10 @@ from advlook.core.presets import SETTINGS, Preset
 from advlook.core.progress import tqdm
 from advlook.study import provenance
 from advlook.study.code import code_digest
-from advlook.study.folders import ROOT as ROOT
-from advlook.study.folders import data_folder as data_folder
 from advlook.study.folders import output_folder
 from advlook.study.models import ModelKey, Models
 from advlook.study.pictures import write_figure
-from advlook.study.tables import Row as Row
-from advlook.study.tables import keep_rows, kept_rows, read_table, write_table
+from advlook.study.tables import Row, keep_rows, kept_rows, read_table, write_table
 
 Measurement = Callable[["Study", ModelKey], Iterable[Row]]
 

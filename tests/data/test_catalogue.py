@@ -20,7 +20,7 @@ from advlook.core.errors import RequestError
 from advlook.data import catalogue, layouts
 from advlook.data.catalogue import CATALOGUE, TABLE_3, check, find, get, table_3
 from advlook.data.image_sets import fingerprint, load, load_listing, load_set
-from advlook.study.study import ROOT
+from advlook.study.folders import ROOT
 
 LEVELS = 6  # of a channel that tells the number of a picture
 

@@ -30,7 +30,7 @@ from advlook.models.evaluation import (
     top_k,
     topk_accuracy,
 )
-from advlook.study.study import ROOT
+from advlook.study.folders import ROOT
 
 IMAGES = image_set(30, 8)
 

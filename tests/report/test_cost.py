@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from advlook.__main__ import _parser
-from advlook.study.study import ROOT
+from advlook.study.folders import ROOT
 
 DOCUMENT = (ROOT / "docs" / "scale.md").read_text()
 # In blocks of shell code, with a backslash at the end of a line that goes on.

@@ -19,7 +19,7 @@ from PIL import Image
 from advlook.report import gallery
 from advlook.report.gallery import PAPER, missing_items, write_gallery
 from advlook.study.code import PACKAGE
-from advlook.study.study import ROOT, output_folder
+from advlook.study.folders import ROOT, output_folder
 
 EVIL = "<script>alert('&')</script>"
 VOID = {"img", "meta", "br", "link"}

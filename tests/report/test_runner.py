@@ -23,7 +23,8 @@ from safetensors.torch import load_file
 from advlook.core.errors import RequestError
 from advlook.core.presets import PRESET_FOLDER
 from advlook.report import runner
-from advlook.study.study import ROOT, Study
+from advlook.study.folders import ROOT
+from advlook.study.study import Study
 
 PARAMETERS = 'preset = "quick"'
 SAVE = """

@@ -15,7 +15,8 @@ from advlook.core.gradients import evaluating
 from advlook.data.image_sets import ImageSet
 from advlook.models.architectures import folded
 from advlook.models.evaluation import Attack, accuracy_under, correct, suite_accuracy, survivors
-from advlook.study.study import ModelKey, Row, Study
+from advlook.study.study import ModelKey, Study
+from advlook.study.tables import Row
 
 RADII = [2 ** (exponent / 2) for exponent in range(-6, 7)]  # of `smallest_radii`, in units of the study's L2 radius
 

@@ -24,7 +24,8 @@ from advlook.data.image_sets import ImageSet
 from advlook.models.architectures import folded
 from advlook.stats.bootstrap import interval
 from advlook.stats.paired import pooled, relative_difference, right_of
-from advlook.study.study import ModelKey, Row, Study
+from advlook.study.study import ModelKey, Study
+from advlook.study.tables import Row
 
 Sweep = Iterable[tuple[float, Tensor]]  # levels and images, each made when it is asked for
 

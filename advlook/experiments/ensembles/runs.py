@@ -25,8 +25,8 @@ from advlook.models import fusion
 from advlook.models.architectures import split_last_layer
 from advlook.models.evaluation import predict
 from advlook.models.fusion import COMBINATIONS, Member, members
-from advlook.study.study import Row, Study
-from advlook.study.tables import keep_rows, kept_rows
+from advlook.study.study import Study
+from advlook.study.tables import Row, keep_rows, kept_rows
 
 MODES = FINE_TUNED, FROZEN = "fine-tuned", "frozen"
 FEW = 20_000  # images: training on them takes no longer than starting processes

@@ -25,7 +25,8 @@ from advlook.sensitivity.randomisation import FRESH_SEED, randomised, stages
 from advlook.sensitivity.similarity import similarity
 from advlook.stats.bootstrap import interval
 from advlook.stats.paired import labelled
-from advlook.study.study import ModelKey, Row, Study
+from advlook.study.study import ModelKey, Study
+from advlook.study.tables import Row
 
 KINDS = ("random", *SETTINGS)  # of models, in the order in which they are compared
 COLUMNS = ["arch", "method", "model_a", "model_b", "measure", "value", "images", "by_image"]

@@ -32,7 +32,8 @@ from advlook.experiments.stylization.validity import checks
 from advlook.models.evaluation import predict, top_k
 from advlook.stats.bootstrap import interval
 from advlook.stats.paired import answers, bias, bias_difference, pooled, relative_difference
-from advlook.study.study import ModelKey, Row, Study
+from advlook.study.study import ModelKey, Study
+from advlook.study.tables import Row
 
 COLUMNS = ["arch", "setting", "seed", "variant", "strength", "top1", "top5", "images", "control"]
 MEASURES = ("accuracy", "change", "relative")

@@ -10,7 +10,8 @@ from advlook.data import test_bed
 from advlook.data.image_sets import ImageSet
 from advlook.models.evaluation import found_among, predict, robust_survivors
 from advlook.models.training import overfits_catastrophically
-from advlook.study.study import ModelKey, Row, Study
+from advlook.study.study import ModelKey, Study
+from advlook.study.tables import Row
 
 MODEL = ["arch", "setting", "seed"]
 

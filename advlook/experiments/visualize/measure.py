@@ -23,7 +23,8 @@ from advlook.models.architectures import folded
 from advlook.sensitivity import frequency
 from advlook.sensitivity.edges import edge_correlation, energy_shares
 from advlook.sensitivity.units import Maximised, colour_variance, conv_layers, first_filters, maximise
-from advlook.study.study import ModelKey, Row, Study
+from advlook.study.study import ModelKey, Study
+from advlook.study.tables import Row
 
 KINDS = ("random", *SETTINGS)  # of models that are measured
 CUTOFFS = (0.03, 0.06, 0.09, 0.125, 0.18, 0.25, 0.35)  # cycles per pixel

@@ -126,12 +126,12 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=2500, help="images/s of ResNet-50 STD training on one GPU")
     parser.add_argument("--decode", type=float, default=2500, help="images/s that the cores beside it decode")
     arguments = parser.parse_args()
-    torch.set_default_device("meta")
     preset = load_preset(arguments.preset)
     if not preset.data.train_images and not lookup(preset.data.name):
         parser.error(f"preset {preset.name}: the catalogue does not know how many images {preset.data.name!r} has")
-    print("\n".join(hours_table(preset, arguments.rate, arguments.decode)), end="\n\n")
-    print("\n".join(memory_table(preset)))
+    with torch.device("meta"):
+        print("\n".join(hours_table(preset, arguments.rate, arguments.decode)), end="\n\n")
+        print("\n".join(memory_table(preset)))
 
 
 if __name__ == "__main__":

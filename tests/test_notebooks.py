@@ -1,12 +1,18 @@
 """The notebooks as lessons: what one will learn stands at the beginning, two exercises at the end."""
 
+import ast
+
 import nbformat
 import pytest
 
 from advlook.study.folders import ROOT
 
+each_notebook = pytest.mark.parametrize(
+    "notebook", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem
+)
 
-@pytest.mark.parametrize("notebook", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+
+@each_notebook
 def test_notebooks_are_lessons(notebook):
     """Goals before the first line of code; behind everything else two exercises with a cell each, which save nothing.
 
@@ -21,3 +27,15 @@ def test_notebooks_are_lessons(notebook):
     exercises = cells[starts[0] :]
     assert [cell.cell_type for cell in exercises] == ["markdown", "code"] * 2
     assert not [cell.source for cell in exercises if "save_" in cell.source or "study.measure(" in cell.source]
+
+
+@each_notebook
+def test_notebooks_import_rooms(notebook):
+    """Of the package a notebook imports its own experiment and names of other rooms, nothing deeper."""
+    cells = [cell.source for cell in nbformat.read(notebook, as_version=4).cells if cell.cell_type == "code"]
+    found = [node for source in cells for node in ast.walk(ast.parse(source))]
+    imported = {node.module for node in found if isinstance(node, ast.ImportFrom)}
+    imported |= {alias.name for node in found if isinstance(node, ast.Import) for alias in node.names}
+    own = f"advlook.experiments.{notebook.stem.partition('_')[2]}"
+    assert own in imported
+    assert not [name for name in imported - {own} if name == "advlook.experiments" or name.count(".") > 1]

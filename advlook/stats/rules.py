@@ -119,8 +119,9 @@ def compare(tables: Tables, claims: Sequence[Claim]) -> pd.DataFrame:
     many images or other units; reason: why no verdict rests on it. The correction counts all that was compared.
     """
     asked: list[tuple[dict[str, object], Rule, Sample | None]] = []
+    archs = dict.fromkeys(arch for table in tables.values() if "arch" in table for arch in table["arch"].unique())
     for claim in claims:
-        for arch in dict.fromkeys(arch for table in tables.values() for arch in table.get("arch", ())):
+        for arch in archs:
             about = {"claim": claim.name, "arch": arch}
             try:
                 for sample in claim.samples(tables, arch):

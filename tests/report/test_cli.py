@@ -1,8 +1,6 @@
 """The command line: exit codes, one line for every bad request, help with examples."""
 
 import dataclasses
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +12,6 @@ from advlook.core import presets
 from advlook.data.catalogue import CATALOGUE
 from advlook.models.architectures import preset_model
 from advlook.models.checkpoints import save_checkpoint
-from advlook.study import study
 
 SMOKE = (presets.PRESET_FOLDER / "smoke.toml").read_text()
 
@@ -135,11 +132,12 @@ def test_data_gets_a_set(place, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize("command", ["", "reproduce", "train", "evaluate", "data"])
-def test_help_shows_an_example(command):
+def test_help_shows_an_example(command, capsys):
     """Help of the program and of every command ends with something to copy."""
-    arguments = [sys.executable, "-m", "advlook", *command.split(), "--help"]
-    text = subprocess.run(arguments, capture_output=True, text=True, check=True, cwd=study.ROOT).stdout
-    assert f"advlook {command}".strip() in text.split("example")[1]
+    with pytest.raises(SystemExit) as stop:
+        main([*command.split(), "--help"])
+    assert not stop.value.code
+    assert f"advlook {command}".strip() in capsys.readouterr().out.split("example")[1]
 
 
 def test_help_names_every_attack(capsys):

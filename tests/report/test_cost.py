@@ -1,8 +1,8 @@
 """What docs/scale.md says is what benchmarks/cost.py counts, and its commands are those of the command line."""
 
 import re
+import runpy
 import shlex
-import subprocess
 import sys
 
 import pytest
@@ -20,10 +20,16 @@ LINES = [
 COMMANDS = [line.split("-m advlook ")[1].split(" #")[0].rstrip("& ") for line in LINES if "-m advlook " in line]
 
 
-def cost(*arguments):
-    """The script's lines."""
-    script = ROOT / "benchmarks" / "cost.py"
-    return subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, check=True).stdout
+@pytest.fixture
+def cost(monkeypatch, capsys):
+    """A function of the script's arguments that gives what it prints."""
+
+    def printed(*arguments):
+        monkeypatch.setattr(sys, "argv", ["cost.py", *arguments])
+        runpy.run_path(str(ROOT / "benchmarks" / "cost.py"), run_name="__main__")
+        return capsys.readouterr().out
+
+    return printed
 
 
 def hours(text):
@@ -33,14 +39,14 @@ def hours(text):
 
 
 @pytest.mark.slow
-def test_the_tables_are_those_of_the_script():
+def test_the_tables_are_those_of_the_script(cost):
     """Word by word, with the rates that the page states."""
     told = re.search(r"<!-- cost: .*? -->\n(.*)\n<!-- end of cost -->", DOCUMENT, re.DOTALL)[1]
     assert told.strip() == cost().strip()
 
 
 @pytest.mark.slow
-def test_costs_follow_from_what_is_assumed():
+def test_costs_follow_from_what_is_assumed(cost):
     """Half the rate takes twice the hours, FGSM training 5/3 of a standard one, and what waits for decoding waits."""
     fast, slow, waiting = (
         hours(cost("--rate", rate, "--decode", decode))

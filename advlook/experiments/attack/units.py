@@ -10,7 +10,6 @@ from advlook.models.evaluation import Attack, accuracy_under
 from advlook.study.study import ModelKey, Study
 from advlook.study.verification import ATTACKED, Row, Unit, who
 
-
 MANY = 10_000  # gradients of images: a unit that takes more takes minutes
 
 

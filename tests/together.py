@@ -1,4 +1,4 @@
-"""What the processes of a group do in test_distributed.py."""
+"""What the processes of a group do in core/test_distributed.py and models/test_evaluation.py."""
 
 import os
 import signal
@@ -7,6 +7,7 @@ import sys
 import torch
 from helpers import image_set, small_preset
 
+import advlook.study.study  # noqa: F401 (commands import it when they are called)
 from advlook.__main__ import main as command_line
 from advlook.core.distributed import ALONE, joined
 from advlook.models import training
@@ -86,10 +87,15 @@ class Deadly:
             yield batch
 
 
+def command(arguments):
+    """The command line, reading images in one worker."""
+    torch.set_num_threads(1)
+    os.environ["ADVLOOK_WORKERS"] = "1"
+    sys.exit(command_line(arguments))
+
+
 def main(task, folder):
     torch.set_num_threads(1)
-    if task == "refused":
-        sys.exit(command_line(["train", "--arch", "resnet10", "--setting", "none"]))
     with joined() as group:
         if task == "compute":
             found = {name: epoch(*what, group) for name, what in EPOCHS.items()} | {"accuracies": accuracies(group)}

@@ -1,52 +1,21 @@
-"""Several processes compute together what one computes, and a death costs an epoch at most.
+"""Several processes compute together what one computes, and a death costs an epoch at most."""
 
-The processes of torchrun's agent are forked from one that has imported torch: importing it in each would take longer
-than all the rest.
-"""
-
-import multiprocessing
-import os
-import signal
-import sys
-
+import elastic
 import pytest
 import together
 import torch
 from safetensors.torch import load_file
-from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, Std
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from advlook.core.distributed import ALONE, Group, joined
 from advlook.core.errors import RequestError
 from advlook.models.checkpoints import load_state, read_metadata
 from advlook.models.training import Trainer
 
-PATH = os.pathsep.join(sys.path)
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
-
 
 def launch(folder, task, processes, restarts=0):
-    """Run a task of together.py in so many processes, as torchrun does; ChildFailedError where they fail for good."""
-    multiprocessing.set_forkserver_preload(["together"])
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=processes,
-        max_restarts=restarts,
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        start_method="forkserver",
-        logs_specs=DefaultLogsSpecs(str(folder / "logs"), Std.ERR),
-    )
-    handlers = {number: signal.getsignal(number) for number in SIGNALS}  # the agent installs its own
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", PATH)
-        try:
-            elastic_launch(config, together.main)(task, folder)
-        finally:
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
+    """Run a task of together.py in so many processes."""
+    elastic.launch(folder, together.main, task, folder, processes=processes, restarts=restarts)
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +143,7 @@ def test_more_processes_than_images():
 def test_an_error_is_said_once(tmp_path):
     """Of several processes that are asked for what cannot be done, one says so."""
     with pytest.raises(ChildFailedError):
-        launch(tmp_path, "refused", 2)
-    said = [path.read_text() for path in (tmp_path / "logs").rglob("stderr.log")]
+        elastic.launch(tmp_path, together.command, ["train", "--arch", "resnet10", "--setting", "none"], processes=2)
+    said = elastic.printed(tmp_path, "stderr")
     assert len(said) == 2
     assert "".join(said).count("advlook: setting 'none' cannot be trained") == 1

@@ -357,7 +357,7 @@ BAD = {
     "mean is infinite": ("plain.pth --mean inf,0.5,0.5 --std 0.2,0.2,0.2", "inf"),
     "mean alone": ("plain.pth --mean 0.5,0.5,0.5", "belong together"),
     "std of zero": ("plain.pth --mean 0.5,0.5,0.5 --std 0,0.2,0.2", "std 0,"),
-    "size of zero": ("plain.pth --size 0", "size=0"),
+    "size of zero": ("plain.pth --size 0", "--size: 0"),
     "short side below the size": ("plain.pth --size 32 --resize 16", "resize=16"),
     "size is no number": ("plain.pth --size big", "big"),
 }

@@ -13,7 +13,6 @@ import torch
 from helpers import Recorder, convolutional, image_set, random_images, small_preset, snapshot
 from safetensors.torch import load_file
 
-import advlook
 from advlook import attacks
 from advlook.attacks.ball import project, random_in_ball
 from advlook.core.errors import RequestError
@@ -122,8 +121,7 @@ run(small_preset(), Path(sys.argv[1]), setting="adv", images=Deadly())
 """
     )
     whole, broken = tmp_path / "whole.safetensors", tmp_path / "broken.safetensors"
-    paths = [str(Path(advlook.__file__).parents[1]), *map(str, Path(__file__).parents[:2])]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
     killed = subprocess.run([sys.executable, script, broken], env=environment, capture_output=True, text=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert len(load_state(broken.with_suffix(".state"))["history"]) == 1

@@ -128,10 +128,10 @@ def test_nothing_to_learn_is_told(study, tmp_path, make_study):
 @pytest.mark.parametrize(
     ("line", "changed", "message"),
     [
-        ('targets = ["synthetic@12", "synthetic"]', 'targets = ["synthetic@"]', "'synthetic@' is no \"name\""),
-        ('targets = ["synthetic@12", "synthetic"]', "targets = []", "ensembles.targets is empty"),
-        ("sides = [6, 12]", "sides = [12, 6]", "ensembles.sides = [12, 6] must be positive and ascend"),
-        ("frozen_runs = 2", "frozen_runs = 0", "ensembles.frozen_runs = 0 must be positive"),
+        ('targets = ["synthetic@12", "synthetic"]', 'targets = ["synthetic@"]', "ensembles.targets.0 = 'synthetic@'"),
+        ('targets = ["synthetic@12", "synthetic"]', "targets = []", "ensembles.targets = []"),
+        ("sides = [6, 12]", "sides = [12, 6]", "ensembles.sides = [12, 6]: must ascend"),
+        ("frozen_runs = 2", "frozen_runs = 0", "ensembles.frozen_runs = 0"),
     ],
 )
 def test_presets_that_make_no_sense_are_refused(tmp_path, line, changed, message):

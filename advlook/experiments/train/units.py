@@ -30,7 +30,8 @@ def units(study: Study, rng: random.Random) -> Iterator[Unit | Derived]:
         attacked = left[batch * size : (batch + 1) * size]
         yield Unit("01_tradeoff", who(key), partial(_clean, study, key, numbers), numbers=numbers)
         yield Unit("01_tradeoff", who(key), partial(_attacked, study, key, attacked, batch), (), attacked, allowed=1)
-        yield Unit("01_tradeoff", who(key), partial(_accuracies, study, key), allowed=ATTACKED)
+        yield Unit("01_tradeoff", who(key), partial(_accuracies, study, key))
+        yield Unit("01_tradeoff", who(key), partial(_under_fgsm, study, key, row.right), allowed=ATTACKED)
         if study.preset.data.name == "synthetic":
             yield Unit("01_cues", who(key), partial(measure.cues, study, key), allowed=1)
 
@@ -53,9 +54,12 @@ def _attacked(study: Study, key: ModelKey, numbers: np.ndarray, batch: int) -> I
 
 
 def _accuracies(study: Study, key: ModelKey) -> Iterator[Row]:
-    config, (right, best) = study.preset.evaluation, measure.clean_answers(study, key)
-    where = {"batch_size": config.batch_size, "device": study.device}
-    alive = survivors(
-        study.model(*key), study.test, lambda m, x, y, g: attacks.fgsm(m, x, y, config.eps), right=right, **where
-    )
-    yield {"top1": percent(right), "top5": percent(best), "robust_fgsm": percent(alive), "images": len(right)}
+    right, best = measure.clean_answers(study, key)
+    yield {"top1": percent(right), "top5": percent(best), "images": len(right)}
+
+
+def _under_fgsm(study: Study, key: ModelKey, right: np.ndarray) -> Iterator[Row]:
+    config = study.preset.evaluation
+    where = {"batch_size": config.batch_size, "device": study.device, "right": torch.from_numpy(right)}
+    alive = survivors(study.model(*key), study.test, lambda m, x, y, g: attacks.fgsm(m, x, y, config.eps), **where)
+    yield {"robust_fgsm": percent(alive)}

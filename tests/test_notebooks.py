@@ -32,8 +32,9 @@ def test_notebooks_are_lessons(notebook):
 @each_notebook
 def test_notebooks_import_rooms(notebook):
     """Of the package a notebook imports its own experiment and names of other rooms, nothing deeper."""
-    cells = [cell.source for cell in nbformat.read(notebook, as_version=4).cells if cell.cell_type == "code"]
-    found = [node for source in cells for node in ast.walk(ast.parse(source))]
+    cells = nbformat.read(notebook, as_version=4).cells
+    lines = [line for cell in cells if cell.cell_type == "code" for line in cell.source.splitlines()]
+    found = list(ast.walk(ast.parse("\n".join(line for line in lines if not line.startswith("%")))))
     imported = {node.module for node in found if isinstance(node, ast.ImportFrom)}
     imported |= {alias.name for node in found if isinstance(node, ast.Import) for alias in node.names}
     own = f"advlook.experiments.{notebook.stem.partition('_')[2]}"

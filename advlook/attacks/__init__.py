@@ -7,8 +7,8 @@ image does not depend on which others are lost.
 """
 
 from advlook.attacks.apgd import apgd, dlr, targeted_dlr
+from advlook.attacks.ball import random_noise
 from advlook.attacks.fgsm import fgsm
 from advlook.attacks.mi_fgsm import mi_fgsm
-from advlook.attacks.noise import random_noise
 from advlook.attacks.pgd import pgd
 from advlook.attacks.suite import NAMED_ATTACKS, SUITE, SUITE_PGD_STEPS, SuiteResult, attack_suite

@@ -13,12 +13,12 @@ Loss = Callable[..., Tensor]  # of (logits, labels) or (logits, labels, aims) ->
 
 
 class ActiveBatch:
-    """The images of a batch that are not lost yet, and the best perturbation of every image so far.
+    """A batch under attack by the maximisation of `loss(logits, labels)`, or with aims `loss(logits, labels, aims)`,
+    `(N,)`.
 
-    The attack maximises `loss(logits, labels)`, or with aims `loss(logits, labels, aims)`, `(N,)`. An image is lost
-    when it is misclassified or, with `targets`, when it is classified as its target. Gradients are taken in
-    `precision`; whether an image is lost is decided in the model's own arithmetic. Raises RequestError for an unknown
-    precision.
+    An image is lost when it is misclassified or, with `targets`, when it is classified as its target. Gradients are
+    taken in `precision`; whether an image is lost is decided in the model's own arithmetic. Raises RequestError for an
+    unknown precision.
     """
 
     def __init__(
@@ -74,16 +74,13 @@ class ActiveBatch:
     def _padded(self, images: Tensor) -> Tensor:
         """The images, repeated until the batch has one of a few sizes: eighths of the whole, below one eighth halves.
 
-        Backends keep kernels for every batch size they meet: a batch that shrinks one by one would fill gigabytes. Not
-        in train mode, where repeated images would count in the batch statistics.
+        Backends keep kernels for every batch size they meet. Not in train mode, where it would change batch statistics.
         """
         count = len(images)
         if self.model.training:
             return images
-        if count < self._portion:
-            size = min(1 << (count - 1).bit_length(), self._portion)
-        else:
-            size = min(count + -count % self._portion, len(self.labels))
+        halving, eighths = min(1 << (count - 1).bit_length(), self._portion), count + -count % self._portion
+        size = halving if count < self._portion else min(eighths, len(self.labels))
         return images if size == count else images[torch.arange(size, device=images.device) % count]
 
 

@@ -7,7 +7,8 @@ Euclidean norm ("l2") over an image's pixels and channels.
 from numbers import Integral
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
+from torch.nn import Module
 
 from advlook.core.errors import RequestError
 from advlook.core.gradients import per_image
@@ -16,7 +17,20 @@ from advlook.core.radius import check_eps
 NORMS = ("linf", "l2")
 
 
-def random_in_ball(images: Tensor, eps: float, norm: str, generator: torch.Generator | None = None) -> Tensor:
+def random_noise(
+    model: Module, images: Tensor, labels: Tensor, eps: float, *, norm: str = "linf", generator: Generator | None = None
+) -> Tensor:
+    """Random noise of length eps, the baseline of every table: "linf": every value changes by +-eps; "l2": a random
+    direction.
+
+    Arguments, result and errors as of `fgsm`; model and labels are not used.
+    """
+    eps = check_request(images, labels, eps, norm)
+    noise = torch.empty_like(images, memory_format=torch.contiguous_format).normal_(generator=generator)
+    return ascend(images.detach(), noise, eps, norm).clamp_(0, 1)
+
+
+def random_in_ball(images: Tensor, eps: float, norm: str, generator: Generator | None = None) -> Tensor:
     """Uniform draws from the epsilon ball around each image, clamped to [0, 1]."""
     noise = torch.empty_like(images, memory_format=torch.contiguous_format)
     if norm == "linf":

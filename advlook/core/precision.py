@@ -10,9 +10,8 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 def autocast(precision: str, device: torch.device) -> torch.autocast | nullcontext:
-    """The arithmetic of a `precision` on a device; "auto" is bfloat16 where it is native.
-
-    Raises RequestError for a precision that is none of PRECISIONS.
+    """The arithmetic of one of PRECISIONS on a device; RequestError for any other. "auto" is bfloat16 where it is
+    native.
     """
     if precision not in PRECISIONS:
         raise RequestError(f"precision {precision!r} is unknown; choose from {', '.join(PRECISIONS)}")

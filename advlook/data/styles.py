@@ -72,7 +72,7 @@ def generate_textures(count: int, side: int, seed: int = 0) -> Tensor:
     """Textures, uint8 `(count, 3, side, side)`: a dark and a light colour, mixed by band-limited noise.
 
     The noise has random phases and a Gaussian spectrum around one frequency of 0.06 to 0.25 cycles per pixel; its width
-    along and across decides between waves, flakes and spots. Straight stripes, the embedded set's own textures, do not
+    along and across decides between waves, flakes and spots. Straight stripes, the embedded set's textures, do not
     occur.
     """
     generator = torch.Generator().manual_seed(seed)

@@ -1,7 +1,6 @@
 """Late fusion (paper, section 4.2): the last features of trained backbones joined, and one new linear classifier.
 
-An ensemble is fine-tuned as a whole, from a random classifier. Or its backbones stay frozen: then their features are
-computed once, and the classifier alone is trained on them, which costs next to nothing.
+Ensembles are fine-tuned as a whole; or, with frozen backbones, the classifier alone is trained on stored features.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,7 +28,7 @@ Member = tuple[str, int]  # setting and training seed of a checkpoint
 def members(combination: str, seeds: Sequence[int], run: int) -> tuple[Member, ...]:
     """The checkpoints that run 0, 1, ... of a combination joins; none where it would need one checkpoint twice.
 
-    A run starts at the next of the preset's seeds, and the second of a pair has the seed after that of the first. So a
+    A run starts at the next of the preset's seeds, and the second of a pair has the seed after that of the first: a
     preset with a single seed has no pairs of equals, and its STD+ADV is of one seed.
     """
     settings = COMBINATIONS[combination]
@@ -40,8 +39,8 @@ def members(combination: str, seeds: Sequence[int], run: int) -> tuple[Member, .
 class Ensemble(nn.Module):
     """Backbones side by side, their features joined, and one linear classifier on them: images in [0, 1] to logits.
 
-    models: of this package, with whatever last layers; copies without these are kept. classifier: of as many features
-    as they have together, in their order.
+    models: of this package; copies without their last layers are kept. classifier: of all their features, in their
+    order.
     """
 
     def __init__(self, models: Sequence[nn.Module], classifier: nn.Linear) -> None:
@@ -57,8 +56,7 @@ class Ensemble(nn.Module):
 def new_ensemble(models: Sequence[nn.Module], classes: int, seed: int) -> Ensemble:
     """An ensemble to be fine-tuned: of trained models and a random classifier, drawn by `seed`.
 
-    To start from the classifier of frozen backbones looks better and is not: where features are small its weights are
-    large, and so is what they send back, which in some models wrecks the backbones within a few steps.
+    A classifier trained on frozen features is a worse start: its large weights wreck some backbones in a few steps.
     """
     width = sum(split_last_layer(model)[1].in_features for model in models)
     with torch.random.fork_rng(devices=[]):
@@ -72,9 +70,8 @@ def parameters(model: nn.Module) -> int:
 
 
 def tuning_preset(preset: Preset, arch: str) -> Preset:
-    """The preset as fine-tuning uses it: the paper's 30 epochs and its rate, "the other parameters" those of training.
-
-    Its schedule divides the rate by 10 every 30 epochs, and so leaves it constant. Weights are not averaged.
+    """The preset as fine-tuning uses it: the paper's 30 epochs at a constant rate, its "other parameters" those of
+    training.
     """
     config = preset.ensembles
     model = replace(preset.models[arch], learning_rate=config.learning_rate, epochs_std=config.epochs)
@@ -93,13 +90,12 @@ def fine_tune(
     device: torch.device | str = "cpu",
     progressed: Callable[[int], object] = lambda images: None,
 ) -> nn.Module:
-    """Train all of an ensemble on images of `data.store` pixels, and return it in eval mode.
+    """Train all of an ensemble on images of `data.store` pixels by its `tuning_preset`, and return it in eval mode.
 
-    As in STD training, but for what `tuning_preset` says. `progressed` is told the images of every step. Raises
-    NonFiniteLossError where the loss is infinite or nan.
+    `progressed` is told the images of every step. Raises NonFiniteLossError where the loss is infinite or nan.
     """
-    # Clipped crops: the committed tables rest on ensembles that were trained on them.
-    trainer = Trainer(tuning_preset(preset, arch), arch, "std", seed, torch.device(device), ensemble, clipped=True)
+    trainer = Trainer(tuning_preset(preset, arch), arch, "std", seed, torch.device(device), ensemble)
+    images = replace(images, clipped=True)  # the committed tables rest on ensembles that were trained on such crops
     for _ in range(trainer.epochs):
         trainer.history.append(trainer.train_epoch(images, progressed))
     return trainer.result.eval()

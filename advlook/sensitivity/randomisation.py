@@ -30,9 +30,8 @@ def stages(model: nn.Module) -> dict[str, tuple[str, ...]]:
         parts = {f"conv{k}": names for k, names in enumerate(zip(convolutions, norms, strict=True), 1)}
         parts |= {f"fc{k}": (name,) for k, name in enumerate(linear, 1)}
     else:
-        raise RequestError(
-            f"the stages of a {type(network).__name__} are not known; give a ResNet or AlexNetBN of advlook.models"
-        )
+        kind = type(network).__name__
+        raise RequestError(f"the stages of a {kind} are not known; give a ResNet or AlexNetBN of advlook.models")
     return {stage: tuple(prefix + name for name in names) for stage, names in parts.items()}
 
 
@@ -41,7 +40,7 @@ def randomised(model: nn.Module, chosen: Iterable[str], seed: int = FRESH_SEED) 
 
     Initial values follow the distributions of `advlook.models` and are drawn for the whole network in running order, so
     that a stage gets the same ones whichever others are chosen. The model and the global random state stay as they
-    were. Raises RequestError for a stage that the network does not have.
+    were. Raises RequestError for an unknown stage.
     """
     known, chosen = stages(model), list(chosen)
     for stage in chosen:

@@ -18,13 +18,12 @@ def similarity(a: Tensor, b: Tensor) -> dict[str, Tensor]:
 
     Maps are summed over channels, with their signs or (names in "_abs") as absolute values. Spearman: rank correlation
     over pixels, -1 to 1, nan where a map is constant. SSIM: structural similarity (Wang et al. 2004: Gaussian window of
-    sigma 1.5, population covariance, a border of 5 pixels left out) of the maps as `pictures` shows them.
-    Raises RequestError for maps of different shapes, smaller than the window, or with values that are not finite.
+    sigma 1.5, population covariance, a border of 5 pixels left out) of the maps as `pictures` shows them. Raises
+    RequestError for maps of different shapes, smaller than the window, or with values that are not finite.
     """
     if a.shape != b.shape or a.dim() != 4 or min(a.shape[-2:]) < WINDOW:
-        raise RequestError(
-            f"maps {tuple(a.shape)} and {tuple(b.shape)} must have one shape (N, 3, H, W), of {WINDOW} pixels or more"
-        )
+        wanted = f"must have one shape (N, 3, H, W), of {WINDOW} pixels or more"
+        raise RequestError(f"maps {tuple(a.shape)} and {tuple(b.shape)} {wanted}")
     if not (a.isfinite().all() and b.isfinite().all()):
         raise RequestError("maps hold values that are not finite; compute them in float32")
     found = {}
@@ -40,9 +39,8 @@ def similarity(a: Tensor, b: Tensor) -> dict[str, Tensor]:
 
 
 def spearman(a: Tensor, b: Tensor) -> Tensor:
-    """Rank correlation, float64 `(N,)`, of each pair of rows of `a` and `b`, both `(N, P)`.
-
-    Equal values share the mean of their ranks; nan where a row is constant.
+    """Rank correlation, float64 `(N,)`, of each pair of rows of `a` and `b`, both `(N, P)`; nan where a row is
+    constant.
     """
     return (unit_ranks(a) * unit_ranks(b)).sum(1)
 

@@ -1,7 +1,6 @@
 """What the units of a layer respond to: the filters of the first layer, and images that excite units of any layer.
 
-A layer is named as in `model.named_modules()`; a unit is a channel of its output. The model's mode, parameters,
-gradients, statistics and hooks are left as they were.
+A layer is named as in `model.named_modules()`; a unit is a channel of its output. Models are left as they were.
 """
 
 from collections.abc import Callable, Sequence
@@ -38,10 +37,8 @@ class Maximised:
 
 
 def conv_layers(model: nn.Module, *, size: int = 64) -> list[str]:
-    """Names of the convolutions in the order in which they run on an image of `size` pixels a side.
-
-    A convolution that never runs is left out, one that runs more than once is named where it first runs.
-    Raises RequestError for a size that the network cannot take.
+    """Names of the convolutions in the order in which they first run on an image of `size` pixels; RequestError for a
+    size that the network cannot take.
     """
     ran: dict[str, None] = {}  # a set that keeps the order
     with ExitStack() as stack:
@@ -57,7 +54,7 @@ def first_filters(model: nn.Module, *, size: int = 64) -> Tensor:
     """Weights `(units, 3, k, k)`, a copy, of the convolution that runs first on an image of `size` pixels a side.
 
     To compare the strength of filters between models, fold batch normalisation in: `first_filters(folded(model))`.
-    Raises RequestError where no convolution runs, the first one does not see three channels, or the size does not suit.
+    Raises RequestError where no convolution runs, the first does not see three channels, or the size does not suit.
     """
     names = conv_layers(model, size=size)
     if not names:
@@ -69,22 +66,18 @@ def first_filters(model: nn.Module, *, size: int = 64) -> Tensor:
 
 
 def on_one_scale(filters: Sequence[Tensor]) -> tuple[list[Tensor], float]:
-    """Filters of several models as images in [0, 1] on one symmetric scale, and the weight at its end.
-
-    Weight 0 becomes 0.5, and the largest magnitude of all filters 0 or 1: contrast is proportional to strength.
+    """Filters of several models as images in [0, 1], weight 0 as 0.5, on one symmetric scale, and the weight at its
+    end.
     """
     limit = max(float(weights.abs().max()) for weights in filters)
     return [0.5 + weights / (2 * limit or 1.0) for weights in filters], limit
 
 
 def colour_variance(images: Tensor) -> Tensor:
-    """How much the colour of each image `(N, 3, H, W)` varies over its pixels, `(N,)`, in squared units of the image.
-
-    With k_c(p) = x_c(p) - the mean of x(p) over channels, the sum over c of the variance of k_c over pixels p. 0 for
-    grey images and images of one colour.
+    """Variance over the pixels of each image `(N, 3, H, W)` of its channels less their mean, summed over channels:
+    `(N,)`.
     """
-    colour = images - images.mean(1, keepdim=True)
-    return colour.var((2, 3), unbiased=False).sum(1)
+    return (images - images.mean(1, keepdim=True)).var((2, 3), unbiased=False).sum(1)
 
 
 def maximise(
@@ -126,7 +119,8 @@ def maximise(
     seed, shift_seed = torch.randint(2**31, (2,), generator=generator, device=generator and generator.device).tolist()
     scale = _spectrum_scale(size) if parameterisation == "fourier" else None
     noise = torch.cat([_noise(starts, size, scale, seed + unit) for unit in units]).to(like.dtype)
-    scale = scale if scale is None else scale.to(like)
+    if scale is not None:
+        scale = scale.to(like)
     draws = torch.Generator().manual_seed(shift_seed)
     shifts = [[0, 0], *(torch.randint(-jitter, jitter + 1, (2,), generator=draws).tolist() for _ in range(steps))]
     chosen = torch.tensor(units).repeat_interleave(starts)
@@ -140,7 +134,8 @@ def maximise(
             with arithmetic:
                 best, *reached = _ascent(target, images, numbers, length, scale, shifts, bar.update)
             if precision != "float32":
-                reached = [_activations(target, shown, numbers) for shown in (best, images)]
+                with torch.no_grad():
+                    reached = [_of_units(target(shown), numbers).mean(1) for shown in (best, images)]
             parts.append((best, *reached))
     images, reached, began = (torch.cat(part).unflatten(0, (-1, starts)) for part in zip(*parts, strict=True))
     rows, best = torch.arange(len(units), device=like.device), reached.argmax(1)
@@ -184,12 +179,6 @@ def _of_units(output: Tensor, units: Tensor) -> Tensor:
     return output[torch.arange(len(units), device=units.device), units].reshape(len(units), -1)
 
 
-@torch.no_grad()
-def _activations(model: nn.Module, images: Tensor, units: Tensor) -> Tensor:
-    """The mean `(N,)` of the map of unit `units[i]` of image i."""
-    return _of_units(model(images), units).mean(1)
-
-
 def _ascent(
     model: nn.Module,
     images: Tensor,
@@ -201,8 +190,7 @@ def _ascent(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Excite unit `units[i]` in image i, with one step of L2 length `step` for every shift.
 
-    Returns the best images, their activations `(N,)`, and those of the first images. An image is kept shifted, as the
-    model saw it, so that its activation is what the model gives for it.
+    Returns the best images, shifted as the model saw them, their activations `(N,)`, and those of the first images.
     """
     first: Tensor | None = None
     for shift in shifts:
@@ -224,11 +212,7 @@ def _ascent(
 
 
 def _spectrum_scale(size: int) -> Tensor:
-    """What every frequency of `rfft2` is scaled by, `(size, size // 2 + 1)`: 1/f, at f = 0 as at the lowest above it.
-
-    Such steps are gradient ascent in coefficients of amplitude f^-1/2. Olah et al. have coefficients of amplitude 1/f,
-    whose plain gradient steps would be scaled by 1/f^2, and Adam, which normalises every coefficient.
-    """
+    """What every frequency of `rfft2` is scaled by, `(size, size // 2 + 1)`: 1/f, at f = 0 as at the lowest above."""
     frequency = torch.hypot(torch.fft.fftfreq(size)[:, None], torch.fft.rfftfreq(size)[None, :])
     return 1 / frequency.clamp_min(1 / size)
 
@@ -276,6 +260,7 @@ def _check_units(target: _Truncated, size: int, units: Sequence[int]) -> None:
     if not isinstance(output, Tensor) or output.dim() not in (2, 4):
         kind = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else f"type {type(output).__name__}"
         raise RequestError(f"layer {target.layer!r} gives {kind}, not (N, C, H, W) or (N, C); choose another")
-    wrong = [unit for unit in units if not 0 <= unit < output.shape[1]]
-    if wrong:
-        raise RequestError(f"unit {wrong[0]} is unknown; layer {target.layer!r} has units 0 to {output.shape[1] - 1}")
+    for unit in units:
+        if not 0 <= unit < output.shape[1]:
+            there = f"layer {target.layer!r} has units 0 to {output.shape[1] - 1}"
+            raise RequestError(f"unit {unit} is unknown; {there}")

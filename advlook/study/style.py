@@ -1,7 +1,6 @@
-"""The common style of every figure: one palette, and what several figures draw alike.
+"""The common style of every figure: STD is vermilion and ADV blue, architectures differ by line and marker.
 
-A figure is drawn from a table, and computes nothing but means over seeds. STD is vermilion and ADV is blue everywhere
-(colours that differ for colour-blind readers too); architectures differ by line style and marker.
+Figures are drawn from tables, and compute nothing but means over seeds.
 """
 
 from collections.abc import Iterable, Sequence
@@ -46,8 +45,6 @@ STYLE: dict[str, object] = {
     "lines.markersize": 6,
 }
 
-# Panels and legends ------------------------------------------------------------------------------------------------
-
 
 def new_figure(rows: int, columns: int, width: float, height: float, **options: object) -> tuple[Figure, list[Axes]]:
     """A figure of `rows` x `columns` panels (inches), outside pyplot's registry, in the study's style."""
@@ -81,9 +78,6 @@ def legend(figure: Figure, handles: Sequence[Line2D], ncols: int = 0) -> None:
     figure.legend(handles=handles, loc="outside lower center", ncols=ncols or len(handles))
 
 
-# What is drawn from tables -----------------------------------------------------------------------------------------
-
-
 def select(table: pd.DataFrame, **values: object) -> pd.DataFrame:
     """The rows whose columns have these values: `select(table, arch="resnet10", setting="std")`."""
     for column, value in values.items():
@@ -110,10 +104,7 @@ def band(axis: Axes, rows: pd.DataFrame, over: str, value: str, color: str, **li
 
 
 def difference_band(axis: Axes, rows: pd.DataFrame, over: str) -> None:
-    """ADV - STD over a column: of all seeds with its 95% interval as a band, of each seed as a thin line.
-
-    rows: with the columns seed ("all" or a number), difference, low, high.
-    """
+    """ADV - STD over a column: of all seeds (seed "all") with its 95% interval as a band, of each seed a thin line."""
     axis.axhline(0, color=GREY, lw=1)
     for seed, run in rows.groupby(rows["seed"].astype(str)):
         if seed == "all":
@@ -121,9 +112,6 @@ def difference_band(axis: Axes, rows: pd.DataFrame, over: str) -> None:
             axis.fill_between(run[over], run["low"], run["high"], color=INK, alpha=0.15, lw=0)
         else:
             axis.plot(run[over], run["difference"], color=LIGHT, lw=1, zorder=1)
-
-
-# Pictures ----------------------------------------------------------------------------------------------------------
 
 
 def bare(axes: Iterable[Axes], *, frame: bool = True) -> None:
@@ -140,9 +128,8 @@ def picture(axis: Axes, image: Tensor, title: str = "", *, size: float = 9.5, **
 
 
 def brightest(values: Tensor) -> Tensor:
-    """The end of a colour scale of signed values: the 99.5th percentile of magnitudes, as a few are far above the rest.
-
-    It is above 0 also where all values are 0, so that one can divide by it.
+    """The end of a colour scale of signed values: the 99.5th percentile of magnitudes, above 0 even where all values
+    are 0.
     """
     magnitudes = values.abs().flatten()  # not `quantile`, which takes no more than 2**24 values
     return magnitudes.kthvalue(max(1, round(0.995 * len(magnitudes)))).values.clamp_min(1e-30)

@@ -5,6 +5,7 @@ keeps; they are measured because at full strength the style may still have cover
 """
 
 import math
+from dataclasses import replace
 from itertools import chain, islice
 
 import pandas as pd
@@ -16,7 +17,7 @@ from advlook.core.errors import RequestError
 from advlook.core.files import digest
 from advlook.core.progress import tqdm
 from advlook.corruptions.stylization import gram_distance
-from advlook.data.image_sets import to_float
+from advlook.data.image_sets import ImageSet, to_float
 from advlook.experiments.stylization.images import Stylized
 from advlook.models.checkpoints import load_checkpoint, save_checkpoint
 from advlook.sensitivity.edges import edges
@@ -122,8 +123,9 @@ def _fit(model: PatchClassifier, study: Study) -> PatchClassifier:
     an_epoch = min(len(images), data.train_images or len(images))
     batch_size = min(_BATCH, an_epoch)
     steps = min(_STEPS * data.classes, _EPOCHS * (an_epoch // batch_size))
-    # Clipped crops: the committed tables rest on classifiers that were trained on them.
-    epochs = (images.training_batches(data, batch_size, generator, study.device, clipped=True) for _ in range(steps))
+    if isinstance(images, ImageSet):
+        images = replace(images, clipped=True)  # the committed tables rest on classifiers trained on such crops
+    epochs = (images.training_batches(data, batch_size, generator, study.device) for _ in range(steps))
     batches = islice(chain.from_iterable(epochs), steps)
     bar = tqdm(batches, "patch classifier", steps, unit=" steps", disable=not study.progress, leave=False)
     for step, (batch, labels) in enumerate(bar):

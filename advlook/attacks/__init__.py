@@ -1,9 +1,8 @@
 """Attacks on image classifiers in the L-infinity and L2 ball: FGSM, PGD, MI-FGSM, APGD, and a suite of several.
 
 Attacks take the gradient of the loss with respect to the images alone, and leave the model's mode, parameters,
-gradients and BatchNorm statistics as they were. Of iterative attacks other than MI-FGSM, an image that is lost leaves
-the batch, so that no more work goes into it. A random start is drawn for the whole batch, so that the result for an
-image does not depend on which others are lost.
+gradients and BatchNorm statistics as they were. In PGD and APGD an image that is lost leaves the batch. A random start
+is drawn for the whole batch: the result for an image does not depend on which others are lost.
 """
 
 from advlook.attacks.apgd import apgd, dlr, targeted_dlr

@@ -13,12 +13,11 @@ Loss = Callable[..., Tensor]  # of (logits, labels) or (logits, labels, aims) ->
 
 
 class ActiveBatch:
-    """A batch under attack by the maximisation of `loss(logits, labels)`, or with aims `loss(logits, labels, aims)`,
-    `(N,)`.
+    """A batch under attack, which maximises `loss(logits, labels)` or `loss(logits, labels, aims)`, `(N,)`.
 
-    An image is lost when it is misclassified or, with `targets`, when it is classified as its target. Gradients are
-    taken in `precision`; whether an image is lost is decided in the model's own arithmetic. Raises RequestError for an
-    unknown precision.
+    An image is lost when it is misclassified or, with `targets`, classified as its target. Gradients are taken in
+    `precision`; whether an image is lost is decided in the model's own arithmetic. Raises RequestError for an unknown
+    precision.
     """
 
     def __init__(
@@ -36,7 +35,7 @@ class ActiveBatch:
     def evaluate(self, points: Tensor, gradient: bool = True) -> tuple[Tensor, Tensor, Tensor]:
         """Evaluate the active images at `points`, record the best, and remove those that are lost there.
 
-        Returns which of them stay active, bool `(N,)`, and of all of them the loss `(N,)` and its gradient (empty with
+        Returns which stay active, bool `(N,)`, and of all the loss `(N,)` and its gradient (empty with
         `gradient=False`).
         """
         count, labels = len(points), self.labels[self.active]

@@ -30,9 +30,8 @@ def apgd(
 
     Arguments, result and errors as of `pgd`. loss: "ce" (cross-entropy), "dlr", or "dlr-targeted", which in restart 1,
     2, ... aims at the most likely wrong class, the second most likely, ... (with 9 restarts, the APGD-T of AutoAttack);
-    an image is lost as soon as it is misclassified, whichever class was the aim. Steps have length 2 eps at first, with
-    momentum 0.75; at checkpoints, an image whose loss has stopped rising returns to its best point and halves its step
-    size.
+    an image is lost as soon as it is misclassified. Steps have length 2 eps at first, with momentum 0.75; at
+    checkpoints, an image whose loss has stopped rising returns to its best point and halves its step size.
     """
     losses = {"ce": cross_entropy, "dlr": dlr, "dlr-targeted": targeted_dlr}
     eps = check_request(images, labels, eps, norm, steps=steps, restarts=restarts)
@@ -67,7 +66,7 @@ def dlr(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def targeted_dlr(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
-    """Targeted difference of logits ratio (Croce and Hein 2020, equation 7), `(N,)`, of at least four classes.
+    """Targeted difference of logits ratio `(N,)`, of 4 classes or more (Croce and Hein 2020, equation 7).
 
     -(z_y - z_t) / (z_(1) - (z_(3) + z_(4)) / 2).
     """

@@ -20,8 +20,7 @@ NORMS = ("linf", "l2")
 def random_noise(
     model: Module, images: Tensor, labels: Tensor, eps: float, *, norm: str = "linf", generator: Generator | None = None
 ) -> Tensor:
-    """Random noise of length eps, the baseline of every table: "linf": every value changes by +-eps; "l2": a random
-    direction.
+    """Noise of length eps, the baseline of every table: +-eps a value ("linf"), or a random direction ("l2").
 
     Arguments, result and errors as of `fgsm`; model and labels are not used.
     """

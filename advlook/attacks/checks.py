@@ -3,8 +3,7 @@
 They look for gradient masking and for broken evaluations, by the symptoms of Athalye et al. 2018 (Obfuscated gradients
 give a false sense of security), Carlini et al. 2019 (On evaluating adversarial robustness) and AutoAttack (Croce and
 Hein 2020). To pass is no proof of robustness; to fail means that accuracies under attack are too high, or do not mean
-what they seem to. Accuracies are in percent of all images; an image counts as right only if it is right without the
-attack too. `run_checks` measures, and the six functions below it judge what was measured.
+what they seem to. Accuracies are in percent of all images, right only if they are right without the attack too.
 """
 
 import tomllib
@@ -72,8 +71,8 @@ def run_checks(
     units of [0, 1]; source: another model of the same classes, usually the STD one, for the check of transfer. PGD
     takes `steps` steps from a random start, FGSM starts from the image; all draws come from `seed`. Both models run in
     eval mode and are left as they were. The cost is about that of three accuracies under PGD. Raises RequestError for
-    no images, labels of another number, and whatever else the attacks refuse; and autograd's RuntimeError where the
-    logits do not depend differentiably on the images at all, where no attack runs either.
+    no images, labels of another number, and as the attacks do; autograd's RuntimeError where logits do not depend on
+    the images.
     """
     if not len(images) or labels.shape != images.shape[:1]:
         raise RequestError(f"{len(images)} images with {len(labels)} labels: give one image or more, a label to each")
@@ -107,9 +106,7 @@ def run_checks(
 
 
 def fgsm_against_pgd(fgsm: Tensor, pgd: Tensor) -> Check:
-    """From the survivors `(N,) bool` of FGSM and of PGD: many steps must do at least what one does (Athalye et al.
-    2018).
-    """
+    """From the survivors `(N,) bool` of FGSM and of PGD, which must do as much (Athalye et al. 2018)."""
     finding = f"{percent(fgsm):.1f}% right under FGSM, {percent(pgd):.1f}% under PGD, {len(pgd)} images"
     return Check(_FGSM, not _weaker(pgd, fgsm), finding)
 
@@ -117,9 +114,9 @@ def fgsm_against_pgd(fgsm: Tensor, pgd: Tensor) -> Check:
 def falls_to_zero(right: Tensor, far: Tensor, fooled_by_grey: Tensor) -> Check:
     """From the images `(N,) bool` that are right, that survive PGD at FAR_EPS, and that plain grey would fool.
 
-    An unbounded attack must succeed (Athalye et al. 2018). Plain grey lies within FAR_EPS of every image, so every
-    survivor that grey would fool is a failure of the attack. Images of the class that the model sees in grey may be
-    beyond any attack; where no others are right, the check does not decide.
+    An unbounded attack must succeed (Athalye et al. 2018). Plain grey lies within FAR_EPS of every image, so a survivor
+    that grey would fool is a failure of the attack; where no image but of the class that the model sees in grey is
+    right, the check does not decide.
     """
     before, after = percent(right), percent(far)
     if not (right & fooled_by_grey).any():
@@ -145,9 +142,7 @@ def usable_gradients(zero: Tensor, finite: Tensor) -> Check:
 
 
 def logits_wanted(outputs: Tensor) -> Check:
-    """From outputs `(N, classes)`: probabilities are nonnegative and sum to 1 (log-probabilities serve as well as
-    logits).
-    """
+    """From outputs `(N, classes)`: probabilities sum to 1; log-probabilities serve as well as logits."""
     sums, least = outputs.sum(1), outputs.min().item()
     probabilities = least >= 0 and ((sums - 1).abs() <= SUM_TOLERANCE).all().item()
     finding = f"least output {least:.3g}; outputs of an image sum to {sums.min().item():.4g} to {sums.max().item():.4g}"

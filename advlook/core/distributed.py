@@ -1,7 +1,6 @@
-"""Data parallelism: how several processes share batches and combine their results.
+"""Data parallelism: how processes, which `torchrun` starts, share batches and combine their results.
 
-`torchrun` starts them; any other process forms a group of one, at no cost. Communication is by NCCL on GPUs, one device
-each, and by gloo on the CPU.
+Any other process forms a group of one, at no cost. Communication is by NCCL on GPUs, one device each; else by gloo.
 """
 
 import os

@@ -14,8 +14,7 @@ from advlook.core.errors import RequestError
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, which is flushed and renamed: a crash leaves the old file or the
-    new.
+    """Let `write` fill a temporary file, which is flushed and renamed to `path`: a crash leaves the old or the new.
 
     Raises RequestError where the disk is full or the folder is read-only.
     """

@@ -24,7 +24,7 @@ def frozen_batchnorm(model: nn.Module) -> Iterator[None]:
 
 
 def input_gradient(model: nn.Module, images: Tensor, loss: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-    """Gradient of the scalar `loss(logits)` with respect to `images` alone, `(N, 3, H, W)`, and the logits; detached."""
+    """Gradient of `loss(logits)`, a scalar, by `images` alone, `(N, 3, H, W)`, and the logits; both detached."""
     images = images.detach().requires_grad_()
     with torch.enable_grad():
         logits = model(images)

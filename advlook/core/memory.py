@@ -1,6 +1,4 @@
-"""Keep freed memory in the process: glibc returns large blocks to the kernel, and page faults for the next batch cost
-more than many of the operations that they serve.
-"""
+"""Keep freed memory in the process: glibc returns it to the kernel, and costly page faults fetch it for the next batch."""
 
 import ctypes
 import sys

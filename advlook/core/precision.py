@@ -10,9 +10,7 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 def autocast(precision: str, device: torch.device) -> torch.autocast | nullcontext:
-    """The arithmetic of one of PRECISIONS on a device; RequestError for any other. "auto" is bfloat16 where it is
-    native.
-    """
+    """The arithmetic of one of PRECISIONS (else RequestError) on a device; "auto" is bfloat16 where it is native."""
     if precision not in PRECISIONS:
         raise RequestError(f"precision {precision!r} is unknown; choose from {', '.join(PRECISIONS)}")
     native = torch.cuda.is_bf16_supported() if device.type == "cuda" else cpu_multiplies_bfloat16()

@@ -1,8 +1,7 @@
 """Make `import torchvision` work with a torch built without CUDA.
 
-The ordinary torchvision wheel links its compiled operators against the CUDA runtime. With a CPU-only torch they do not
-load, and torchvision's import fails where it registers the output shapes of operators that do not exist. This package
-uses no detection operators: it is enough to declare their schemas, without an implementation.
+The operators of the ordinary torchvision wheel do not load there, and its import fails where it registers their output
+shapes. This package uses no detection operators: it is enough to declare their schemas, without an implementation.
 """
 
 import importlib.util

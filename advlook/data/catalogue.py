@@ -78,8 +78,7 @@ def set_folder(name: str, folder: Path) -> Path:
 def find(name: str, split: str, folder: Path) -> Listing:
     """The images of a set's "train" or "test" split, downloaded first where torchvision can; nothing is decoded.
 
-    folder: the data folder. Raises RequestError where the set is absent, with the command that gets it, and where it
-    cannot be downloaded or does not lie as it is published.
+    folder: the data folder. Raises RequestError as `get` does, and where the set does not lie as it is published.
     """
     if split not in ("train", "test"):
         raise RequestError(f"split {split!r} is unknown; choose from train, test")
@@ -157,8 +156,7 @@ class Found:
 def check(name: str, folder: Path) -> Found:
     """Compare what the catalogue states of a set with what lies under the data folder `folder`.
 
-    Files are listed, and of a few the headers are read; nothing is downloaded or decoded. A set that is absent or
-    damaged is no error, but RequestError is raised for one that the catalogue does not have.
+    Files are listed, and of a few the headers are read. Raises RequestError for a set that the catalogue does not have.
     """
     entry = _known(name)
     if entry.name == "synthetic":
@@ -191,7 +189,7 @@ def _size(path: Path) -> tuple[int, int]:
 
 
 def table_3(folder: Path | None = None, names: Sequence[str] = TABLE_3) -> pd.DataFrame:
-    """The paper's Table 3: dataset, pixels, classes, train (images); with the data folder, what `check` found `here`."""
+    """The paper's Table 3: dataset, pixels, classes, train (images); with the data folder, what `check` found."""
     columns = {"title": "dataset", "pixels": "pixels", "classes": "classes", "train": "train"}
     entries = [vars(_known(name)) for name in names]
     table = pd.DataFrame([{column: entry[field] for field, column in columns.items()} for entry in entries])

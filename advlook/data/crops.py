@@ -76,8 +76,5 @@ def cut_out(images: Tensor, crops: Tensor, config: DataConfig) -> Tensor:
 
 
 def resized(windows: Tensor, size: int) -> Tensor:
-    """Windows uint8 `(N, 3, h, w)` as uint8 `(N, 3, size, size)`, bilinear with antialiasing.
-
-    Bytes stay bytes: that is several times faster than sampling floats.
-    """
+    """Windows uint8 `(N, 3, h, w)` as uint8 `(N, 3, size, size)`, bilinear with antialiasing; faster than of floats."""
     return F.interpolate(windows, (size, size), mode="bilinear", antialias=True)

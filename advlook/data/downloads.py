@@ -24,9 +24,7 @@ def unpack(kind: str, options: Mapping[str, str], root: Path) -> None:
 
 
 def export(kind: str, options: Mapping[str, str], root: Path) -> None:
-    """Write torchvision's `kind`, which is no image files, to `root` as `{train,test}/<class>/*.png`; what it downloads
-    lies beside `root`.
-    """
+    """Write torchvision's `kind`, downloaded to beside `root`, to `{train,test}/<class>/*.png` there."""
     staging = _staging(root)
     for split in ("train", "test"):
         chosen = {"train": split == "train"} if kind.startswith("CIFAR") else {"split": split}

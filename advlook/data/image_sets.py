@@ -91,8 +91,8 @@ def load(config: DataConfig, split: str, folder: Path, progress: bool = True) ->
     """The "train" or "test" split of the preset's image set, from `folder` (usually `data/`).
 
     Training images are kept at `config.store` pixels, test images at `config.size`; of the latter only those that the
-    preset asks for are decoded. Raises RequestError where the set is absent and cannot be downloaded, a file is
-    corrupt, a class is empty, or the classes are not as many as stated.
+    preset asks for are decoded. Raises RequestError as `find` does, for a corrupt file, and for another number of
+    classes.
     """
     listing = listed(config, split, folder)
     side, short = (config.store, config.store) if split == "train" else (config.size, config.test_store)
@@ -100,7 +100,7 @@ def load(config: DataConfig, split: str, folder: Path, progress: bool = True) ->
 
 
 def listed(config: DataConfig, split: str, folder: Path) -> Listing:
-    """The files of a split: all for training, of the test images those that the preset asks for; errors as of `load`."""
+    """The files of a split: all for training, of the test images those that the preset asks for. Errors: see `load`."""
     listing = find(config.name, split, folder)
     if (found := len(listing.classes)) != config.classes:
         raise RequestError(f"{listing.root} holds {found} classes, but the preset states {config.classes}")
@@ -112,9 +112,8 @@ def load_set(
 ) -> ImageSet:
     """The "train" or "test" split of any set of the catalogue, or of any folder of class folders, at `side` pixels.
 
-    folder: the data folder. limit: as `ImageSet.subset(limit, seed)`, but the other images are never decoded; the
-    embedded set, which has no end, needs it, and is drawn by `seed`. short, options: as of `load_listing`. Raises
-    RequestError as `catalogue.find` does.
+    folder: the data folder. limit: as `ImageSet.subset(limit, seed)`, but the other images are never decoded; generated
+    sets need it, and are drawn by `seed`. short, options: as of `load_listing`; errors also as of `catalogue.find`.
     """
     if name == "synthetic":
         if limit < 1:

@@ -2,10 +2,8 @@
 
 Worker processes decode and crop a few batches ahead; bytes go to the device, where they become floats. A crop depends
 on the epoch's draw and the image's number alone, not on the number of workers or of processes that train together.
-
-Pixels are decoded by OpenCV, faster than by Pillow, and resized by torch (`benchmarks/input.py`); what is no plain JPEG
-is left to Pillow. Where the cores are too few for the GPU, NVIDIA DALI could take this loader's place: its
-`decoders.image_random_crop` decodes on the GPU and draws such crops.
+OpenCV decodes faster than Pillow, to which it leaves what is no plain JPEG (`benchmarks/input.py`). Where the cores are
+too few for the GPU, NVIDIA DALI's `decoders.image_random_crop` could decode there and draws such crops.
 """
 
 import os
@@ -39,8 +37,8 @@ REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.
 class StreamedImages:
     """The images of a listing, decoded anew whenever they are shown: an `ImageSet` that takes no room.
 
-    Whole images are shown as `image_sets.read_image` makes them of `side` and `short`; training images are crops of the
-    files as they are. A file that cannot be read raises RequestError, which names it, when its batch is due.
+    Whole images are as of `image_sets.read_image`; training images are crops of the files as they are. A file that
+    cannot be read raises RequestError when its batch is due.
     """
 
     listing: Listing

@@ -34,8 +34,7 @@ def load_styles(source: str, side: int, datasets: Path, *, cache: Path | None = 
     """The pictures of a folder, resized on the short side and cropped to their central square; or generated textures.
 
     source: "generated", or a folder, relative to `datasets` or absolute, read with its subfolders. cache: where decoded
-    pictures are kept and read from as they are used, since 80,000 paintings of 448 px would take 48 GB of memory.
-    Raises RequestError for a folder that is absent or holds no pictures, or a file that is not a picture.
+    pictures are kept. Raises RequestError for a folder without pictures, or a file that is not a picture.
     """
     if source == GENERATED:
         return Styles(generate_textures(TEXTURES, side), tuple(f"texture {number}" for number in range(TEXTURES)))
@@ -72,8 +71,7 @@ def generate_textures(count: int, side: int, seed: int = 0) -> Tensor:
     """Textures, uint8 `(count, 3, side, side)`: a dark and a light colour, mixed by band-limited noise.
 
     The noise has random phases and a Gaussian spectrum around one frequency of 0.06 to 0.25 cycles per pixel; its width
-    along and across decides between waves, flakes and spots. Straight stripes, the embedded set's textures, do not
-    occur.
+    along and across decides between waves, flakes and spots: not the embedded set's straight stripes.
     """
     generator = torch.Generator().manual_seed(seed)
     uniform = torch.rand(count, 5, generator=generator)

@@ -72,9 +72,7 @@ def generate(count: int, size: int, seed: int, split: str = "test") -> Synthetic
 
 
 class FreshImages:
-    """Training images that are new in every epoch, `count` of `size` pixels: what can be learned of them is the cues
-    only.
-    """
+    """Training images that are new in every epoch, `count` of `size` pixels: nothing but the cues can be learned."""
 
     def __init__(self, count: int, size: int) -> None:
         self.count, self.size = count, size
@@ -114,9 +112,7 @@ def _draw(count: int, size: int, split: str, generator: torch.Generator) -> tupl
 
 
 def _silhouettes(shapes: Tensor, size: int, uniform: tuple[Tensor, ...]) -> Tensor:
-    """Share of every pixel that lies inside, `(N, size, size)`, for outlines r(angle) = R (1 + depth cos(lobes angle));
-    class -1 is a disc.
-    """
+    """Share of every pixel, `(N, size, size)`, inside outlines r(angle) = R (1 + depth cos(lobes angle)); -1: a disc."""
     lobes = (2 + shapes % 5).float()
     depth = torch.tensor([*DEPTHS, 0.0])[shapes.div(5, rounding_mode="floor")]
     radius = size * (RADIUS[0] + (RADIUS[1] - RADIUS[0]) * uniform[0])

@@ -43,9 +43,7 @@ def training_attack(
 
 
 def overfits_catastrophically(history: list[dict[str, float]]) -> bool:
-    """Whether the network has learned to deceive the one step it is trained on (Wong et al. 2020): PGD accuracy was 5%
-    or more, and is now below half of its best and half of FGSM accuracy.
-    """
+    """Whether PGD accuracy has collapsed below half of FGSM accuracy and of its best (Wong et al. 2020)."""
     checks = [entry for entry in history if "pgd" in entry]
     best = max((entry["pgd"] for entry in checks), default=0)
     return best >= 5 and checks[-1]["pgd"] < 0.5 * min(best, checks[-1]["fgsm"])

@@ -113,10 +113,10 @@ def _is_ours(model: nn.Module) -> bool:
 
 @torch.no_grad()
 def folded(model: nn.Module) -> nn.Module:
-    """The model in eval mode, with every batch normalisation folded into the convolution before it; a copy.
+    """A copy of the model in eval mode, with every batch normalisation folded into the convolution before it.
 
-    A third fewer passes over the maps, and logits that differ by rounding. Models that this module does not build are
-    returned as they are: of these nobody knows which layers follow each other.
+    A third fewer passes over the maps, and logits that differ by rounding. Models of other modules, of which nobody
+    knows which layers follow each other, are returned as they are.
     """
     if not _is_ours(model):
         return model
@@ -136,10 +136,7 @@ def folded(model: nn.Module) -> nn.Module:
 
 
 def split_last_layer(model: nn.Module) -> tuple[Normalized, nn.Linear]:
-    """A copy of a model that returns the features its last layer sees, `(N, last.in_features)`, and that layer.
-
-    Raises RequestError for a model that this module does not build.
-    """
+    """A copy of a model of this module (else RequestError) that returns what its last layer sees; and that layer."""
     if not _is_ours(model):
         raise RequestError(f"a {type(model).__name__} cannot be split; it has to be one of {', '.join(ARCHITECTURES)}")
     backbone = copy.deepcopy(model)

@@ -17,7 +17,7 @@ from advlook.core.files import write_atomically
 
 
 def half_precision(model: nn.Module) -> dict[str, Tensor]:
-    """The model's state, its weights rounded to float16 (which changes no accuracy measurably); statistics in float32."""
+    """The model's state, its weights rounded to float16 (no accuracy changes measurably), statistics in float32."""
     parameters, state = dict(model.named_parameters()), model.state_dict()
     rounded = {name: value.half() if name in parameters else value for name, value in state.items()}
     return {name: value.detach().cpu().contiguous() for name, value in rounded.items()}
@@ -52,9 +52,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def fill_model(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> nn.Module:
-    """Fill `model` with tensors read from `path`, in its own types, in eval mode; RequestError names one that does not
-    fit.
-    """
+    """Fill `model` with tensors read from `path`, in eval mode; RequestError names the first that does not fit."""
     wanted = model.state_dict()
     # Counters that old files lack, and that matter to no model in eval mode.
     state = {name: value for name, value in wanted.items() if name.endswith("num_batches_tracked")} | dict(state)

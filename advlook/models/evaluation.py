@@ -36,7 +36,7 @@ class Batches:
     title: str | None = None  # of a progress bar; None: no bar
 
     def dealt(self, images: Images, numbers: Tensor | None = None) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
-        """This process's batches: their numbers, the numbers of their images (of these, None: all), images and labels."""
+        """This process's batches of the images `numbers` (None: all): a batch's number, its numbers, images, labels."""
         numbers = torch.arange(len(images)) if numbers is None else numbers
         mine = numbers[self.group.dealt(len(numbers), self.batch_size)]
         if not len(mine):
@@ -109,9 +109,8 @@ def survivors(
 ) -> Tensor:
     """Which images `(N,) bool` are right before and after `attack(model, images, labels, generator)`.
 
-    Images that are wrong without an attack are lost, and are not attacked. The generator of a batch depends on `seed`
-    and the batch's number alone, so the result does not depend on the number of processes; all of them get the whole.
-    right: bool `(N,)`, which images are right without an attack, where that is known already.
+    The generator of a batch depends on `seed` and the batch's number alone, so the result does not depend on the number
+    of processes; all of them get the whole. right: bool `(N,)`, which images are right without an attack, where known.
     """
     how = Batches(**batches)
     with evaluating(folded(model)) as fast:

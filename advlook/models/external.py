@@ -95,9 +95,7 @@ def load_model(
 
 
 def external_model(preset: Preset, arch: str, path: Path) -> Normalized:
-    """The model in `path`, which a preset names in place of training `arch`; RequestError where they do not fit
-    together.
-    """
+    """The model in `path`, named by a preset in place of training `arch`; RequestError where they do not agree."""
     described, data = preset.models[arch], preset.data
     loaded = load_model(path, arch, stem=described.stem, fallback=(data.mean, data.std))
     widths, classes = (loaded.width, described.width), (loaded.classes, data.classes)
@@ -174,9 +172,8 @@ def _state_dict(path: Path) -> Mapping[str, Tensor]:
 
 
 def _plain(raw: Mapping[str, Tensor], path: Path) -> tuple[dict[str, Tensor], dict[str, list[float]]]:
-    """The network's tensors under torchvision's names, and "mean" and "std" where the file has them.
-
-    A tensor may be there twice (the `robustness` library keeps the network in its attacker, too) if both are the same.
+    """The network's tensors under torchvision's names, perhaps several times, and "mean" and "std" where they are
+    there.
     """
     state: dict[str, Tensor] = {}
     for long_name, value in raw.items():

@@ -1,7 +1,4 @@
-"""Late fusion (paper, section 4.2): the last features of trained backbones joined, and one new linear classifier.
-
-Ensembles are fine-tuned as a whole; or, with frozen backbones, the classifier alone is trained on stored features.
-"""
+"""Late fusion (paper, section 4.2): the last features of trained backbones joined, and one new linear classifier."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -39,8 +36,7 @@ def members(combination: str, seeds: Sequence[int], run: int) -> tuple[Member, .
 class Ensemble(nn.Module):
     """Backbones side by side, their features joined, and one linear classifier on them: images in [0, 1] to logits.
 
-    models: of this package; copies without their last layers are kept. classifier: of all their features, in their
-    order.
+    models: of this package; copies without their last layers are kept. classifier: of all their features, in order.
     """
 
     def __init__(self, models: Sequence[nn.Module], classifier: nn.Linear) -> None:
@@ -70,9 +66,7 @@ def parameters(model: nn.Module) -> int:
 
 
 def tuning_preset(preset: Preset, arch: str) -> Preset:
-    """The preset as fine-tuning uses it: the paper's 30 epochs at a constant rate, its "other parameters" those of
-    training.
-    """
+    """The preset as fine-tuning uses it: the paper's 30 epochs, its constant rate, and the rest as in training."""
     config = preset.ensembles
     model = replace(preset.models[arch], learning_rate=config.learning_rate, epochs_std=config.epochs)
     training = replace(preset.training, schedule="step", step_epochs=config.epochs, average=0.0, rate_for_batch=0)
@@ -104,9 +98,8 @@ def fine_tune(
 def fit_classifier(features: Tensor, labels: Tensor, classes: int, preset: Preset, seed: int) -> nn.Linear:
     """The classifier of frozen backbones: a layer for features `(N, width)`, trained on these.
 
-    SGD as in training, but at the preset's constant rate for frozen backbones, from zero; `seed` draws the order of
-    images. It sees each feature less its mean and divided by its standard deviation, for their sizes differ between
-    architectures and settings; the layer that is returned has that undone, and takes features as they are.
+    SGD as in training, but at a constant rate, from zero; `seed` draws the order of images. It sees each feature less
+    its mean and divided by its standard deviation; the layer that is returned has that undone.
     """
     config, training = preset.ensembles, preset.training
     mean, spread = features.mean(0), features.std(0)

@@ -1,11 +1,9 @@
 """Standard (STD) and adversarial (ADV) training, resumable to the same bits.
 
 Every epoch starts from a random state that depends on the seed and the epoch alone, so the remaining epochs depend only
-on what is kept after each: weights, momentum, average and history.
-
-Several processes train a model as one (`distributed.Group`): each takes its share of every batch, gradients are summed,
-and batch normalisation is over the whole batch. Their number changes only the rounding of sums, the masks of dropout,
-and the adversary's random starts.
+on what is kept after each: weights, momentum, average and history. Several processes train a model as one
+(`distributed.Group`): their number changes only the rounding of sums, the masks of dropout, and the adversary's random
+starts.
 """
 
 import copy
@@ -68,9 +66,8 @@ def update(optimizer: torch.optim.Optimizer, rate: float) -> None:
 class Trainer:
     """One model in training: its weights, momentum, averaged weights and history, and what one epoch does to them.
 
-    model: trained where it is given, in place of the preset's untrained one. group: the processes that share every
-    batch; each has a trainer of its own, and all of these hold the same. Raises RequestError
-    where a batch has fewer images than there are processes.
+    model: in place of the preset's untrained one. group: the processes that share every batch; each has a trainer of
+    its own, and all hold the same. Raises RequestError where a batch has fewer images than there are processes.
     """
 
     def __init__(
@@ -184,9 +181,7 @@ class Trainer:
     def _learn(
         self, batch: Tensor, labels: Tensor, eps: float, noise: torch.Generator, weight: float, last: bool
     ) -> Tensor:
-        """Add the gradients of these images to the step's, `weight` of their mean loss: `(2,)`, sum of losses, number
-        right.
-        """
+        """Add the gradients of these images to the step's. Returns `(2,)`: the sum of losses, how many are right."""
         alone = self.group.size == 1
         with nullcontext() if alone or last else self.step_model.no_sync():
             with autocast(self.config.precision, self.device):

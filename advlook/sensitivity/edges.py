@@ -16,11 +16,10 @@ FLAT = 1e-5  # grey levels per pixel; a weaker gradient is rounding
 
 
 def edges(images: Tensor, sigma: float = 0.0) -> Tensor:
-    """Edge strength `(N, H, W)` of images `(N, 3, H, W)` at the scale `sigma` pixels (0: none), in grey levels per
-    pixel.
+    """Edges of images `(N, 3, H, W)` at the scale `sigma` pixels (0: none): `(N, H, W)`, grey levels per pixel.
 
-    It is |Sobel(G * L)|: luminance L (BT.601), smoothed by a Gaussian G; borders are replicated. Values below FLAT are
-    set to 0, so that flat regions are not ranked by rounding. Raises RequestError for a negative sigma.
+    Luminance (BT.601), smoothed by a Gaussian, and the length of its Sobel gradient; borders are replicated. Values
+    below FLAT are set to 0, so that flat regions are not ranked by rounding. Raises RequestError for a negative sigma.
     """
     if not sigma >= 0:
         raise RequestError(f"sigma={sigma:g} is not a width; give it in pixels, at least 0")
@@ -38,12 +37,10 @@ def edges(images: Tensor, sigma: float = 0.0) -> Tensor:
 
 
 def edge_correlation(maps: Tensor, images: Tensor, sigmas: Sequence[float] = (0.0, 1.0, 2.0, 4.0)) -> Tensor:
-    """Rank correlation over pixels between |map|, summed over channels, and `edges(images, sigma)`: float64 `(N,
-    len(sigmas))`.
+    """Rank correlation over pixels of |map|, summed over channels, and `edges(images, sigma)`.
 
-    maps, images: `(N, 3, H, W)`. Only the images are smoothed: a map that follows edges of a larger scale has its
-    highest correlation at a larger sigma. Raises RequestError for maps and images of different shapes, or a negative
-    sigma.
+    maps, images: `(N, 3, H, W)`, else RequestError. Only the images are smoothed: a map that follows edges of a larger
+    scale has its highest correlation at a larger sigma. Returns float64 `(N, len(sigmas))`.
     """
     if maps.shape != images.shape:
         raise RequestError(f"maps {tuple(maps.shape)} and images {tuple(images.shape)} must have the same shape")

@@ -99,8 +99,7 @@ def accuracy_on(model: nn.Module, images: ImageSet, change: Callable[[Tensor], T
 def low_pass(images: Tensor, cutoff: float) -> Tensor:
     """Images `(N, C, H, W)` reduced to the radial frequencies |f| <= `cutoff` (cycles per pixel); the mean stays.
 
-    A sharp circle in the plane of the discrete Fourier transform. Not clamped to [0, 1], which would bring frequencies
-    back. Raises RequestError for a cut-off outside [0, sqrt(1/2)].
+    Not clamped to [0, 1], which would bring frequencies back. Raises RequestError for a cut-off outside [0, sqrt(1/2)].
     """
     if not 0 <= cutoff <= HIGHEST + _ROUNDING:
         raise RequestError(f"cutoff={cutoff:g} must be in [0, {HIGHEST:.4f}] cycles per pixel")
@@ -109,11 +108,7 @@ def low_pass(images: Tensor, cutoff: float) -> Tensor:
 
 
 def high_pass(images: Tensor, cutoff: float) -> Tensor:
-    """What `low_pass` removes, on grey: images - low_pass(images, cutoff) + g, `(N, C, H, W)`.
-
-    g is the image's mean over pixels and channels: the result is about as bright as the image and has no mean colour.
-    Not clamped; errors as of `low_pass`.
-    """
+    """What `low_pass` removes, plus g: the image's mean over pixels and channels, which keeps brightness, not colour."""
     return images - low_pass(images, cutoff) + images.mean((1, 2, 3), keepdim=True)
 
 
@@ -167,9 +162,8 @@ def radial_mean(values: Tensor, radius: Tensor, width: float) -> tuple[Tensor, T
 def power_spectrum(maps: Tensor, *, grid: int | None = None, mean: bool = False) -> Tensor:
     """Power P(f) = sum over channels of |DFT(map - its mean)|^2 / (H W), `(N, H, W)` from maps `(N, C, H, W)`.
 
-    In the order of `torch.fft.fft2`, without a window: a jump between opposite borders counts as an edge. By Parseval
-    the sum is the map's energy around its mean. grid: maps are padded with zeros to so many pixels a side; mean: the
-    mean is not subtracted.
+    In the order of `torch.fft.fft2`, without a window; by Parseval the sum is the map's energy around its mean. grid:
+    maps are padded with zeros to so many pixels a side; mean: the mean is not subtracted.
     """
     power = torch.fft.fft2(maps, s=grid and (grid, grid), norm="ortho").abs().square().sum(1)
     if not mean:
@@ -178,21 +172,17 @@ def power_spectrum(maps: Tensor, *, grid: int | None = None, mean: bool = False)
 
 
 def median_frequency(maps: Tensor) -> Tensor:
-    """`half_frequency` of the `power_spectrum` of each map or image `(N, C, H, W)`, float64 `(N,)`; nan for constant
-    ones.
-    """
+    """`half_frequency` of the `power_spectrum` of maps or images `(N, C, H, W)`: float64 `(N,)`, nan for constant ones."""
     radius = frequency_radius(*maps.shape[-2:], maps.device)
     return in_batches(lambda part: half_frequency(power_spectrum(part), radius), maps)
 
 
 def filter_frequencies(weight: Tensor) -> dict[str, Tensor]:
-    """Size and frequency of each filter of a convolution on images, two tensors `(out,)`, from its weight `(out, in, k,
-    k)`.
+    """Size and frequency, two tensors `(out,)`, of each filter of a convolution on images, `(out, in, k, k)`.
 
     "norm": the L2 norm; "mean": sum of |f| R(f) / sum of R(f), with R the power of the filter padded with zeros to GRID
-    pixels, which samples the response to images of any size; nan for a filter of zeros. The mean is not subtracted: a
-    filter that averages has frequency 0. Batch normalisation behind the filter undoes the norm: give the weight of
-    `models.folded`.
+    pixels, which samples the response to images of any size; nan for a filter of zeros. The mean is not subtracted.
+    Batch normalisation behind the filter undoes the norm: give the weight of `models.folded`.
     """
     weight = weight.detach().double()
     response = power_spectrum(weight, grid=GRID, mean=True).flatten(1)

@@ -33,9 +33,7 @@ _CLAMPS = (_aten.clamp, _aten.clamp_, _aten.clamp_min, _aten.clamp_min_)
 
 
 def vanilla_gradient(model: nn.Module, images: Tensor, labels: Tensor, *, batch_size: int = BATCH_SIZE) -> Tensor:
-    """Gradient of the label's logit (Simonyan et al. 2014; equations 7 and 11 of the paper), in logits per unit of [0,
-    1].
-    """
+    """Gradient of the label's logit (Simonyan et al. 2014; paper, equations 7 and 11), in logits per unit of [0, 1]."""
     return _maps(model, images, labels, batch_size=batch_size)
 
 
@@ -52,8 +50,7 @@ def guided_backprop(model: nn.Module, images: Tensor, labels: Tensor, *, batch_s
 
     The gradient of the label's logit, but every ReLU passes on positive gradients alone, and those only where its input
     was positive. ReLUs may work in place, and one module may be called several times. Raises RequestError also where
-    the forward pass calls a functional ReLU, which would pass on negative gradients unnoticed (the message names the
-    module that calls it), or calls no `nn.ReLU` module.
+    the forward pass calls no `nn.ReLU` module, or a functional ReLU (the message names the module that calls it).
     """
     return _maps(model, images, labels, batch_size=batch_size, guided=True)
 
@@ -149,9 +146,7 @@ def by_name(
     samples: int = 50,
     generator: Generator | None = None,
 ) -> Tensor:
-    """The map of one of METHODS; `samples`: SmoothGrad's copies (their noise by default the same in every call), and
-    steps.
-    """
+    """The map of one of METHODS; `samples`: SmoothGrad's copies (without generator by seed 0), or steps."""
     if method not in METHODS:
         raise RequestError(f"method {method!r} is unknown; choose from {', '.join(METHODS)}")
     options: dict[str, dict[str, Any]] = {

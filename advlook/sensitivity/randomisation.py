@@ -17,7 +17,7 @@ def stages(model: nn.Module) -> dict[str, tuple[str, ...]]:
     """The parts of a network from input to output, by name, each with the names of its modules.
 
     A ResNet has its stem, four groups of blocks and the classifier; AlexNet each convolution with its normalisation,
-    and each linear layer. Together they hold every parameter once. Raises RequestError for any other network.
+    and each linear layer. Raises RequestError for any other network.
     """
     network, prefix = (model.network, "network.") if isinstance(model, Normalized) else (model, "")
     if isinstance(network, ResNet):
@@ -38,9 +38,8 @@ def stages(model: nn.Module) -> dict[str, tuple[str, ...]]:
 def randomised(model: nn.Module, chosen: Iterable[str], seed: int = FRESH_SEED) -> nn.Module:
     """A copy whose `chosen` stages have initial parameters, and initial statistics of batch normalisation.
 
-    Initial values follow the distributions of `advlook.models` and are drawn for the whole network in running order, so
-    that a stage gets the same ones whichever others are chosen. The model and the global random state stay as they
-    were. Raises RequestError for an unknown stage.
+    Initial values are distributed as in `advlook.models`, and drawn for the whole network in running order: a stage
+    gets the same ones whichever others are chosen. Raises RequestError for an unknown stage.
     """
     known, chosen = stages(model), list(chosen)
     for stage in chosen:

@@ -39,9 +39,7 @@ def similarity(a: Tensor, b: Tensor) -> dict[str, Tensor]:
 
 
 def spearman(a: Tensor, b: Tensor) -> Tensor:
-    """Rank correlation, float64 `(N,)`, of each pair of rows of `a` and `b`, both `(N, P)`; nan where a row is
-    constant.
-    """
+    """Rank correlation, float64 `(N,)`, of each pair of rows of two `(N, P)`; nan where a row is constant."""
     return (unit_ranks(a) * unit_ranks(b)).sum(1)
 
 

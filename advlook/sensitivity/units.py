@@ -26,8 +26,7 @@ CONTRAST = 0.02  # root mean square of the noise that an ascent starts from, in 
 class Maximised:
     """Images that excite units, one for each unit, and the activations reached.
 
-    An activation is the mean of the unit's map (the unit itself in a linear layer) before any nonlinearity behind the
-    layer, of the model in eval mode on the image.
+    An activation is the mean of a unit's map (a linear layer's unit itself) before any nonlinearity behind the layer.
     """
 
     images: Tensor  # (U, 3, size, size) in [0, 1]: of each unit's starts the best
@@ -37,9 +36,7 @@ class Maximised:
 
 
 def conv_layers(model: nn.Module, *, size: int = 64) -> list[str]:
-    """Names of the convolutions in the order in which they first run on an image of `size` pixels; RequestError for a
-    size that the network cannot take.
-    """
+    """Names of the convolutions in the order in which they first run on an image of `size` pixels a side."""
     ran: dict[str, None] = {}  # a set that keeps the order
     with ExitStack() as stack:
         for name, module in model.named_modules():
@@ -66,17 +63,13 @@ def first_filters(model: nn.Module, *, size: int = 64) -> Tensor:
 
 
 def on_one_scale(filters: Sequence[Tensor]) -> tuple[list[Tensor], float]:
-    """Filters of several models as images in [0, 1], weight 0 as 0.5, on one symmetric scale, and the weight at its
-    end.
-    """
+    """Filters of several models as images in [0, 1] on one scale about 0.5, and the weight at its end."""
     limit = max(float(weights.abs().max()) for weights in filters)
     return [0.5 + weights / (2 * limit or 1.0) for weights in filters], limit
 
 
 def colour_variance(images: Tensor) -> Tensor:
-    """Variance over the pixels of each image `(N, 3, H, W)` of its channels less their mean, summed over channels:
-    `(N,)`.
-    """
+    """Variance over pixels of images `(N, 3, H, W)` less their mean over channels, summed over channels: `(N,)`."""
     return (images - images.mean(1, keepdim=True)).var((2, 3), unbiased=False).sum(1)
 
 
@@ -104,12 +97,10 @@ def maximise(
 
     size: pixels a side; units: channels of the layer's output, `(N, C, H, W)` or `(N, C)`; starts: ascents of each
     unit, whose noise depends on the generator, the unit and the start alone; batch_size: images in memory at once.
-    `parameterisation="fourier"`: the spectra of noise and steps are scaled by 1/f (Olah et al. 2017, without their
-    colour statistics); jitter: every step sees the image shifted cyclically by up to so many pixels. Both favour smooth
-    images, whatever the model, and lower the activation reached. precision: of the ascent, as in `attacks.pgd`;
-    activations are always in the model's own.
-    Raises RequestError for a layer that is unknown, does not run or has no units, a unit out of range, or other
-    arguments that make no ascent.
+    `parameterisation="fourier"`: the spectra of noise and steps are scaled by 1/f (Olah et al. 2017); jitter: every
+    step sees the image shifted cyclically by up to so many pixels. Both favour smooth images, whatever the model.
+    precision: of the ascent, as in `attacks.pgd`; activations are in the model's own. Raises RequestError for a layer
+    that is unknown, does not run or has no units, a unit out of range, or other arguments that make no ascent.
     """
     units = [int(unit) for unit in units]
     check_counts(size=size, steps=steps, starts=starts, batch_size=batch_size)

@@ -10,18 +10,8 @@ import torch
 
 from advlook.core.presets import Preset
 
-PACKAGES = (
-    "torch",
-    "torchvision",
-    "numpy",
-    "pandas",
-    "matplotlib",
-    "seaborn",
-    "papermill",
-    "safetensors",
-    "scikit-image",
-    "opencv-python-headless",
-)
+_COMPUTING = ("torch", "torchvision", "numpy", "scikit-image", "opencv-python-headless")
+PACKAGES = (*_COMPUTING, "pandas", "matplotlib", "seaborn", "papermill", "safetensors")
 
 
 def describe(preset: Preset, device: torch.device) -> dict[str, object]:

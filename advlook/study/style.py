@@ -128,9 +128,7 @@ def picture(axis: Axes, image: Tensor, title: str = "", *, size: float = 9.5, **
 
 
 def brightest(values: Tensor) -> Tensor:
-    """The end of a colour scale of signed values: the 99.5th percentile of magnitudes, above 0 even where all values
-    are 0.
-    """
+    """The end of a colour scale of signed values: the 99.5th percentile of magnitudes, and above 0."""
     magnitudes = values.abs().flatten()  # not `quantile`, which takes no more than 2**24 values
     return magnitudes.kthvalue(max(1, round(0.995 * len(magnitudes)))).values.clamp_min(1e-30)
 

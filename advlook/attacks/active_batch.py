@@ -6,8 +6,7 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor, nn
 
-from advlook.core.gradients import cross_entropy, input_gradient
-from advlook.core.precision import autocast
+from advlook.core import autocast, cross_entropy, input_gradient
 
 Loss = Callable[..., Tensor]  # of (logits, labels) or (logits, labels, aims) -> (N,)
 

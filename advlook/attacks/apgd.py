@@ -7,8 +7,7 @@ from torch import Generator, Tensor, nn
 
 from advlook.attacks.active_batch import ActiveBatch
 from advlook.attacks.ball import ascend, check_request, project, random_in_ball
-from advlook.core.errors import RequestError
-from advlook.core.gradients import at_least_float32, cross_entropy, frozen_batchnorm, per_image
+from advlook.core import RequestError, at_least_float32, cross_entropy, frozen_batchnorm, per_image
 
 MOMENTUM = 0.75  # alpha: share of the new step; the rest is the step before
 RISING = 0.75  # rho: at a checkpoint, the least share of steps that must have raised the loss

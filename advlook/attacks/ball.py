@@ -10,9 +10,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import Module
 
-from advlook.core.errors import RequestError
-from advlook.core.gradients import per_image
-from advlook.core.radius import check_eps
+from advlook.core import RequestError, check_eps, per_image
 
 NORMS = ("linf", "l2")
 

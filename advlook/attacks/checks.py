@@ -16,8 +16,7 @@ from torch import Tensor, nn
 
 from advlook import attacks
 from advlook.attacks.suite import percent
-from advlook.core.errors import RequestError
-from advlook.core.gradients import cross_entropy, evaluating, input_gradient
+from advlook.core import RequestError, cross_entropy, evaluating, input_gradient
 
 # An attack counts as weaker than another beyond both margins: a point, and two standard deviations of chance. Of two
 # equally strong attacks, chance decides which loses an image that only one of them loses (McNemar's test).

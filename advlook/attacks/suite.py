@@ -13,8 +13,7 @@ from advlook.attacks.ball import check_request, random_noise
 from advlook.attacks.fgsm import fgsm
 from advlook.attacks.mi_fgsm import mi_fgsm
 from advlook.attacks.pgd import pgd
-from advlook.core.errors import RequestError
-from advlook.core.gradients import frozen_batchnorm
+from advlook.core import RequestError, frozen_batchnorm
 
 SUITE = ("pgd", "apgd-ce", "apgd-dlr")
 SUITE_PGD_STEPS = 10  # the suite begins with a cheap attack, which loses most of the images that any attack loses

@@ -1,4 +1,4 @@
-"""Keep freed memory in the process: glibc returns it to the kernel, and costly page faults fetch it for the next batch."""
+"""Keep freed memory in the process: glibc returns it to the kernel, and page faults slow down the next batch."""
 
 import ctypes
 import sys

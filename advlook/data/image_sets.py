@@ -14,11 +14,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Generator, Tensor
 
-from advlook.core.distributed import ALONE, Device, Group
-from advlook.core.errors import RequestError
-from advlook.core.files import digest, write_atomically
-from advlook.core.presets import DataConfig
-from advlook.core.progress import tqdm
+from advlook.core import ALONE, DataConfig, Device, Group, RequestError, digest, tqdm, write_atomically
 from advlook.data import test_bed
 from advlook.data.catalogue import find, set_folder
 from advlook.data.crops import cut_out, draw_crops

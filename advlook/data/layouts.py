@@ -51,7 +51,7 @@ def shuffled(count: int, seed: int) -> list[int]:
 
 
 def list_images(root: Path) -> tuple[list[Path], list[int], tuple[str, ...]]:
-    """Every image file in a folder of class folders, its label, and the class names; RequestError where one is empty."""
+    """Every image file in a folder of class folders, its label, and the class names; RequestError for an empty one."""
     classes = _folders(root) if root.is_dir() else []
     if not classes:
         lacks = "has no class folders" if root.is_dir() else "does not exist"

@@ -19,10 +19,7 @@ from PIL import Image
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from advlook.core.distributed import ALONE, Device, Group
-from advlook.core.errors import RequestError
-from advlook.core.files import mixed_seed
-from advlook.core.presets import DataConfig
+from advlook.core import ALONE, DataConfig, Device, Group, RequestError, mixed_seed
 from advlook.data import image_sets
 from advlook.data.crops import random_resized_crops, resized
 from advlook.data.image_sets import Batch, ImageSet, read_image, shuffled_batches, to_float, unreadable

@@ -7,8 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from advlook.core.errors import RequestError
-from advlook.core.files import digest
+from advlook.core import RequestError, digest
 from advlook.data.image_sets import load_listing
 from advlook.data.layouts import Listing, images_below
 

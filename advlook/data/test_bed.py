@@ -1,15 +1,15 @@
 """The embedded data set: a test-bed in which what a model looks at is known.
 
-A natural image carries many cues at once, and no label says which of them a network used. Here every image carries
-exactly two, and they can be taken apart. A *silhouette*, large and high in contrast, floats in random pose and colour
-over a soft 1/f background: ten outlines, of 2 to 6 lobes, shallow or deep. Inside it lies a *texture*, fine and faint:
-ten square-wave gratings, in 5 orientations and 2 periods, of an amplitude equal to the usual adversary's radius, 8/255.
+Every image carries exactly two cues, which can be taken apart. A *silhouette*, large and high in contrast, floats in
+random pose and colour over a soft 1/f background: ten outlines, of 2 to 6 lobes, shallow or deep. Inside it lies a
+*texture*, fine and faint: ten square-wave gratings, in 5 orientations and 2 periods, of an amplitude equal to the usual
+adversary's radius, 8/255.
 
-The texture is always right, as it defines the label; the silhouette is right in four images out of five. So whoever may
-use everything should read the texture and can be perfect. But an adversary of radius 8/255 can wipe the texture out or
-draw another one, while it hardly touches a silhouette: whoever must be robust should read the silhouette, and
-pays for it with the fifth image. This is the trade-off between accuracy and robustness in its smallest form (robust and
-non-robust features: Tsipras et al. 2019, Ilyas et al. 2019), and the splits ask a trained model what it has chosen:
+The texture defines the label; the silhouette is right in four images out of five. So whoever may use everything should
+read the texture and can be perfect. But an adversary of radius 8/255 can wipe the texture out or draw another one,
+while it hardly touches a silhouette: whoever must be robust should read the silhouette, and pays for it with the fifth
+image. This is the trade-off between accuracy and robustness in its smallest form (Tsipras et al. 2019, Ilyas et al.
+2019), and the splits ask a trained model what it has chosen:
 
 - `train`, `test`: as above; the label is the texture's class.
 - `cue_conflict`: the silhouette of one class with the texture of another, never the same (after Geirhos et al. 2019).
@@ -27,8 +27,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from advlook.core.distributed import ALONE, Device, Group
-from advlook.core.errors import RequestError
+from advlook.core import ALONE, Device, Group, RequestError
 
 SPLITS = ("train", "test", "cue_conflict", "shape_only", "texture_only")
 _SHALLOW = ("pebble", "triangle", "square", "pentagon", "hexagon")  # outlines of 2 to 6 lobes
@@ -60,7 +59,7 @@ class SyntheticSet:
 
 
 def generate(count: int, size: int, seed: int, split: str = "test") -> SyntheticSet:
-    """Draw `count` images of `size` pixels a side; RequestError for an unknown split, no images, or below 16 pixels."""
+    """Draw `count` images of `size` pixels a side; RequestError for an unknown split or what cannot be drawn."""
     if split not in SPLITS:
         raise RequestError(f"split {split!r} is unknown; choose from {', '.join(SPLITS)}")
     if count < 1 or size < 16:
@@ -112,7 +111,7 @@ def _draw(count: int, size: int, split: str, generator: torch.Generator) -> tupl
 
 
 def _silhouettes(shapes: Tensor, size: int, uniform: tuple[Tensor, ...]) -> Tensor:
-    """Share of every pixel, `(N, size, size)`, inside outlines r(angle) = R (1 + depth cos(lobes angle)); -1: a disc."""
+    """Share of every pixel, `(N, size, size)`, inside outlines r(angle) = R (1 + depth cos(lobes angle)); -1: discs."""
     lobes = (2 + shapes % 5).float()
     depth = torch.tensor([*DEPTHS, 0.0])[shapes.div(5, rounding_mode="floor")]
     radius = size * (RADIUS[0] + (RADIUS[1] - RADIUS[0]) * uniform[0])

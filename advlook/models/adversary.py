@@ -7,8 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from advlook.attacks.ball import ascend, project, random_in_ball
-from advlook.core.gradients import frozen_batchnorm, input_gradient
-from advlook.core.presets import AdversaryConfig
+from advlook.core import AdversaryConfig, frozen_batchnorm, input_gradient
 
 
 def ramped_eps(config: AdversaryConfig, epoch: int, epochs: int) -> float:

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
-from advlook.core.errors import RequestError
-from advlook.core.presets import ARCHITECTURES, STEMS, Preset
+from advlook.core import ARCHITECTURES, STEMS, Preset, RequestError
 
 Block = type[BasicBlock | Bottleneck]
 _RESNETS: dict[str, tuple[Block, list[int]]] = {

@@ -12,8 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from advlook.core.errors import RequestError
-from advlook.core.files import write_atomically
+from advlook.core import RequestError, write_atomically
 
 
 def half_precision(model: nn.Module) -> dict[str, Tensor]:

@@ -12,11 +12,7 @@ from torch import Generator, Tensor, nn
 
 from advlook import attacks
 from advlook.attacks.suite import NAMED_ATTACKS, percent
-from advlook.core.distributed import ALONE, Device, Group
-from advlook.core.errors import RequestError
-from advlook.core.files import mixed_seed
-from advlook.core.gradients import evaluating
-from advlook.core.progress import tqdm
+from advlook.core import ALONE, Device, Group, RequestError, evaluating, mixed_seed, tqdm
 from advlook.data.layouts import Listing, list_images
 from advlook.data.streaming import Images, StreamedImages
 from advlook.models.architectures import folded

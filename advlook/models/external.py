@@ -14,8 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from advlook.core.errors import RequestError
-from advlook.core.presets import Preset
+from advlook.core import Preset, RequestError
 from advlook.models.architectures import Normalized, build_model, check_names
 from advlook.models.checkpoints import fill_model, first_line, read_metadata, read_tensors
 

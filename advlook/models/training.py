@@ -21,12 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from advlook.core import Preset, RequestError, TrainingConfig, autocast, digest, mixed_seed, tqdm
 from advlook.core.distributed import ALONE, Group, share_statistics
-from advlook.core.errors import RequestError
-from advlook.core.files import digest, mixed_seed
-from advlook.core.precision import autocast
-from advlook.core.presets import Preset, TrainingConfig
-from advlook.core.progress import tqdm
 from advlook.data.image_sets import ImageSet
 from advlook.data.streaming import TrainingImages
 from advlook.models.adversary import overfits_catastrophically, ramped_eps, training_attack

@@ -11,8 +11,7 @@ from torch import Generator, Tensor, nn
 
 from advlook.attacks.ball import check_length
 from advlook.attacks.suite import percent
-from advlook.core.errors import RequestError
-from advlook.core.gradients import evaluating
+from advlook.core import RequestError, evaluating
 from advlook.data.image_sets import ImageSet
 from advlook.models.architectures import folded
 from advlook.models.evaluation import Batches
@@ -108,7 +107,7 @@ def low_pass(images: Tensor, cutoff: float) -> Tensor:
 
 
 def high_pass(images: Tensor, cutoff: float) -> Tensor:
-    """What `low_pass` removes, plus g: the image's mean over pixels and channels, which keeps brightness, not colour."""
+    """What `low_pass` removes, plus the image's mean over pixels and channels, which keeps its brightness."""
     return images - low_pass(images, cutoff) + images.mean((1, 2, 3), keepdim=True)
 
 
@@ -172,7 +171,7 @@ def power_spectrum(maps: Tensor, *, grid: int | None = None, mean: bool = False)
 
 
 def median_frequency(maps: Tensor) -> Tensor:
-    """`half_frequency` of the `power_spectrum` of maps or images `(N, C, H, W)`: float64 `(N,)`, nan for constant ones."""
+    """`half_frequency` of the `power_spectrum` of maps or images `(N, C, H, W)`: float64 `(N,)`, nan for constants."""
     radius = frequency_radius(*maps.shape[-2:], maps.device)
     return in_batches(lambda part: half_frequency(power_spectrum(part), radius), maps)
 

@@ -22,8 +22,7 @@ from torch import Generator, Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from advlook.attacks.ball import check_counts, check_request
-from advlook.core.errors import RequestError
-from advlook.core.gradients import at_least_float32, cross_entropy, evaluating, input_gradient, per_image
+from advlook.core import RequestError, at_least_float32, cross_entropy, evaluating, input_gradient, per_image
 from advlook.models.architectures import folded
 
 BATCH_SIZE = 64

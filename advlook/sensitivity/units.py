@@ -12,10 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from advlook.attacks.ball import ascend, check_counts, l2_norm
-from advlook.core.errors import RequestError
-from advlook.core.gradients import evaluating, input_gradient, per_image
-from advlook.core.precision import autocast
-from advlook.core.progress import tqdm
+from advlook.core import RequestError, autocast, evaluating, input_gradient, per_image, tqdm
 from advlook.sensitivity.frequency import filtered
 
 PARAMETERISATIONS = ("pixels", "fourier")

@@ -13,8 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from torch import Tensor
 
-from advlook.core.names import ARCH_NAMES, NAMES
-from advlook.core.presets import SETTINGS
+from advlook.core import ARCH_NAMES, NAMES, SETTINGS
 
 COLORS = {"std": "#D55E00", "adv": "#0072B2", "random": "#7F7F7F"}
 INK = "#222222"  # titles, means and intervals that belong to no setting

@@ -70,12 +70,9 @@ class ActiveBatch:
         return (logits.argmax(1) == goals) == (self.targets is not None)
 
     def _padded(self, images: Tensor) -> Tensor:
-        """The images, repeated until the batch has one of a few sizes: eighths of the whole, below one eighth halves.
-
-        Backends keep kernels for every batch size they meet. Not in train mode, where it would change batch statistics.
-        """
+        """The images, repeated until the batch has one of the few sizes that backends keep kernels for."""
         count = len(images)
-        if self.model.training:
+        if self.model.training:  # whose batch statistics it would change
             return images
         halving, eighths = min(1 << (count - 1).bit_length(), self._portion), count + -count % self._portion
         size = halving if count < self._portion else min(eighths, len(self.labels))

@@ -54,10 +54,10 @@ def apgd(
 
 
 def dlr(logits: Tensor, labels: Tensor) -> Tensor:
-    """Difference of logits ratio of each image `(N,)` (Croce and Hein 2020, equation 6).
+    """Difference of logits ratio `(N,)` (Croce and Hein 2020, equation 6), of three classes or more (else
+    RequestError).
 
-    -(z_y - max_{i != y} z_i) / (z_(1) - z_(3)), with the sorted logits z_(1) >= z_(2) >= ...: positive where an image
-    is misclassified, and invariant to shift and scale of the logits. Raises RequestError for fewer than three classes.
+    -(z_y - max_{i != y} z_i) / (z_(1) - z_(3)), with the sorted logits z_(1) >= z_(2) >= ...
     """
     ordered, of_label = _sorted_logits(logits, 3), _of_class(logits, labels)
     rival = at_least_float32(logits).scatter(1, labels[:, None], -torch.inf).amax(1)
@@ -65,10 +65,7 @@ def dlr(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def targeted_dlr(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
-    """Targeted difference of logits ratio `(N,)`, of 4 classes or more (Croce and Hein 2020, equation 7).
-
-    -(z_y - z_t) / (z_(1) - (z_(3) + z_(4)) / 2).
-    """
+    """-(z_y - z_t) / (z_(1) - (z_(3) + z_(4)) / 2), `(N,)`: targeted DLR (Croce and Hein 2020, equation 7)."""
     ordered = _sorted_logits(logits, 4)
     difference = _of_class(logits, targets) - _of_class(logits, labels)
     return difference / (ordered[:, 0] - (ordered[:, 2] + ordered[:, 3]) / 2).clamp_min(1e-12)

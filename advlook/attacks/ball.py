@@ -1,7 +1,6 @@
 """The epsilon ball around an image: random draws, steps and projection; and the checks of an attack's arguments.
 
-Images are float `(N, 3, H, W)` in [0, 1]; radii and steps are in the same units, in the L-infinity ("linf") or the
-Euclidean norm ("l2") over an image's pixels and channels.
+Radii and steps are in the images' units, in the L-infinity ("linf") or the Euclidean norm ("l2") over a whole image.
 """
 
 from numbers import Integral
@@ -18,10 +17,7 @@ NORMS = ("linf", "l2")
 def random_noise(
     model: Module, images: Tensor, labels: Tensor, eps: float, *, norm: str = "linf", generator: Generator | None = None
 ) -> Tensor:
-    """Noise of length eps, the baseline of every table: +-eps a value ("linf"), or a random direction ("l2").
-
-    Arguments, result and errors as of `fgsm`; model and labels are not used.
-    """
+    """Noise of length eps, the baseline of every table: +-eps a value ("linf"), or a random direction ("l2")."""
     eps = check_request(images, labels, eps, norm)
     noise = torch.empty_like(images, memory_format=torch.contiguous_format).normal_(generator=generator)
     return ascend(images.detach(), noise, eps, norm).clamp_(0, 1)

@@ -1,7 +1,4 @@
-"""Data parallelism: how processes, which `torchrun` starts, share batches and combine their results.
-
-Any other process forms a group of one, at no cost. Communication is by NCCL on GPUs, one device each; else by gloo.
-"""
+"""Data parallelism: how processes, which `torchrun` starts, share batches and combine their results."""
 
 import os
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
 """Make `import torchvision` work with a torch built without CUDA.
 
-The operators of the ordinary torchvision wheel do not load there, and its import fails where it registers their output
-shapes. This package uses no detection operators: it is enough to declare their schemas, without an implementation.
+There torchvision's operators do not load, and its import fails where it registers their output shapes. This package
+uses no detection operators: it is enough to declare their schemas, without an implementation.
 """
 
 import importlib.util

@@ -154,10 +154,7 @@ class Found:
 
 
 def check(name: str, folder: Path) -> Found:
-    """Compare what the catalogue states of a set with what lies under the data folder `folder`.
-
-    Files are listed, and of a few the headers are read. Raises RequestError for a set that the catalogue does not have.
-    """
+    """Compare what the catalogue states of a set with what lies under the data folder: lists, and a few headers."""
     entry = _known(name)
     if entry.name == "synthetic":
         return Found(entry.title, True, entry.classes, entry.train, entry.pixels)

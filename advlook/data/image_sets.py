@@ -53,10 +53,7 @@ class ImageSet:
     def training_batches(
         self, config: DataConfig, batch_size: int, generator: Generator, device: Device = "cpu", group: Group = ALONE
     ) -> Iterator[Batch]:
-        """One epoch: shuffled, augmented, full batches only (a last batch of one would break batch normalisation).
-
-        Every process of a group draws the crops of the whole batch and cuts out its own share.
-        """
+        """One epoch: shuffled, augmented, full batches only, of which each process of a group cuts out its share."""
         for chosen in shuffled_batches(len(self), config.train_images, batch_size, generator):
             crops = draw_crops(len(chosen), self.images.shape[-1], config, generator, self.clipped)
             share = group.share(len(chosen))
@@ -130,8 +127,7 @@ def load_listing(
 ) -> ImageSet:
     """The listed images: short sides resized to `short` pixels (0: `side`), the central `side` cut out.
 
-    Decoded in parallel, with `cache` into a memory-mapped file there, named by the files (path, size, date) and sizes.
-    Raises RequestError for a file that is missing or no readable image (naming it).
+    Decoded in parallel, with `cache` into a memory-mapped file there. Raises RequestError naming an unreadable file.
     """
     root, files, short = listing.root, listing.files, short or side
     decode = partial(_decode, files, side, short, f"decoding {root.parent.name}/{root.name}" if progress else None)
@@ -145,10 +141,7 @@ def load_listing(
 
 
 def mapped_pixels(path: Path, count: int, side: int, make: Callable[[], Iterable[np.ndarray]]) -> Tensor:
-    """Images uint8 `(count, 3, side, side)` kept in a file, which is written first where it is not there.
-
-    make: yields them in order, one or several at a time, each uint8 `(..., side, side, 3)`.
-    """
+    """Images uint8 `(count, 3, side, side)` kept in a file, written first by parts `(..., side, side, 3)` of `make()`."""
 
     def write(target: Path) -> None:
         # Written in order, not through a memory map: on a full disk that would end in SIGBUS and not in an error.

@@ -1,7 +1,4 @@
-"""On-disk layouts of image sets: functions of a folder and a split, "train" or "test", to a `Listing`.
-
-What a damaged set makes them raise (a list that is missing, a line too short), `catalogue.find` turns into one line.
-"""
+"""On-disk layouts of image sets: functions of a folder and a split, "train" or "test", to a `Listing`."""
 
 import csv
 import tomllib
@@ -77,7 +74,7 @@ def class_folders(root: Path, split: str, tests: Sequence[str] = ("test", "val")
     """`train/<class>/`, and `test/<class>/` or `val/<class>/`: the first of `tests` that is there.
 
     A folder with neither, but with class folders, is split here: of every class one image in five is for testing, the
-    first of a shuffle of its files by seed 0, so that a class's split depends on the names of its own files alone.
+    first of a shuffle of its own files by seed 0.
     """
     for name in ("train",) if split == "train" else tests:
         if (root / name).is_dir():
@@ -103,8 +100,7 @@ def imagenette(root: Path, split: str) -> Listing:
 def imagenet(root: Path, split: str) -> Listing:
     """ILSVRC 2012: `train/<wnid>/`, and `val/<wnid>/` or all validation images in `val/`.
 
-    The answers to the latter are read from `LOC_val_solution.csv` (as at Kaggle) or from the development kit. The test
-    split of the challenge has no labels: the validation images are for testing.
+    The answers to the latter, which are for testing, are in `LOC_val_solution.csv` or the development kit.
     """
     flat = root / "val"
     if split == "train" or not flat.is_dir() or _folders(flat):

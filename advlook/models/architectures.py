@@ -112,10 +112,9 @@ def _is_ours(model: nn.Module) -> bool:
 
 @torch.no_grad()
 def folded(model: nn.Module) -> nn.Module:
-    """A copy of the model in eval mode, with every batch normalisation folded into the convolution before it.
+    """A copy in eval mode, batch normalisation folded into the convolutions: logits differ by rounding.
 
-    A third fewer passes over the maps, and logits that differ by rounding. Models of other modules, of which nobody
-    knows which layers follow each other, are returned as they are.
+    Models of other modules, of which nobody knows which layers follow each other, are returned as they are.
     """
     if not _is_ours(model):
         return model

@@ -1,7 +1,6 @@
 """Checkpoints of any origin: ours, torchvision's, those of the `robustness` library and of RobustBench, plain ones.
 
-Wrappers around the network are removed. What a file does not say is asked for (stem) or reported as assumed
-(normalisation). No code in a file is ever run.
+What a file does not say is asked for (stem) or reported as assumed (normalisation). No code in a file is ever run.
 """
 
 import pickle
@@ -171,9 +170,7 @@ def _state_dict(path: Path) -> Mapping[str, Tensor]:
 
 
 def _plain(raw: Mapping[str, Tensor], path: Path) -> tuple[dict[str, Tensor], dict[str, list[float]]]:
-    """The network's tensors under torchvision's names, perhaps several times, and "mean" and "std" where they are
-    there.
-    """
+    """The network's tensors under torchvision's names, and "mean" and "std" where they are there."""
     state: dict[str, Tensor] = {}
     for long_name, value in raw.items():
         name = _WRAPPERS.sub("", long_name)

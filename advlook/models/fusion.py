@@ -34,10 +34,7 @@ def members(combination: str, seeds: Sequence[int], run: int) -> tuple[Member, .
 
 
 class Ensemble(nn.Module):
-    """Backbones side by side, their features joined, and one linear classifier on them: images in [0, 1] to logits.
-
-    models: of this package; copies without their last layers are kept. classifier: of all their features, in order.
-    """
+    """Backbones, of models without their last layer, side by side, and one linear classifier on their joined features."""
 
     def __init__(self, models: Sequence[nn.Module], classifier: nn.Linear) -> None:
         super().__init__()
@@ -50,10 +47,8 @@ class Ensemble(nn.Module):
 
 
 def new_ensemble(models: Sequence[nn.Module], classes: int, seed: int) -> Ensemble:
-    """An ensemble to be fine-tuned: of trained models and a random classifier, drawn by `seed`.
-
-    A classifier trained on frozen features is a worse start: its large weights wreck some backbones in a few steps.
-    """
+    """An ensemble to be fine-tuned: of trained models and a random classifier, drawn by `seed`."""
+    # A classifier trained on frozen features is a worse start: its large weights wreck some backbones in a few steps.
     width = sum(split_last_layer(model)[1].in_features for model in models)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
@@ -84,10 +79,7 @@ def fine_tune(
     device: torch.device | str = "cpu",
     progressed: Callable[[int], object] = lambda images: None,
 ) -> nn.Module:
-    """Train all of an ensemble on images of `data.store` pixels by its `tuning_preset`, and return it in eval mode.
-
-    `progressed` is told the images of every step. Raises NonFiniteLossError where the loss is infinite or nan.
-    """
+    """Train all of an ensemble on images of `data.store` pixels by its `tuning_preset`, and return it in eval mode."""
     trainer = Trainer(tuning_preset(preset, arch), arch, "std", seed, torch.device(device), ensemble)
     images = replace(images, clipped=True)  # the committed tables rest on ensembles that were trained on such crops
     for _ in range(trainer.epochs):
@@ -96,10 +88,11 @@ def fine_tune(
 
 
 def fit_classifier(features: Tensor, labels: Tensor, classes: int, preset: Preset, seed: int) -> nn.Linear:
-    """The classifier of frozen backbones: a layer for features `(N, width)`, trained on these.
+    """The classifier of frozen backbones: a layer for features `(N, width)`, trained on these in an order drawn by
+    `seed`.
 
-    SGD as in training, but at a constant rate, from zero; `seed` draws the order of images. It sees each feature less
-    its mean and divided by its standard deviation; the layer that is returned has that undone.
+    SGD as in training, but at a constant rate, from zero, and on standardised features; the layer returned has that
+    undone.
     """
     config, training = preset.ensembles, preset.training
     mean, spread = features.mean(0), features.std(0)

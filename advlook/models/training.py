@@ -118,11 +118,10 @@ class Trainer:
 
     def state(self) -> dict[str, object]:
         """All that the remaining epochs depend on."""
-        state = {"key": digest(self.key), "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
-        if self.average is not None:
-            state["average"] = self.average.state_dict()
+        parts = {name: getattr(self, name) for name in ("model", "optimizer", "average")}
+        state = {name: part.state_dict() for name, part in parts.items() if part is not None}
         made_by = {"threads": torch.get_num_threads(), "processes": self.group.size}
-        return state | {"history": self.history} | made_by
+        return {"key": digest(self.key)} | state | {"history": self.history} | made_by
 
     def resume(self, path: Path) -> None:
         """Go on from the state that the leading process finds there, if it is of the same configuration."""

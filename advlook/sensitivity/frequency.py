@@ -161,8 +161,8 @@ def radial_mean(values: Tensor, radius: Tensor, width: float) -> tuple[Tensor, T
 def power_spectrum(maps: Tensor, *, grid: int | None = None, mean: bool = False) -> Tensor:
     """Power P(f) = sum over channels of |DFT(map - its mean)|^2 / (H W), `(N, H, W)` from maps `(N, C, H, W)`.
 
-    In the order of `torch.fft.fft2`, without a window; by Parseval the sum is the map's energy around its mean. grid:
-    maps are padded with zeros to so many pixels a side; mean: the mean is not subtracted.
+    In the order of `torch.fft.fft2`; by Parseval the sum is the map's energy around its mean. grid: maps are padded
+    with zeros to so many pixels a side; mean: the mean is not subtracted.
     """
     power = torch.fft.fft2(maps, s=grid and (grid, grid), norm="ortho").abs().square().sum(1)
     if not mean:

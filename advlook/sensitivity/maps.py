@@ -37,10 +37,7 @@ def vanilla_gradient(model: nn.Module, images: Tensor, labels: Tensor, *, batch_
 
 
 def loss_gradient(model: nn.Module, images: Tensor, labels: Tensor, *, batch_size: int = BATCH_SIZE) -> Tensor:
-    """Gradient of the label's cross-entropy (equations 8, 9 and 12 of the paper), in nats per unit of [0, 1].
-
-    It points against the vanilla gradient. Where the model is very confident it is tiny, but keeps its direction.
-    """
+    """Gradient of the label's cross-entropy (paper, equations 8, 9 and 12), in nats per unit of [0, 1]."""
     return _maps(model, images, labels, "loss", batch_size=batch_size)
 
 
@@ -166,7 +163,7 @@ def _maps(
     batch_size: int,
     guided: bool = False,
 ) -> Tensor:
-    """Weighted sums of gradients: `weights` `(S,)`, one for each point at which the gradient of an image is taken.
+    """Weighted sums of gradients at points: `weights` `(S,)`, one for each point at which an image's is taken.
 
     points: given slices of the images and the weights, the points `(images, weights, 3, H, W)`; default: the images.
     """

@@ -14,11 +14,7 @@ FRESH_SEED = 1000  # of the first draw of fresh parameters; no model of a study 
 
 
 def stages(model: nn.Module) -> dict[str, tuple[str, ...]]:
-    """The parts of a network from input to output, by name, each with the names of its modules.
-
-    A ResNet has its stem, four groups of blocks and the classifier; AlexNet each convolution with its normalisation,
-    and each linear layer. Raises RequestError for any other network.
-    """
+    """The parts of a ResNet or AlexNet (else RequestError) from input to output, with the names of their modules."""
     network, prefix = (model.network, "network.") if isinstance(model, Normalized) else (model, "")
     if isinstance(network, ResNet):
         parts = {"stem": ("conv1", "bn1")} | {name: (name,) for name in ("layer1", "layer2", "layer3", "layer4", "fc")}
@@ -36,10 +32,10 @@ def stages(model: nn.Module) -> dict[str, tuple[str, ...]]:
 
 
 def randomised(model: nn.Module, chosen: Iterable[str], seed: int = FRESH_SEED) -> nn.Module:
-    """A copy whose `chosen` stages have initial parameters, and initial statistics of batch normalisation.
+    """A copy whose `chosen` stages (else RequestError) have fresh parameters and statistics of batch normalisation.
 
     Initial values are distributed as in `advlook.models`, and drawn for the whole network in running order: a stage
-    gets the same ones whichever others are chosen. Raises RequestError for an unknown stage.
+    gets the same ones whichever others are chosen.
     """
     known, chosen = stages(model), list(chosen)
     for stage in chosen:

@@ -1,9 +1,6 @@
-"""What the units of a layer respond to: the filters of the first layer, and images that excite units of any layer.
+"""The filters of the first layer, and images that excite units (channels of the output) of any layer of a model."""
 
-A layer is named as in `model.named_modules()`; a unit is a channel of its output. Models are left as they were.
-"""
-
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain
@@ -21,10 +18,7 @@ CONTRAST = 0.02  # root mean square of the noise that an ascent starts from, in 
 
 @dataclass(frozen=True)
 class Maximised:
-    """Images that excite units, one for each unit, and the activations reached.
-
-    An activation is the mean of a unit's map (a linear layer's unit itself) before any nonlinearity behind the layer.
-    """
+    """Images that excite units, and the activations reached: means of units' maps, before any nonlinearity behind."""
 
     images: Tensor  # (U, 3, size, size) in [0, 1]: of each unit's starts the best
     activations: Tensor  # (U,), of `images`
@@ -47,8 +41,7 @@ def conv_layers(model: nn.Module, *, size: int = 64) -> list[str]:
 def first_filters(model: nn.Module, *, size: int = 64) -> Tensor:
     """Weights `(units, 3, k, k)`, a copy, of the convolution that runs first on an image of `size` pixels a side.
 
-    To compare the strength of filters between models, fold batch normalisation in: `first_filters(folded(model))`.
-    Raises RequestError where no convolution runs, the first does not see three channels, or the size does not suit.
+    To compare the strength of filters, give a `folded` model. Raises RequestError where no convolution sees the image.
     """
     names = conv_layers(model, size=size)
     if not names:
@@ -117,10 +110,9 @@ def maximise(
     with evaluating(target), bar:
         _check_units(target, size, units)
         for images, numbers in zip(noise.split(batch_size), chosen.split(batch_size), strict=True):
-            images = images.to(like.device, memory_format=torch.channels_last)
-            numbers = numbers.to(like.device)
+            images, numbers = images.to(like.device, memory_format=torch.channels_last), numbers.to(like.device)
             with arithmetic:
-                best, *reached = _ascent(target, images, numbers, length, scale, shifts, bar.update)
+                best, *reached = _ascent(target, images, numbers, length, scale, shifts, bar)
             if precision != "float32":
                 with torch.no_grad():
                     reached = [_of_units(target(shown), numbers).mean(1) for shown in (best, images)]
@@ -168,13 +160,7 @@ def _of_units(output: Tensor, units: Tensor) -> Tensor:
 
 
 def _ascent(
-    model: nn.Module,
-    images: Tensor,
-    units: Tensor,
-    step: float,
-    scale: Tensor | None,
-    shifts: Sequence[Sequence[int]],
-    advance: Callable[[int], object],
+    model: nn.Module, images: Tensor, units: Tensor, step: float, scale: Tensor | None, shifts: list[list], bar: tqdm
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Excite unit `units[i]` in image i, with one step of L2 length `step` for every shift.
 
@@ -195,7 +181,7 @@ def _ascent(
             # Masked again, it is still a direction of ascent, because the filter is symmetric and positive.
             direction = filtered(direction, scale).masked_fill_(stuck, 0)
         images = ascend(seen, direction, step, "l2").clamp_(0, 1).roll((-shift[0], -shift[1]), (2, 3))
-        advance(len(images))
+        bar.update(len(images))
     return best, highest, first
 
 

@@ -1,7 +1,4 @@
-"""The common style of every figure: STD is vermilion and ADV blue, architectures differ by line and marker.
-
-Figures are drawn from tables, and compute nothing but means over seeds.
-"""
+"""The common style of every figure: STD is vermilion and ADV blue, architectures differ by line and marker."""
 
 from collections.abc import Iterable, Sequence
 from math import ceil

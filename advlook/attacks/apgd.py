@@ -7,7 +7,7 @@ from torch import Generator, Tensor, nn
 
 from advlook.attacks.active_batch import ActiveBatch
 from advlook.attacks.ball import ascend, check_request, project, random_in_ball
-from advlook.core import RequestError, at_least_float32, cross_entropy, frozen_batchnorm, per_image
+from advlook.core import RequestError, at_least_float32, check_choice, cross_entropy, frozen_batchnorm, per_image
 
 MOMENTUM = 0.75  # alpha: share of the new step; the rest is the step before
 RISING = 0.75  # rho: at a checkpoint, the least share of steps that must have raised the loss
@@ -34,8 +34,7 @@ def apgd(
     """
     losses = {"ce": cross_entropy, "dlr": dlr, "dlr-targeted": targeted_dlr}
     eps = check_request(images, labels, eps, norm, steps=steps, restarts=restarts)
-    if loss not in losses:
-        raise RequestError(f"loss {loss!r} is unknown; choose from {', '.join(losses)}")
+    check_choice("loss", loss, losses)
     batch = ActiveBatch(model, images, labels, losses[loss], targets=None, precision="float32")
     if not len(images):
         return batch.best

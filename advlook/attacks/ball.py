@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import Module
 
-from advlook.core import RequestError, check_eps, per_image
+from advlook.core import RequestError, check_choice, check_eps, per_image
 
 NORMS = ("linf", "l2")
 
@@ -65,8 +65,7 @@ def check_request(
     images: Tensor, labels: Tensor, eps: float, norm: str, targets: Tensor | None = None, **counts: int
 ) -> float:
     """`eps` as a float; RequestError that names what is wrong where no attack can be made of the arguments."""
-    if norm not in NORMS:
-        raise RequestError(f"norm {norm!r} is unknown; choose from {', '.join(NORMS)}")
+    check_choice("norm", norm, NORMS)
     eps = check_length(eps, norm, "eps")
     check_counts(**counts)
     if len(images) and not (images.amin() >= -1e-4 and images.amax() <= 1 + 1e-4):

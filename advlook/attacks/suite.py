@@ -13,7 +13,7 @@ from advlook.attacks.ball import check_request, random_noise
 from advlook.attacks.fgsm import fgsm
 from advlook.attacks.mi_fgsm import mi_fgsm
 from advlook.attacks.pgd import pgd
-from advlook.core import RequestError, frozen_batchnorm
+from advlook.core import check_choice, frozen_batchnorm
 
 SUITE = ("pgd", "apgd-ce", "apgd-dlr")
 SUITE_PGD_STEPS = 10  # the suite begins with a cheap attack, which loses most of the images that any attack loses
@@ -51,8 +51,7 @@ def attack_suite(
     """
     check_request(images, labels, eps, norm)
     for name in attacks:
-        if name not in _PARTS:
-            raise RequestError(f"attack {name!r} is unknown; choose from {', '.join(_PARTS)}")
+        check_choice("attack", name, _PARTS)
     attacked = images.detach().clone()
     if not len(images):
         return SuiteResult(attacked, {name: torch.zeros(0, dtype=torch.bool) for name in ("clean", *attacks)})

@@ -1,7 +1,7 @@
 """What every room rests on: errors, files, presets, gradients with respect to images, processes."""
 
 from advlook.core.distributed import ALONE, Device, Group, joined, share_statistics
-from advlook.core.errors import RequestError
+from advlook.core.errors import RequestError, check_choice
 from advlook.core.files import digest, file_hash, mixed_seed, read_json, write_atomically
 from advlook.core.gradients import at_least_float32, cross_entropy, evaluating, frozen_batchnorm, input_gradient
 from advlook.core.gradients import per_image as per_image

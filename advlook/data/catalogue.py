@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 from PIL import Image
 
-from advlook.core.errors import RequestError
+from advlook.core.errors import RequestError, check_choice
 from advlook.data import downloads, layouts
 from advlook.data.downloads import Fetch
 from advlook.data.layouts import Layout, Listing
@@ -80,8 +80,7 @@ def find(name: str, split: str, folder: Path) -> Listing:
 
     folder: the data folder. Raises RequestError as `get` does, and where the set does not lie as it is published.
     """
-    if split not in ("train", "test"):
-        raise RequestError(f"split {split!r} is unknown; choose from train, test")
+    check_choice("split", split, ("train", "test"))
     entry = lookup(name)
     if entry is None:
         return layouts.class_folders(set_folder(name, folder), split)

@@ -141,7 +141,9 @@ def load_listing(
 
 
 def mapped_pixels(path: Path, count: int, side: int, make: Callable[[], Iterable[np.ndarray]]) -> Tensor:
-    """Images uint8 `(count, 3, side, side)` kept in a file, written first by parts `(..., side, side, 3)` of `make()`."""
+    """Images uint8 `(count, 3, side, side)` kept in a file; `make()` yields them, some `(..., side, side, 3)` at a
+    time.
+    """
 
     def write(target: Path) -> None:
         # Written in order, not through a memory map: on a full disk that would end in SIGBUS and not in an error.

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from advlook.core import ALONE, Device, Group, RequestError
+from advlook.core import ALONE, Device, Group, RequestError, check_choice
 
 SPLITS = ("train", "test", "cue_conflict", "shape_only", "texture_only")
 _SHALLOW = ("pebble", "triangle", "square", "pentagon", "hexagon")  # outlines of 2 to 6 lobes
@@ -60,8 +60,7 @@ class SyntheticSet:
 
 def generate(count: int, size: int, seed: int, split: str = "test") -> SyntheticSet:
     """Draw `count` images of `size` pixels a side; RequestError for an unknown split or what cannot be drawn."""
-    if split not in SPLITS:
-        raise RequestError(f"split {split!r} is unknown; choose from {', '.join(SPLITS)}")
+    check_choice("split", split, SPLITS)
     if count < 1 or size < 16:
         raise RequestError(f"count={count}, size={size} cannot be drawn; ask for 1 image or more, of 16 pixels or more")
     # The splits for testing share their scenes, so only training images have a stream of their own.

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
-from advlook.core import ARCHITECTURES, STEMS, Preset, RequestError
+from advlook.core import ARCHITECTURES, STEMS, Preset, RequestError, check_choice
 
 Block = type[BasicBlock | Bottleneck]
 _RESNETS: dict[str, tuple[Block, list[int]]] = {
@@ -174,10 +174,9 @@ def build_model(
 
 def check_names(arch: str, stem: str | None) -> None:
     """Raise RequestError for an unknown architecture or stem; a stem of None is not known yet."""
-    if arch not in ARCHITECTURES:
-        raise RequestError(f"arch {arch!r} is unknown; choose from {', '.join(ARCHITECTURES)}")
-    if stem is not None and stem not in STEMS:
-        raise RequestError(f"stem {stem!r} is unknown; choose from {', '.join(STEMS)}")
+    check_choice("arch", arch, ARCHITECTURES)
+    if stem is not None:
+        check_choice("stem", stem, STEMS)
 
 
 def preset_model(preset: Preset, arch: str, seed: int) -> Normalized:

@@ -12,7 +12,7 @@ from torch import Generator, Tensor, nn
 
 from advlook import attacks
 from advlook.attacks.suite import NAMED_ATTACKS, percent
-from advlook.core import ALONE, Device, Group, RequestError, evaluating, mixed_seed, tqdm
+from advlook.core import ALONE, Device, Group, RequestError, check_choice, evaluating, mixed_seed, tqdm
 from advlook.data.layouts import Listing, list_images
 from advlook.data.streaming import Images, StreamedImages
 from advlook.models.architectures import folded
@@ -131,7 +131,6 @@ def suite_accuracy(
     images: Images,
     eps: float,
     *,
-    norm: str = "linf",
     steps: int = 100,
     seed: int = 0,
     right: Tensor | None = None,
@@ -142,7 +141,7 @@ def suite_accuracy(
     left = torch.zeros(len(attacks.SUITE), dtype=torch.int64, device=how.device)
 
     def suite(m: nn.Module, x: Tensor, y: Tensor, generator: Generator) -> Tensor:
-        result = attacks.attack_suite(m, x, y, eps, norm=norm, steps=steps, generator=generator)
+        result = attacks.attack_suite(m, x, y, eps, steps=steps, generator=generator)
         left.add_(torch.stack([result.survived[name].sum() for name in attacks.SUITE]))
         return result.attacked
 
@@ -199,8 +198,7 @@ def evaluate_checkpoint(
     pixels are shown (as in training, else 224 for the published stem). Raises RequestError as `load_model` does, and
     where the size is not known or does not suit, the folder's classes do not match, or an image is unreadable.
     """
-    if attack not in ("none", *NAMED_ATTACKS):
-        raise RequestError(f"attack {attack!r} is unknown; choose from none, {', '.join(NAMED_ATTACKS)}")
+    check_choice("attack", attack, ("none", *NAMED_ATTACKS))
     loaded = load_model(checkpoint, arch, **described)
     side, short = _image_size(loaded, checkpoint, size, resize)
     listing = Listing(data, *list_images(data))

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from advlook.core.presets import Preset
+from advlook.core import Device, Preset
 from advlook.data.image_sets import ImageSet
 from advlook.models.architectures import split_last_layer
 from advlook.models.training import Trainer, update
@@ -20,6 +20,7 @@ COMBINATIONS: dict[str, tuple[str, ...]] = {
     "STD+ADV": ("std", "adv"),
 }
 Member = tuple[str, int]  # setting and training seed of a checkpoint
+Progress = Callable[[int], object]  # is told how many images were done
 
 
 def members(combination: str, seeds: Sequence[int], run: int) -> tuple[Member, ...]:
@@ -34,7 +35,7 @@ def members(combination: str, seeds: Sequence[int], run: int) -> tuple[Member, .
 
 
 class Ensemble(nn.Module):
-    """Backbones, of models without their last layer, side by side, and one linear classifier on their joined features."""
+    """Backbones side by side, of models without their last layers, and a linear classifier on their joined features."""
 
     def __init__(self, models: Sequence[nn.Module], classifier: nn.Linear) -> None:
         super().__init__()
@@ -70,14 +71,7 @@ def tuning_preset(preset: Preset, arch: str) -> Preset:
 
 
 def fine_tune(
-    ensemble: Ensemble,
-    preset: Preset,
-    arch: str,
-    images: ImageSet,
-    seed: int,
-    *,
-    device: torch.device | str = "cpu",
-    progressed: Callable[[int], object] = lambda images: None,
+    ensemble: Ensemble, preset: Preset, arch: str, images: ImageSet, seed: int, *, device: Device, progressed: Progress
 ) -> nn.Module:
     """Train all of an ensemble on images of `data.store` pixels by its `tuning_preset`, and return it in eval mode."""
     trainer = Trainer(tuning_preset(preset, arch), arch, "std", seed, torch.device(device), ensemble)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from advlook.core import Preset, RequestError, TrainingConfig, autocast, digest, mixed_seed, tqdm
@@ -77,8 +77,7 @@ class Trainer:
         group: Group = ALONE,
     ) -> None:
         config = preset.training
-        self.preset, self.config, self.device, self.seed = preset, config, device, seed
-        self.group = group
+        self.preset, self.config, self.device, self.seed, self.group = preset, config, device, seed, group
         if (at_once := config.batch_size // config.accumulate) < group.size:
             stated = f"training.batch_size = {config.batch_size}, accumulate = {config.accumulate}"
             raise RequestError(f"{group.size} processes cannot share {at_once} images ({stated}); start fewer")
@@ -173,9 +172,7 @@ class Trainer:
         # Of the images trained on: in adversarial training, of adversarial ones.
         return entry | {"training_accuracy": 100 * right / count, "seconds": time.perf_counter() - started}
 
-    def _learn(
-        self, batch: Tensor, labels: Tensor, eps: float, noise: torch.Generator, weight: float, last: bool
-    ) -> Tensor:
+    def _learn(self, batch: Tensor, labels: Tensor, eps: float, noise: Generator, weight: float, last: bool) -> Tensor:
         """Add the gradients of these images to the step's. Returns `(2,)`: the sum of losses, how many are right."""
         alone = self.group.size == 1
         with nullcontext() if alone or last else self.step_model.no_sync():
@@ -246,15 +243,10 @@ def _save_result(trainer: Trainer, test: ImageSet, target: Path) -> None:
     # Rounded first, so that the accuracies belong to the very weights in the file.
     final.load_state_dict({name: value.to(trainer.device) for name, value in half_precision(final).items()})
     reduced = isinstance(autocast(preset.training.precision, trainer.device), torch.autocast)
-    metadata = {
-        "training": trainer.key,
-        "digest": digest(trainer.key),
-        "preset": preset.name,
-        "test_store": preset.data.test_store,
-        "history": trainer.history,
-        "accuracy": topk_accuracy(final, test, preset.evaluation.top_k, **trainer.batches),
-        "arithmetic": "bfloat16" if reduced else "float32",
-    }
+    metadata = {"training": trainer.key, "digest": digest(trainer.key), "preset": preset.name}
+    metadata |= {"test_store": preset.data.test_store, "history": trainer.history}
+    metadata["accuracy"] = topk_accuracy(final, test, preset.evaluation.top_k, **trainer.batches)
+    metadata["arithmetic"] = "bfloat16" if reduced else "float32"
     if trainer.group.leads:
         save_checkpoint(target, final, metadata)
 

@@ -22,7 +22,15 @@ from torch import Generator, Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from advlook.attacks.ball import check_counts, check_request
-from advlook.core import RequestError, at_least_float32, cross_entropy, evaluating, input_gradient, per_image
+from advlook.core import (
+    RequestError,
+    at_least_float32,
+    check_choice,
+    cross_entropy,
+    evaluating,
+    input_gradient,
+    per_image,
+)
 from advlook.models.architectures import folded
 
 BATCH_SIZE = 64
@@ -143,8 +151,7 @@ def by_name(
     generator: Generator | None = None,
 ) -> Tensor:
     """The map of one of METHODS; `samples`: SmoothGrad's copies (without generator by seed 0), or steps."""
-    if method not in METHODS:
-        raise RequestError(f"method {method!r} is unknown; choose from {', '.join(METHODS)}")
+    check_choice("method", method, METHODS)
     options: dict[str, dict[str, Any]] = {
         "smooth_grad": {"samples": samples, "generator": generator or Generator(images.device).manual_seed(0)},
         "integrated_gradients": {"steps": samples},
@@ -169,8 +176,7 @@ def _maps(
     """
     check_request(images, labels, 0.0, "linf")
     check_counts(batch_size=batch_size)
-    if of not in ("logit", "loss"):
-        raise RequestError(f"of={of!r} is unknown; choose from logit, loss")
+    check_choice("of", of, ("logit", "loss"))
     sums = torch.zeros(images.shape, dtype=torch.promote_types(images.dtype, torch.float32), device=images.device)
     weights = sums.new_ones(1) if weights is None else weights.to(sums)
     # Whole images side by side where they fit, else the points of one in equal parts.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from advlook.attacks.ball import ascend, check_counts, l2_norm
-from advlook.core import RequestError, autocast, evaluating, input_gradient, per_image, tqdm
+from advlook.core import RequestError, autocast, check_choice, evaluating, input_gradient, per_image, tqdm
 from advlook.sensitivity.frequency import filtered
 
 PARAMETERISATIONS = ("pixels", "fourier")
@@ -210,8 +210,7 @@ def _check_ascent(units: list[int], size: int, step_size: float, parameterisatio
     """Raise RequestError for a request that makes no ascent."""
     if not units:
         raise RequestError("units is empty; name at least one")
-    if parameterisation not in PARAMETERISATIONS:
-        raise RequestError(f"parameterisation {parameterisation!r} is unknown; choose from pixels, fourier")
+    check_choice("parameterisation", parameterisation, PARAMETERISATIONS)
     if not 0 < step_size <= 1:
         raise RequestError(f"step_size={step_size:g} must be above 0 and at most 1; give it in units of [0, 1]")
     if not 0 <= jitter < size:

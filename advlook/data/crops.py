@@ -15,10 +15,9 @@ TRIES = 10  # draws per image before the central crop is taken
 def random_resized_crops(heights: Tensor, widths: Tensor, least: float, generator: torch.Generator) -> Tensor:
     """Crops of N images of `heights` and `widths` pixels, int64 `(N, 4)`: top, left, height and width.
 
-    Drawn as by `torchvision.transforms.RandomResizedCrop(scale=(least, 1))`: the area is uniform in [least, 1] of the
-    image's, the aspect log-uniform in [3/4, 4/3]. Of ten draws the first that fits into the image is taken, and where
-    none fits, the largest central crop of an aspect within these bounds. As large and elongated draws often do not fit,
-    large areas are rarer than small ones (`findings/random-resized-crop-area.sh`).
+    Drawn as by `torchvision.transforms.RandomResizedCrop(scale=(least, 1))`: area uniform in [least, 1] of the image's,
+    aspect log-uniform in [3/4, 4/3]. Of ten draws the first that fits is taken, else the largest central crop of such
+    an aspect: large areas are rarer than small ones (`findings/random-resized-crop-area.sh`).
     """
     sizes = torch.stack([heights, widths], 1).double()  # (N, 2)
     area = sizes.prod(1) * torch.empty(TRIES, len(sizes), dtype=torch.float64).uniform_(least, 1, generator=generator)

@@ -26,10 +26,9 @@ def training_attack(
 ) -> Tensor:
     """Adversarial images to train on, within `eps` of `images`, float `(N, 3, H, W)` in [0, 1].
 
-    The model stays in train mode: the attack sees the function that the next update sees. The paper does not say
-    whether its forward passes count in BatchNorm's running statistics; here `config.updates_batchnorm` does. Without
-    random start, FGSM is one step of size eps (the paper's attack); with one, its step is `config.step_size`, as in
-    Wong et al. 2020. weight: of these images' mean loss in that of a batch which several processes share.
+    The model stays in train mode: the attack sees the function that the next update sees. Without random start, FGSM is
+    one step of size eps (the paper's attack); with one, its step is `config.step_size`, as in Wong et al. 2020. weight:
+    of these images' mean loss in that of a batch which several processes share.
     """
     one_step = config.method == "fgsm"
     step = eps if one_step and not config.random_start else config.step_size / config.eps * eps

@@ -72,9 +72,8 @@ class ScaledResNet(ResNet):
 class AlexNetBN(nn.Module):
     """AlexNet (Krizhevsky 2014, torchvision's channel counts) with batch normalisation after every convolution.
 
-    The "imagenet" stem is the published 11x11 stride-4 one for 224 px; "small" (5x5, stride 2) and "tiny" (5x5,
-    stride 1) suit 64 and 32 px. With those the last map is 2x2, not 6x6; the hidden layers have 16 widths, not 64;
-    and a tenth of their inputs is dropped, not half: what guards millions of weights starves these small layers.
+    The "imagenet" stem is the published 11x11 stride-4 one for 224 px; "small" (5x5, stride 2) and "tiny" (5x5, stride
+    1) suit 64 and 32 px, with a last map of 2x2, hidden layers of 16 widths, and a tenth of their inputs dropped.
     """
 
     def __init__(self, classes: int, stem: str, width: int) -> None:

@@ -192,11 +192,11 @@ def evaluate_checkpoint(
     """One row: accuracy in percent of any checkpoint on a folder of class folders, clean and under an attack.
 
     Images are streamed, and all processes of the group return the same row. limit: so many images, drawn by a fixed
-    seed; 0: all. described: stem, mean and std as of `external.load_model`, where the checkpoint does not say them;
-    "normalisation" in the row tells where mean and std come from: "given", "file", or "assumed" to be ImageNet's.
-    Images are resized to `resize` pixels on the short side (as in training, else size / 0.875), and the central `size`
-    pixels are shown (as in training, else 224 for the published stem). Raises RequestError as `load_model` does, and
-    where the size is not known or does not suit, the folder's classes do not match, or an image is unreadable.
+    seed; 0: all. described: stem, mean and std as of `external.load_model`; "normalisation" in the row tells where the
+    latter come from: "given", "file", or "assumed" to be ImageNet's. Images are resized to `resize` pixels on the short
+    side (as in training, else size / 0.875), and the central `size` pixels are shown (as in training, else 224 for the
+    published stem). Raises RequestError as `load_model` does, and where size or the folder's images and classes do not
+    suit.
     """
     check_choice("attack", attack, ("none", *NAMED_ATTACKS))
     loaded = load_model(checkpoint, arch, **described)

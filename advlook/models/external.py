@@ -48,11 +48,11 @@ def load_model(
 ) -> Loaded:
     """Build the model that a checkpoint holds: safetensors by its suffix, any other file as torch saves it.
 
-    Width and number of classes are read from the tensors. So is the stem, except that "small" and "tiny" differ in no
+    Width and number of classes are read from the tensors, and the stem, except that "small" and "tiny" differ in no
     tensor: it must be given, unless the file is ours, or has the names of the usual CIFAR ResNets, which are "tiny".
     mean, std: the normalisation, three values in units of [0, 1]; by default the one in the file, else `fallback`.
-    Raises RequestError for a file that is absent, broken or holds code, a tensor that is missing, unknown or of another
-    shape, another architecture or stem, and a normalisation that is none.
+    Raises RequestError for a file that is absent, broken, holds code or another architecture, and a normalisation that
+    is none.
     """
     check_names(arch, stem)
     if (mean is None) != (std is None):

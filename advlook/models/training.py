@@ -201,10 +201,10 @@ def train(
 ) -> Path:
     """Train one model of the preset and write its checkpoint to `target`; resume where a state lies beside it.
 
-    Every process of a group calls this; the leading one reads and writes the files. `test` serves to watch FGSM and PGD
-    accuracy along the way and for the accuracies in the metadata; nothing is chosen by it. `progressed` is told the
-    images of every step, and at first those of the epochs that were done already. Returns `target`. Raises
-    NonFiniteLossError where the loss is infinite or nan, RequestError where the images do not fill a batch.
+    Every process of a group calls this; the leading one reads and writes the files. By `test` nothing is chosen: it
+    serves to watch FGSM and PGD accuracy, and for the accuracies in the metadata. `progressed` is told the images of
+    every step, and at first those that were done already. Returns `target`. Raises NonFiniteLossError, and RequestError
+    where the images do not fill a batch.
     """
     trainer = Trainer(preset, arch, setting, seed, torch.device(device), group=group)
     an_epoch = epoch_images(preset, images)

@@ -56,10 +56,9 @@ def energy_shares(maps: Tensor, masks: Tensor) -> dict[str, Tensor]:
     """Shares of each map's energy on a silhouette's outline, inside it and on the background; they sum to 1.
 
     share(R) = sum of m_c(p)^2 over channels c and pixels p in R / the same sum over all p. The outline holds every
-    pixel with pixels of both sides in its 3 x 3 neighbourhood: 2 pixels wide, centred on the border. "inside" and
-    "background" are what it leaves of the silhouette and of the rest. maps: `(N, C, H, W)`; masks: bool `(N, H, W)`,
-    the silhouettes. Returns "outline", "inside" and "background", each float64 `(N,)`; nan for a map of zeros.
-    `torch.ones_like(maps)` has the shares of the areas. Raises RequestError for masks of another shape or type.
+    pixel with pixels of both sides in its 3 x 3 neighbourhood: 2 pixels wide, centred on the border. maps: `(N, C, H,
+    W)`; masks: bool `(N, H, W)` (else RequestError), the silhouettes. Returns "outline", "inside" and "background",
+    each float64 `(N,)`; nan for a map of zeros.
     """
     if masks.dtype != torch.bool or masks.shape != maps[:, 0].shape:
         shape = tuple(maps[:, 0].shape)

@@ -53,8 +53,8 @@ def guided_backprop(model: nn.Module, images: Tensor, labels: Tensor, *, batch_s
     """Guided backpropagation (Springenberg et al. 2015; equations 13 to 15 of the paper).
 
     The gradient of the label's logit, but every ReLU passes on positive gradients alone, and those only where its input
-    was positive. ReLUs may work in place, and one module may be called several times. Raises RequestError also where
-    the forward pass calls no `nn.ReLU` module, or a functional ReLU (the message names the module that calls it).
+    was positive. ReLUs may work in place. Raises RequestError also where the forward pass calls no `nn.ReLU` module, or
+    a functional ReLU (the message names the module that calls it).
     """
     return _maps(model, images, labels, batch_size=batch_size, guided=True)
 
@@ -72,9 +72,8 @@ def smooth_grad(
 ) -> Tensor:
     """SmoothGrad (Smilkov et al. 2017; equation 16 of the paper): the mean gradient over noisy copies of the image.
 
-    samples: number of copies; sigma: standard deviation of their Gaussian noise as a fraction of each image's range
-    (maximum minus minimum). Copies are not clamped to [0, 1]; draws do not depend on the batch size. Raises
-    RequestError also for a sigma outside [0, 1].
+    samples: number of copies; sigma: standard deviation of their Gaussian noise as a fraction (else RequestError) of
+    each image's range. Copies are not clamped to [0, 1]; draws do not depend on the batch size.
     """
     check_counts(samples=samples)
     if not 0 <= sigma <= 1:
@@ -108,9 +107,9 @@ def integrated_gradients(
     """Integrated gradients (Sundararajan et al. 2017; equation 17 of the paper).
 
     The mean gradient on the straight line from the baseline to the image (Gauss-Legendre with `steps` points), times
-    the image minus the baseline (left out with `product=False`, as in the paper's figures). With the product a map
-    sums, up to quadrature error, to what the label's logit gains along the line. baseline: broadcasts to the images
-    (else RequestError); black by default.
+    the image minus the baseline (left out with `product=False`, as in the paper's figures). With the product a map sums
+    to what the label's logit gains along the line. baseline: broadcasts to the images (else RequestError); black by
+    default.
     """
     check_counts(steps=steps)
     end = images.detach()

@@ -44,11 +44,9 @@ def fourier_sensitivity(
     with random signs s_c of each image and channel, a random phase of each image (which Yin et al. leave open), and
     a = sqrt(2) / S: eps is the L2 norm over the whole image (theirs is that of one channel, smaller by sqrt(3)).
     Where f and -f are one frequency (fy and fx both 0 or 1/2), the phase is 0 and a = 1 / S. Nothing is clamped to
-    [0, 1], which would add other frequencies. Every frequency meets the same draws; f and -f have the same result, so
-    half of the plane is computed. stride: the grid is thinned to every so many-th multiple of 1 / S. how: batch_size
-    and device, as of `models.evaluation.Batches`. Give `changed`, which is 0 where a model is blind, to
-    `half_frequency`; `error` is about the clean error there.
-    Raises RequestError for a negative eps, images that are not square, or a grid without frequencies.
+    [0, 1], which would add other frequencies. Every frequency meets the same draws. stride: the grid is thinned to
+    every so many-th multiple of 1 / S. how: as of `models.evaluation.Batches`. Raises RequestError for a negative eps,
+    images that are not square, or a grid without frequencies.
     """
     eps = check_length(eps, "l2", "eps")
     height, side = images.images.shape[-2:]

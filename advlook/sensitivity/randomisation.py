@@ -44,19 +44,15 @@ def randomised(model: nn.Module, chosen: Iterable[str], seed: int = FRESH_SEED) 
     fresh, changed = copy.deepcopy(model).cpu(), copy.deepcopy(model)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # the CPU's, so that every device gets the same
-        _draw_parameters(fresh.network if isinstance(fresh, Normalized) else fresh)
+        network = fresh.network if isinstance(fresh, Normalized) else fresh
+        for module in network.modules():  # as the constructors of `advlook.models` and torchvision's ResNet draw them
+            if hasattr(module, "reset_parameters"):
+                module.reset_parameters()
+            if not isinstance(network, ResNet):
+                initialise(module)
+            elif isinstance(module, nn.Conv2d):
+                initialise(module, "fan_out")
     for stage in chosen:
         for name in known[stage]:
             changed.get_submodule(name).load_state_dict(fresh.get_submodule(name).state_dict())
     return changed
-
-
-def _draw_parameters(network: nn.Module) -> None:
-    """Initial values as the constructors of `advlook.models` (and torchvision's ResNet) distribute them."""
-    for module in network.modules():
-        if hasattr(module, "reset_parameters"):
-            module.reset_parameters()
-        if not isinstance(network, ResNet):
-            initialise(module)
-        elif isinstance(module, nn.Conv2d):
-            initialise(module, "fan_out")

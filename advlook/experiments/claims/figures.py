@@ -38,11 +38,11 @@ def forest(table: pd.DataFrame) -> Figure:
             write(_TEXT, y, claim["statement"].iloc[0], fontsize=9.5)
             _draw_effects(axis, claim, y + 1)
             for place, (_, row) in enumerate(claim.iterrows(), 1):
-                tested, color = row["verdict"] != UNTESTED, VERDICT_COLORS[row["verdict"]]
-                weight = "bold" if tested else "normal"
+                verdict, tested = row["verdict"], row["verdict"] != UNTESTED
+                marked = {"color": VERDICT_COLORS[verdict], "weight": "bold" if tested else "normal"}
                 write(_ARCH, y + place, ARCH_NAMES[row["arch"]], fontsize=9, ha="right", color="#555555")
                 write(_EFFECT, y + place, told(row) if tested else "", fontsize=9)
-                write(_VERDICT, y + place, row["verdict"], fontsize=9, color=color, weight=weight)
+                write(_VERDICT, y + place, verdict, fontsize=9, **marked)
                 write(_HELD, y + place, row["held"], fontsize=8.5, color="#555555")
             y += 1 + len(claim) + _GAP
     axis.set(xlim=(-_EDGE, _EDGE), ylim=(y, -0.6), yticks=[], xticks=[0])

@@ -18,7 +18,7 @@ import pandas as pd
 
 from advlook.attacks.checks import REMEDIES
 from advlook.core.names import ARCH_NAMES
-from advlook.stats.rules import markdown
+from advlook.stats.verdict_text import markdown
 from advlook.study.folders import ROOT
 
 PAGES = (ROOT / "README.md", ROOT / "docs" / "findings.md", ROOT / "docs" / "trust.md")

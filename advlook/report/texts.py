@@ -62,11 +62,8 @@ def plain_code(source: str) -> str:
 
 def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
     """The code cells of a notebook, without the parameters that papermill adds."""
-    return [
-        cell
-        for cell in notebook.cells
-        if cell.cell_type == "code" and "injected-parameters" not in cell.metadata.get("tags", [])
-    ]
+    cells = (cell for cell in notebook.cells if cell.cell_type == "code")
+    return [cell for cell in cells if "injected-parameters" not in cell.metadata.get("tags", [])]
 
 
 def _with_outputs(source: NotebookNode, copy: NotebookNode) -> NotebookNode | None:

@@ -31,11 +31,9 @@ Pair = Mapping[str, nn.Module]
 
 
 class _Attacks(Explorer):
-    """Attack an image: the perturbation against each model, and what that model says before and after.
-
-    An image without a label (an upload) is attacked as what the model says it is. PGD and APGD stop where the model is
-    wrong, MI-FGSM goes on.
-    """
+    """Attack an image: the perturbation against each model, and what that model says before and after. An image without
+    a label (an upload) is attacked as what the model says it is. PGD and APGD stop where the model is wrong, MI-FGSM
+    goes on."""
 
     def controls(self) -> Controls:
         config = self.study.preset.evaluation
@@ -66,10 +64,8 @@ class _Attacks(Explorer):
 
 
 class _Maps(Explorer):
-    """Sensitivity maps of an image, which may be blurred first, and then attacked by PGD against each model.
-
-    Beside each map is its magnitude, summed over the colours. Each model has its own scale, or both share the larger.
-    """
+    """Sensitivity maps of an image, which may be blurred first, and then attacked by PGD against each model. Beside
+    each map is its magnitude, summed over the colours. Each model has its own scale, or both share the larger."""
 
     def controls(self) -> Controls:
         titles = [(f"{TITLES[name]} ({SAMPLES[name]})" if name in SAMPLES else TITLES[name], name) for name in METHODS]

@@ -47,9 +47,7 @@ def write_gallery(folder: Path, preset: Preset) -> Path:
 
 def missing_items(folder: Path) -> dict[str, list[str]]:
     """The items of `PAPER` that are incomplete in a folder of results, each with the files that it lacks; {} if none.
-
-    The JSON file that says how a figure or table was made is required like the result itself.
-    """
+    The JSON file that says how a figure or table was made is required like the result itself."""
     missing = {}
     for item, (_, names) in PAPER.items():
         unrecorded = [result.record_path for result in _of_paper(folder, names) if "commit" not in result.record]

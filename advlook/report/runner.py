@@ -1,8 +1,6 @@
-"""The runner: papermill executes the notebooks in order, and a gallery shows what they made.
-
-A notebook writes into a staging folder beside the results. Its files are moved over only when all of it has run, so
-that a failure or a kill leaves earlier results as they were.
-"""
+"""The runner: papermill executes the notebooks in order, and a gallery shows what they made. A notebook writes into a
+staging folder beside the results. Its files are moved over only when all of it has run, so that a failure or a kill
+leaves earlier results as they were."""
 
 import base64
 import io
@@ -208,10 +206,8 @@ def reproduce(
 
 
 def renew_texts(preset: str = "quick", notebooks: Sequence[str] | None = None, output: Path | None = None) -> int:
-    """Renew the texts of a preset's results and its gallery, without images, models or a kernel. Returns 0.
-
-    A notebook whose code has changed since it ran is named, and keeps its texts.
-    """
+    """Renew the texts of a preset's results and its gallery, without images, models or a kernel. Returns 0. A notebook
+    whose code has changed since it ran is named, and keeps its texts."""
     study = Study(preset, output=output)
     outcomes = {each.stem: _renew(study.output, each) or "not run with this code" for each in find_notebooks(notebooks)}
     for name, outcome in outcomes.items():
@@ -223,10 +219,8 @@ def renew_texts(preset: str = "quick", notebooks: Sequence[str] | None = None, o
 
 
 def tidy_notebook(path: Path) -> None:
-    """Take progress bars, papermill's marks (which hold local paths) and timestamps out of an executed copy.
-
-    Large pictures become JPEGs: a notebook of many megabytes opens slowly, and the figures are beside it in full.
-    """
+    """Take progress bars, papermill's marks (which hold local paths) and timestamps out of an executed copy. Large
+    pictures become JPEGs: a notebook of many megabytes opens slowly, and the figures are beside it in full."""
     notebook = nbformat.read(path, as_version=4)
     for key in ("papermill", "widgets"):
         notebook.metadata.pop(key, None)

@@ -1,7 +1,5 @@
-"""The texts of a notebook reach its executed copy and the records of its figures without a kernel.
-
-Text is what no result rests on: markdown, comments, docstrings, and the captions of figures.
-"""
+"""The texts of a notebook reach its executed copy and the records of its figures without a kernel. Text is what no
+result rests on: markdown, comments, docstrings, and the captions of figures."""
 
 import ast
 import json
@@ -23,10 +21,8 @@ Expressions = dict[str, list[ast.expr]]  # what a variable was given; its text i
 
 
 def renew(folder: Path, notebook: Path) -> tuple[list[Path], list[str]] | None:
-    """Renew the texts of a notebook's results in `folder`; None where it was not run, or with other code.
-
-    Returns the files that changed, and the captions that only a run can renew, since they contain values.
-    """
+    """Renew the texts of a notebook's results in `folder`; None where it was not run, or with other code. Returns the
+    files that changed, and the captions that only a run can renew, since they contain values."""
     source, copy = nbformat.read(notebook, as_version=4), folder / "notebooks" / notebook.name
     renewed = _with_outputs(source, nbformat.read(copy, as_version=4)) if copy.is_file() else None
     if renewed is None:

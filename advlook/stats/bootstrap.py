@@ -37,10 +37,8 @@ def interval(
 
 
 def resampled_means(values: np.ndarray, draws: int = DRAWS) -> np.ndarray:
-    """Means `(draws, ...)` of the rows of `values` `(n, ...)`, resampled with replacement.
-
-    The seed is fixed: arrays with the same number of rows are resampled alike in every call.
-    """
+    """Means `(draws, ...)` of the rows of `values` `(n, ...)`, resampled with replacement. The seed is fixed: arrays
+    with the same number of rows are resampled alike in every call."""
     rng, count, size = np.random.default_rng(0), len(values), max(1, _HELD // len(values))
     parts = []
     for start in range(0, draws, size):
@@ -70,10 +68,8 @@ def resampled_seeds(means: np.ndarray, effect: Effect) -> np.ndarray:
 @dataclass(frozen=True)
 class Sample:
     """The data of one comparison: `values` `(units, seeds, columns)`, and the effect as a function of column means.
-
     Units are what is resampled (images, filters), the same ones for all seeds. at: the image set or level, where there
-    are several. untested: why no verdict may rest on this comparison; "" where one may.
-    """
+    are several. untested: why no verdict may rest on this comparison; "" where one may."""
 
     values: np.ndarray
     effect: Effect
@@ -83,10 +79,8 @@ class Sample:
 
 
 def resampled_effects(samples: Sequence[Sample], draws: int = DRAWS) -> list[np.ndarray]:
-    """The effect of each sample with units and seeds resampled together: `(draws,)` each.
-
-    Samples with the same number of units share their draws, which take most of the time.
-    """
+    """The effect of each sample with units and seeds resampled together: `(draws,)` each. Samples with the same number
+    of units share their draws, which take most of the time."""
     found: dict[int, np.ndarray] = {}
     for units in {len(sample.values) for sample in samples}:
         chosen = [place for place, sample in enumerate(samples) if len(sample.values) == units]
@@ -100,11 +94,9 @@ def resampled_effects(samples: Sequence[Sample], draws: int = DRAWS) -> list[np.
 
 
 def p_value(effects: np.ndarray, bound: float, units: int) -> float:
-    """Two-sided bootstrap p of "the effect is `bound`", from resampled effects `(draws,)`; 1 where one is nan.
-
-    At most 5% where the 95% interval of the same draws excludes the bound, and never below 2 / 2^units, the chance that
-    all units fall on the same side: a handful that agree have no spread to resample, and prove little.
-    """
+    """Two-sided bootstrap p of "the effect is `bound`", from resampled effects `(draws,)`; 1 where one is nan. At most
+    5% where the 95% interval of the same draws excludes the bound, and never below 2 / 2^units, the chance that all
+    units fall on the same side: a handful that agree have no spread to resample, and prove little."""
     if np.isnan(effects).any():
         return 1.0
     beyond = min((effects <= bound).sum(), (effects >= bound).sum())
@@ -112,11 +104,9 @@ def p_value(effects: np.ndarray, bound: float, units: int) -> float:
 
 
 def holm(values: np.ndarray) -> np.ndarray:
-    """p values `(n,)` adjusted for n questions asked at once (Holm, 1979).
-
-    The smallest is multiplied by n, the next by n - 1, and so on; none falls below its predecessor or exceeds 1. This
-    bounds the family-wise error as far as the p values are right; those of `p_value` are about images, not trainings.
-    """
+    """p values `(n,)` adjusted for n questions asked at once (Holm, 1979). The smallest is multiplied by n, the next by
+    n - 1, and so on; none falls below its predecessor or exceeds 1. This bounds the family-wise error as far as the p
+    values are right; those of `p_value` are about images, not trainings."""
     values = np.asarray(values, dtype=np.float64)
     order = np.argsort(values, kind="stable")
     adjusted = np.empty_like(values)

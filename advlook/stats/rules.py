@@ -82,10 +82,8 @@ class Rule:
 
     def judged(self, sample: Sample, effects: np.ndarray) -> dict[str, object]:
         """Effect, interval, and the p of the bounds that the effect must be clear of, on the side where it lies.
-
         effects: resampled, `(draws,)`. inside: whether the effect is within the bounds; agreed: whether that of every
-        seed is on the same side.
-        """
+        seed is on the same side."""
         units, means = len(sample.values), sample.values.mean(0)
         effect, each = float(sample.effect(means.mean(0))), sample.effect(means)
         low, high = np.percentile(effects, [2.5, 97.5], method="inverted_cdf")
@@ -113,11 +111,9 @@ class Claim:
 
 
 def compare(tables: Tables, claims: Sequence[Claim]) -> pd.DataFrame:
-    """Every comparison of every claim and architecture, as saved in `08_comparisons`.
-
-    side: "for", "against" or "open", after correction; each_seed: the effect in the models of each seed; units: how
-    many images or other units; reason: why no verdict rests on it. The correction counts all that was compared.
-    """
+    """Every comparison of every claim and architecture, as saved in `08_comparisons`. side: "for", "against" or "open",
+    after correction; each_seed: the effect in the models of each seed; units: how many images or other units; reason:
+    why no verdict rests on it. The correction counts all that was compared."""
     asked: list[tuple[dict[str, object], Rule, Sample | None]] = []
     for claim in claims:
         for arch in dict.fromkeys(arch for table in tables.values() for arch in table.get("arch", ())):
@@ -139,11 +135,9 @@ def compare(tables: Tables, claims: Sequence[Claim]) -> pd.DataFrame:
 
 
 def conclude(compared: pd.DataFrame, claims: Sequence[Claim]) -> pd.DataFrame:
-    """The verdict on every claim and architecture, as saved in `08_claims` (COLUMNS), from the result of `compare`.
-
-    Of several comparisons the effect shown is the decisive one (see `Rule`), named by `at`; `held` counts those for,
-    against and open, and says where there is one seed only. The claim holds between bound_low and bound_high.
-    """
+    """The verdict on every claim and architecture, as saved in `08_claims` (COLUMNS), from the result of `compare`. Of
+    several comparisons the effect shown is the decisive one (see `Rule`), named by `at`; `held` counts those for,
+    against and open, and says where there is one seed only. The claim holds between bound_low and bound_high."""
     rows = []
     for claim in claims:
         rule = {"bound_low": claim.rule.low, "bound_high": claim.rule.high, "rule": str(claim.rule)}

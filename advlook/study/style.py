@@ -1,8 +1,6 @@
-"""The common style of every figure: one palette, and what several figures draw alike.
-
-A figure is drawn from a table, and computes nothing but means over seeds. STD is vermilion and ADV is blue everywhere
-(colours that differ for colour-blind readers too); architectures differ by line style and marker.
-"""
+"""The common style of every figure: one palette, and what several figures draw alike. A figure is drawn from a table,
+and computes nothing but means over seeds. STD is vermilion and ADV is blue everywhere (colours that differ for
+colour-blind readers too); architectures differ by line style and marker."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
@@ -76,9 +74,7 @@ def arch_rows(
     table: pd.DataFrame, columns: Mapping[Any, str], size: Size, labels: Labels = ("", ""), **options: object
 ) -> tuple[Figure, list[tuple[Axes, pd.DataFrame, Any]]]:
     """A row of panels an architecture; a column for each key of `columns`, under its title. size: the width first.
-
-    Returns the figure and, panel by panel, its axis, the rows of the table on its architecture, and its key.
-    """
+    Returns the figure and, panel by panel, its axis, the rows of the table on its architecture, and its key."""
     archs, (width, height, margin) = table["arch"].unique(), size
     figure, axes = new_figure(len(archs), len(columns), width, height * len(archs) + margin, **options)
     label_outer(axes, list(columns.values()), labels[0], [labels[1].format(ARCH_NAMES[arch]) for arch in archs])
@@ -148,10 +144,8 @@ def bands(
 
 
 def difference_band(axis: Axes, rows: pd.DataFrame, over: str) -> None:
-    """ADV - STD over a column: of all seeds with its 95% interval as a band, of each seed as a thin line.
-
-    rows: with the columns seed ("all" or a number), difference, low, high.
-    """
+    """ADV - STD over a column: of all seeds with its 95% interval as a band, of each seed as a thin line. rows: with
+    the columns seed ("all" or a number), difference, low, high."""
     axis.axhline(0, color=GREY, lw=1)
     for seed, run in rows.groupby(rows["seed"].astype(str)):
         if seed == "all":
@@ -190,9 +184,7 @@ def picture(axis: Axes, image: Tensor, title: str = "", *, size: float = 9.5, **
 
 def brightest(values: Tensor) -> Tensor:
     """The end of a colour scale of signed values: the 99.5th percentile of magnitudes, as a few are far above the rest.
-
-    It is above 0 also where all values are 0, so that one can divide by it.
-    """
+    It is above 0 also where all values are 0, so that one can divide by it."""
     magnitudes = values.abs().flatten()  # not `quantile`, which takes no more than 2**24 values
     return magnitudes.kthvalue(max(1, round(0.995 * len(magnitudes)))).values.clamp_min(1e-30)
 

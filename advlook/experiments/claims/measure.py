@@ -74,23 +74,17 @@ CLAIMS = (
 )  # fmt: skip
 
 
-# Their verdicts ----------------------------------------------------------------------------------------------------
-
-
 def load_tables(study: Study) -> dict[str, pd.DataFrame]:
-    """The tables that claims read, by name, as far as they are there; RequestError where there is none at all.
-
-    Two gain a column of what the preset says. `06_runs`: whether a set is of `low` resolution, at most half of the
-    pixels a side that models see. `05_conflicts`: whether the images are `photographs`. No image or model is opened.
-    """
+    """The tables that claims read, by name, as far as they are there; RequestError where there is none at all. Two gain
+    a column: `06_runs`, whether a set is of `low` resolution, at most half of the pixels a side that models see;
+    `05_conflicts`, whether the images are `photographs`. No image or model is opened."""
     tables, data = {}, study.preset.data
     for name in dict.fromkeys([*(claim.table for claim in CLAIMS), "05_checks"]):
         with suppress(RequestError):  # what needs it is not tested
             tables[name] = study.load_table(name)
     if not tables:
-        raise RequestError(
-            f"{study.earlier / 'tables'} has no tables; run `advlook reproduce --preset {study.preset.name}` first"
-        )
+        remedy = f"run `advlook reproduce --preset {study.preset.name}` first"
+        raise RequestError(f"{study.earlier / 'tables'} has no tables; {remedy}")
     if "06_runs" in tables:
         tables["06_runs"]["low"] = tables["06_runs"]["pixels"] <= data.size / 2
     if "05_conflicts" in tables:

@@ -40,11 +40,9 @@ _AS_TRAINED = pd.DataFrame([{"stage": "none", "mean": 1.0, "low": 1.0, "high": 1
 
 
 def conclusions(table: pd.DataFrame, measure: str = "spearman_abs") -> pd.DataFrame:
-    """To be read: mean similarities of a trained model's maps, with 95% intervals.
-
-    One row an arch, setting and method; what they are compared with: the model with "all stages fresh", the end of the
-    cascade; "untrained" and "other seed", the pairs. "difference" is the effect, that of the last two.
-    """
+    """To be read: mean similarities of a trained model's maps, with 95% intervals. One row an arch, setting and method;
+    what they are compared with: the model with "all stages fresh", the end of the cascade; "untrained" and "other
+    seed", the pairs. "difference" is the effect, that of the last two."""
     rows = labelled(table[table["measure"] == measure])
     pairs = {f"random-{setting}": "untrained" for setting in SETTINGS}
     pairs |= {f"{setting}-{setting}": "other seed" for setting in SETTINGS}
@@ -60,11 +58,9 @@ def conclusions(table: pd.DataFrame, measure: str = "spearman_abs") -> pd.DataFr
 
 
 def maps_by_kind(shown: ImageSet, maps: Mapping[str, Maps]) -> Figure:
-    """Rows: for each image its maps on the untrained, the STD and the ADV model; columns: the methods.
-
-    maps: by kind of model, then by method, of all images `shown`. Absolute values summed over channels, each map on
-    its own scale (`similarity.pictures`): white is 0, black its 99th percentile.
-    """
+    """Rows: for each image its maps on the untrained, the STD and the ADV model; columns: the methods. maps: by kind of
+    model, then by method, of all images `shown`. Absolute values summed over channels, each map on its own scale
+    (`similarity.pictures`): white is 0, black its 99th percentile."""
     methods, rows = list(next(iter(maps.values()))), len(maps)
     heights = ([1.0] * rows + [0.12]) * len(shown)  # a gap below the maps of each image
     size, ratios = (10.5, 1.68 * sum(heights) + 0.4), {"height_ratios": heights}
@@ -89,11 +85,9 @@ def maps_by_kind(shown: ImageSet, maps: Mapping[str, Maps]) -> Figure:
 
 
 def similarities(table: pd.DataFrame) -> Figure:
-    """How alike the maps of two models are: a row of panels a method, a column a measure, a line a kind of pair.
-
-    Faint points are images (mean over the pairs of that kind), marked points their mean with a 95% interval.
-    table: `07_sanity`.
-    """
+    """How alike the maps of two models are: a row of panels a method, a column a measure, a line a kind of pair. Faint
+    points are images (mean over the pairs of that kind), marked points their mean with a 95% interval. table:
+    `07_sanity`."""
     rows = labelled(table)
     rows = rows[rows["comparison"].isin(PAIRS)]
     archs, methods = (list(rows[column].unique()) for column in ("arch", "method"))
@@ -130,10 +124,8 @@ def _spread(axis: Axes, rows: pd.DataFrame, place: float, color: str, marker: st
 
 def over_stages(table: pd.DataFrame, comparison: str, measures: Sequence[str] = ("spearman_abs", "ssim_abs")) -> Figure:
     """Similarity to the maps of the trained model over the stage that is fresh; lines are means, bands 95% intervals.
-
     comparison: "up", where every stage nearer to the output is fresh too, or "alone". A row of panels an architecture
-    and measure, a column a setting. table: `07_sanity`.
-    """
+    and measure, a column a setting. table: `07_sanity`."""
     rows = style.select(labelled(table), comparison=comparison)
     archs, settings = (rows[column].unique() for column in ("arch", "setting"))
     panels = list(product(archs, measures, settings))
@@ -160,10 +152,8 @@ def over_stages(table: pd.DataFrame, comparison: str, measures: Sequence[str] = 
 
 def cascade_pictures(shown: ImageSet, maps: Mapping[str, Mapping[str, Maps]]) -> Figure:
     """The cascade to look at: columns are the stages down to which a network is fresh, rows method, setting and image.
-
     maps: by setting ("std", "adv"), then as `measure.cascade_maps` gives them, of all images `shown`. Absolute values,
-    each map on its own scale; below it its Spearman correlation (absolute values) with the one of the trained model.
-    """
+    each map on its own scale; below it its Spearman correlation (absolute values) with the one of the trained model."""
     first = next(iter(maps.values()))
     names, methods = list(first), list(next(iter(first.values())))
     rows, width = list(product(range(len(shown)), methods, maps)), 1 + len(names)

@@ -31,11 +31,9 @@ def picture_grid(pictures: Mapping[str, Tensor], names: Sequence[str]) -> Figure
 
 
 def strength_curves(table: pd.DataFrame, differences: pd.DataFrame, chance: float) -> Figure:
-    """Top-1 over the strength of the style, in percent of all images and of the control; below each ADV - STD.
-
-    Above: mean over seeds with their range, dotted the `chance` [%] to be right. Below: 95% intervals over images,
-    single seeds in grey. table: `05_stylization`; differences: `05_differences`.
-    """
+    """Top-1 over the strength of the style, in percent of all images and of the control; below each ADV - STD. Above:
+    mean over seeds with their range, dotted the `chance` [%] to be right. Below: 95% intervals over images, single
+    seeds in grey. table: `05_stylization`; differences: `05_differences`."""
     table, differences = (style.select(rows, variant=STYLIZED) for rows in (table, differences))
     table = table.assign(accuracy=table["top1"], relative=100 * table["top1"] / table["control"].replace(0, np.nan))
     measures = {"accuracy": "top-1 [%]", "relative": "top-1 [% of the control]"}
@@ -58,9 +56,7 @@ def strength_curves(table: pd.DataFrame, differences: pd.DataFrame, chance: floa
 
 def variant_differences(differences: pd.DataFrame) -> Figure:
     """ADV - STD on the variants of Table 2, a panel an architecture: filled in points, hollow in percent of the own.
-
-    Bars are 95% intervals over images, small marks single seeds. differences: `05_differences`.
-    """
+    Bars are 95% intervals over images, small marks single seeds. differences: `05_differences`."""
     lines = [(STYLIZED, 1.0), (REVERSED, 0.0), (STANDARD, 0.0)]  # from below
     marks = {"accuracy": (0.14, style.INK), "relative": (-0.14, "white")}
     labels = "ADV ahead by [points]", ""
@@ -83,10 +79,8 @@ def variant_differences(differences: pd.DataFrame) -> Figure:
 
 def shape_bias(table: pd.DataFrame) -> Figure:
     """Shape bias of STD and ADV, over all cue conflicts and by the class of the shape; beside it how many they decide.
-
     Bars are 95% intervals over images, small marks single seeds. Of many classes those with most images are shown.
-    table: `05_shape_bias`.
-    """
+    table: `05_shape_bias`."""
     archs, known = (list(dict.fromkeys(table[column])) for column in ("arch", "class"))
     largest = set(table.groupby("class", sort=False)["images"].first().nlargest(_CLASSES + 1).index)  # "all" is first
     classes = [name for name in known if name in largest][::-1]  # from below
@@ -123,9 +117,7 @@ def _interval(axis: Axes, rows: pd.DataFrame, value: str, height: float, color: 
 
 def check_plots(checked: pd.DataFrame, checks: pd.DataFrame, chance: float) -> Figure:
     """Whether the images count as stylized: distances of patches, agreement of edges, accuracy by small patches alone.
-
-    checked: `05_checked`; checks: `05_checks`; chance: to be right, in percent.
-    """
+    checked: `05_checked`; checks: `05_checks`; chance: to be right, in percent."""
     figure, (texture, shape, small) = style.new_figure(1, 3, 13.5, 3.7, gridspec_kw={"width_ratios": [1.3, 1.3, 0.8]})
     distances = {
         "before, to the style": ("patches_before", _BEFORE),
@@ -167,9 +159,7 @@ def findings(checks: pd.DataFrame) -> str:
 
 def table_2(table: pd.DataFrame) -> pd.DataFrame:
     """Table 2 in the paper's layout: architecture, setting and metric against variants; mean (and range) over seeds.
-
-    table: `05_stylization`.
-    """
+    table: `05_stylization`."""
     strongest = table[(table["variant"] != STYLIZED) | (table["strength"] == 1)]
     cells = style.summary(strongest, ["arch", "setting", "variant"], ["top1", "top5"]).rename_axis(columns="metric")
     wide = cells.stack().unstack("variant", sort=False)[[STANDARD, REVERSED, STYLIZED]]
@@ -179,9 +169,7 @@ def table_2(table: pd.DataFrame) -> pd.DataFrame:
 
 def decisions(table: pd.DataFrame) -> pd.DataFrame:
     """What decided over the cue conflicts, in percent, and the shape bias with its 95% interval and that of each seed.
-
-    table: `05_shape_bias`.
-    """
+    table: `05_shape_bias`."""
     keys = ["arch", "setting"]
     every = style.select(table, **{"class": "all"})
     rows = style.select(every, seed="all").set_index(keys)

@@ -1,7 +1,5 @@
-"""The plots of notebook 03: maps, filters and maximising inputs to look at, and the measures of scale.
-
-Drawn from images or from the tables `03_scale` and `03_fourier`; nothing is computed here but means over seeds.
-"""
+"""The plots of notebook 03: maps, filters and maximising inputs to look at, and the measures of scale. Drawn from
+images or from the tables `03_scale` and `03_fourier`; nothing is computed here but means over seeds."""
 
 from collections.abc import Mapping, Sequence
 from itertools import product
@@ -45,10 +43,8 @@ def map_grid(
 
 
 def filter_grid(found: Mapping[str, Tensor], columns: int = 8) -> Figure:
-    """First-layer filters of several models on one scale, strongest first.
-
-    found: by the model's setting, weights `(units, 3, k, k)`; grey is 0.
-    """
+    """First-layer filters of several models on one scale, strongest first. found: by the model's setting, weights
+    `(units, 3, k, k)`; grey is 0."""
     pictures, limit = on_one_scale(list(found.values()))
     rows = max(-(-len(weights) // columns) for weights in pictures)
     figure = style.new_figure(1, 1, 3.6 * len(found), 0.42 * rows + 0.9)[0]
@@ -66,9 +62,7 @@ def filter_grid(found: Mapping[str, Tensor], columns: int = 8) -> Figure:
 
 def maximised_grid(found: Mapping[str, Mapping[str, Maximised]], count: int, first: int = 0) -> Figure:
     """Inputs that excite units, a row a layer (deeper ones below), a block of columns a model, the same units of each.
-
-    found: by the model's setting, by layer. Under each picture stands the mean activation of the unit's map.
-    """
+    found: by the model's setting, by layer. Under each picture stands the mean activation of the unit's map."""
     layers = list(next(iter(found.values())))
     columns = list(product(found, range(first, first + count)))
     figure, lines = _blocks(len(layers), [count] * len(found), 1.12, 1.42)
@@ -85,10 +79,8 @@ def maximised_grid(found: Mapping[str, Mapping[str, Maximised]], count: int, fir
 
 
 def _blocks(rows: int, columns: Sequence[int], width: float, height: float) -> tuple[Figure, list[list[Axes]]]:
-    """A grid of places for pictures, `width` x `height` inches each, with a gap between blocks of columns.
-
-    Returns the figure and its rows of axes.
-    """
+    """A grid of places for pictures, `width` x `height` inches each, with a gap between blocks of columns. Returns the
+    figure and its rows of axes."""
     widths = [share for count in columns for share in (*[1] * count, 0.25)][:-1]
     size = width * sum(widths) + 0.7, height * rows + 0.5
     figure, axes = style.new_figure(rows, len(widths), *size, gridspec_kw={"width_ratios": widths})
@@ -100,10 +92,8 @@ def _blocks(rows: int, columns: Sequence[int], width: float, height: float) -> t
 
 
 def fourier_maps(table: pd.DataFrame, column: str = "changed") -> Figure:
-    """Heat maps over the plane of frequencies, the lowest in the middle: answers changed, in percent.
-
-    table: `03_fourier`; a row an architecture, a column a setting, mean over seeds, all on one scale.
-    """
+    """Heat maps over the plane of frequencies, the lowest in the middle: answers changed, in percent. table:
+    `03_fourier`; a row an architecture, a column a setting, mean over seeds, all on one scale."""
     settings, labels = table["setting"].unique(), ("horizontal [cycles/px]", "vertical [cycles/px]")
     size = 3.3 * len(settings) + 1, 3.2, 0.3
     figure, panels = style.arch_rows(table, dict.fromkeys(settings, ""), size, labels)
@@ -122,8 +112,7 @@ def fourier_maps(table: pd.DataFrame, column: str = "changed") -> Figure:
 
 def answer_curves(table: pd.DataFrame) -> Figure:
     """Answers over scale, a row an architecture: changed by one frequency; right on low-passed, high-passed and
-    block-shuffled images. Mean over seeds, and their range; a dotted line is the clean accuracy. table: `03_scale`.
-    """
+    block-shuffled images. Mean over seeds, and their range; a dotted line is the clean accuracy. table: `03_scale`."""
     titles = {
         "answers_changed": "Answers changed\nby one frequency",
         "accuracy_low_pass": "Accuracy, only\nlower frequencies",
@@ -147,10 +136,8 @@ def answer_curves(table: pd.DataFrame) -> Figure:
 
 
 def map_spectra(table: pd.DataFrame) -> Figure:
-    """Spectra of the five maps, a row an architecture: power at a radial frequency, relative to white noise.
-
-    table: `03_scale`. The grey line is the untrained network: what its structure alone leaves in a map.
-    """
+    """Spectra of the five maps, a row an architecture: power at a radial frequency, relative to white noise. table:
+    `03_scale`. The grey line is the untrained network: what its structure alone leaves in a map."""
     spectra = table[(table["measure"] == "map_spectrum") & (table["at"] > 0)]  # without the mean
     figure = _by_map(spectra, "power / white noise", "frequency [cycles/px]", marker="")
     for axis in figure.axes:
@@ -160,10 +147,8 @@ def map_spectra(table: pd.DataFrame) -> Figure:
 
 
 def edge_correlations(table: pd.DataFrame) -> Figure:
-    """Rank correlation of |map| with image edges over the smoothing of the image, a row an architecture.
-
-    table: `03_scale`.
-    """
+    """Rank correlation of |map| with image edges over the smoothing of the image, a row an architecture. table:
+    `03_scale`."""
     rows = style.select(table, measure="map_edge_correlation")
     figure = _by_map(rows, "rank correlation", "smoothing of the image [px]", marker="o")
     for axis in figure.axes:
@@ -183,8 +168,7 @@ def _by_map(rows: pd.DataFrame, label: str, level: str, marker: str) -> Figure:
 
 def unit_depths(table: pd.DataFrame) -> Figure:
     """Median frequency and colour variance of maximising inputs over the depth of the layer: units as dots, their mean
-    as a line, a row an architecture. table: `03_scale`.
-    """
+    as a line, a row an architecture. table: `03_scale`."""
     titles = {"unit_median_frequency": "Median frequency [cycles/px]", "unit_colour_variance": "Colour variance"}
     figure, panels = style.arch_rows(table, titles, (11, 2.9, 0.6), ("", "{}"))
     for axis, of_arch, measure in panels:
@@ -204,10 +188,8 @@ def unit_depths(table: pd.DataFrame) -> Figure:
 
 
 def filter_sizes(table: pd.DataFrame) -> Figure:
-    """First-layer filters: norm over mean frequency, a dot a filter of every seed, a panel an architecture.
-
-    table: `03_scale`.
-    """
+    """First-layer filters: norm over mean frequency, a dot a filter of every seed, a panel an architecture. table:
+    `03_scale`."""
     labels = "mean frequency of the filter [cycles/px]", "norm of the filter, normalisation folded in"
     figure, panels = style.arch_columns(table, (4.2, 5.2, 0.5), labels)
     drawn = {"s": 28, "alpha": 0.6, "edgecolor": "white", "lw": 0.5}
@@ -224,9 +206,7 @@ def filter_sizes(table: pd.DataFrame) -> Figure:
 
 def map_energy(table: pd.DataFrame) -> Figure:
     """Where the energy of the maps lies in the embedded test-bed, a bar a map and model, a panel an architecture.
-
-    table: `03_scale`. A dot is a seed; dotted lines are what the areas alone would give.
-    """
+    table: `03_scale`. A dot is a seed; dotted lines are what the areas alone would give."""
     titles = {"outline": "On the outline", "inside": "Inside, on the texture", "background": "On the background"}
     labels, shared = ("", "{}\nshare of energy [%]"), {"sharex": True, "sharey": True}
     figure, panels = style.arch_rows(table, titles, (13, 2.9, 0.6), labels, **shared)

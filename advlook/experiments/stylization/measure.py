@@ -36,10 +36,6 @@ _DIFFERENCES = ["arch", "variant", "strength", "seed", "measure", "difference", 
 Answered = tuple[tuple[object, ...], dict[str, np.ndarray]]
 Variant = tuple[str, float]  # name and strength
 VARIANTS: tuple[Variant, ...] = ((STANDARD, 0.0), (REVERSED, 0.0), *((STYLIZED, each) for each in made.STRENGTHS))
-    (STANDARD, 0.0),
-    (REVERSED, 0.0),
-    *((STYLIZED, strength) for strength in made.STRENGTHS),
-)
 
 
 @lru_cache(maxsize=1)

@@ -74,9 +74,8 @@ def _trained_features() -> nn.Sequential:
     except (OSError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         target = Path(torch.hub.get_dir()) / "checkpoints" / Path(VGG19_Weights.IMAGENET1K_V1.url).name
-        raise RequestError(
-            f'VGG-19 could not be downloaded ({reason}); put it at {target}, or write engine = "optimised"'
-        ) from None
+        remedy = f'put it at {target}, or write engine = "optimised"'
+        raise RequestError(f"VGG-19 could not be downloaded ({reason}); {remedy}") from None
 
 
 def decoder() -> nn.Sequential:
@@ -123,12 +122,8 @@ def decoder_loss(encoder: Encoder, decoder: nn.Module, contents: Tensor, styles:
         wanted = encoder(styles)
         aim = adain(encoder(contents)[-1], wanted[-1])
     found = encoder(decoder(aim))
-    style = sum(
-        F.mse_loss(a, b)
-        for one, other in zip(found, wanted, strict=True)
-        for a, b in zip(_moments(one), _moments(other), strict=True)
-    )
-    return F.mse_loss(found[-1], aim) + STYLE_WEIGHT * style
+    stages = (zip(_moments(one), _moments(other), strict=True) for one, other in zip(found, wanted, strict=True))
+    return F.mse_loss(found[-1], aim) + STYLE_WEIGHT * sum(F.mse_loss(a, b) for stage in stages for a, b in stage)
 
 
 def train_decoder(

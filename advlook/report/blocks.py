@@ -3,8 +3,7 @@
 A block of a page lies between `<!-- block NAME -->` and `<!-- /block -->`. `claims` holds the verdicts, `remedies`
 those of `advlook.checks`; the others are described in docs/blocks.toml. `python -m advlook.report.blocks` rewrites the
 blocks that differ from `figures/<preset>/tables` and names them; with `--check` it writes nothing, and exits with 1 if
-one differs.
-"""
+one differs."""
 
 import argparse
 import re

@@ -2,8 +2,7 @@
 
 They are in the last cells of notebooks 02, 03 and 04. In a live kernel (`panel.live`) each returns a widget whose
 picture follows its controls; anywhere else (papermill, nbval, a script) a still figure of the first values, without any
-widget. Models are left as they were. Nothing is measured here: what a picture suggests is for the tables to settle.
-"""
+widget. Models are left as they were. Nothing is measured here: what a picture suggests is for the tables to settle."""
 
 import math
 from collections.abc import Mapping

@@ -1,9 +1,6 @@
-"""`index.html`: the results of one preset on one page that needs neither a server nor a network.
-
-Everything shown is read from the files in the folder: captions and the "paper / here" line from each figure's JSON,
-titles from the executed notebooks, verdicts from `08_claims`, repeated measurements from `verified.json`. Which of our
-files show what the paper does, and what introduces each section, is in `templates/gallery.toml`.
-"""
+"""`index.html`: the results of one preset on one page that needs neither a server nor a network. Everything shown is
+read from the files in the folder. Which of them show what the paper does, and what introduces each section, is in
+`templates/gallery.toml`."""
 
 import tomllib
 from collections import Counter
@@ -46,8 +43,8 @@ def write_gallery(folder: Path, preset: Preset) -> Path:
 
 
 def missing_items(folder: Path) -> dict[str, list[str]]:
-    """The items of `PAPER` that are incomplete in a folder of results, each with the files that it lacks; {} if none.
-    The JSON file that says how a figure or table was made is required like the result itself."""
+    """The items of `PAPER` that are incomplete in a folder of results, each with the files that it lacks (a result
+    without its JSON record counts as such); {} if none."""
     missing = {}
     for item, (_, names) in PAPER.items():
         unrecorded = [result.record_path for result in _of_paper(folder, names) if "commit" not in result.record]

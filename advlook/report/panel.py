@@ -42,9 +42,8 @@ def live() -> bool:
     """Whether the code runs in a notebook that is open in a front end, where a person can move a slider.
 
     A Jupyter server tells the kernel of an open notebook its path in JPY_SESSION_NAME, and VS Code leaves
-    `__vsc_ipynb_file__` among the kernel's variables; papermill, nbclient and nbval do neither. For other front ends,
-    and programs started from an open notebook, ADVLOOK_LIVE overrides; RequestError where that is neither 0 nor 1.
-    """
+    `__vsc_ipynb_file__` among the kernel's variables; papermill, nbclient and nbval do neither. ADVLOOK_LIVE (0 or 1,
+    else RequestError) overrides, for other front ends and for programs started from an open notebook."""
     wish = os.environ.get("ADVLOOK_LIVE", "")
     if wish not in ("", "0", "1"):
         raise RequestError(f"ADVLOOK_LIVE={wish!r} is neither 0 nor 1; set it to one of them, or not at all")

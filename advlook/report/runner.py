@@ -88,8 +88,7 @@ def run_notebook(study: Study, preset: str, notebook: Path, force: bool = False,
 
     Where the notebook's code and all that it rests on are as they were, only texts are renewed. Raises
     PapermillExecutionError where a cell fails and RuntimeError where the kernel dies, after moving the partial copy to
-    `failed/`; RequestError where no kernel starts.
-    """
+    `failed/`; RequestError where no kernel starts."""
     code = read_code(notebook)  # now: it may be edited while it runs
     record = study.output / "notebooks" / f"{notebook.stem}.json"
     failed = study.output / "failed" / notebook.name
@@ -177,10 +176,9 @@ def reproduce(
 ) -> int:
     """Run the notebooks of a preset and write the gallery. Returns 0, or 1 where a notebook failed.
 
-    Notebooks whose results are up to date are skipped unless `force`. Every notebook is tried; one that fails is named
-    with its error, and its partial copy is in `failed/`. pdf: save figures as PDFs as well. Raises RequestError for an
-    unknown preset or notebook, where a checkpoint from elsewhere is absent, or where no kernel starts.
-    """
+    Notebooks whose results are up to date are skipped unless `force`; one that fails is named with its error, its
+    partial copy is in `failed/`, and the next ones run. pdf: save figures as PDFs as well. Raises RequestError for an
+    unknown preset or notebook, where a checkpoint from elsewhere is absent, or where no kernel starts."""
     study = Study(preset, output=output)
     preset = str(Path(preset).resolve()) if Path(preset).suffix == ".toml" else preset  # notebooks run in our folder
     chosen = find_notebooks(notebooks)

@@ -2,8 +2,7 @@
 
 The intervals of notebooks 01 to 07 resample images only: answers of several seeds are averaged image by image first.
 Claims (notebook 08) resample seeds as well. Comparisons are paired: both models answered the same images, so images
-that are hard for both do not widen an interval.
-"""
+that are hard for both do not widen an interval."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -20,12 +19,9 @@ Effect = Callable[[np.ndarray], np.ndarray]
 def interval(
     values: np.ndarray, effect: Effect | None = None, draws: int = DRAWS
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """An effect with its 95% percentile bootstrap interval over images: effect, low, high.
-
-    values: `(n,)`, or `(n, columns)` with one row an image; the columns of a row are resampled together. effect: a
-    function of the columns' means, `(..., columns)` to `(...)` or to `(..., effects)`; by default the means themselves.
-    All three results are nan where n is 0.
-    """
+    """An effect with its 95% percentile bootstrap interval over images: effect, low, high; nan where there are none.
+    values: `(n,)`, or `(n, columns)` with one row an image, resampled together. effect: a function of the columns'
+    means, `(..., columns)` to `(...)` or to `(..., effects)`; by default the means themselves."""
     values = np.asarray(values, dtype=np.float64)
     effect = effect or (lambda means: means)
     if not len(values):
@@ -50,12 +46,9 @@ def resampled_means(values: np.ndarray, draws: int = DRAWS) -> np.ndarray:
 
 
 def resampled_seeds(means: np.ndarray, effect: Effect) -> np.ndarray:
-    """The effect `(draws,)` with the seeds of `means` `(draws, seeds, columns)` resampled with replacement.
-
-    A resample of n values has (n - 1) / n of the variance it should have, half of it for two seeds. Deviations from the
-    effect of all seeds are therefore stretched by sqrt(n / (n - 1)) (Rao and Wu, 1988). A single seed is not resampled:
-    the spread between trainings is then unknown.
-    """
+    """The effect `(draws,)` with the seeds of `means` `(draws, seeds, columns)` resampled with replacement. A resample
+    of n values has (n - 1) / n of the variance it should have: deviations from the effect of all seeds are therefore
+    stretched by sqrt(n / (n - 1)) (Rao and Wu, 1988). A single seed is not resampled."""
     draws, seeds, _ = means.shape
     whole = effect(means.mean(1))
     if seeds == 1:

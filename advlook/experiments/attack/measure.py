@@ -140,8 +140,8 @@ def random_targets(labels: Tensor, classes: int, generator: torch.Generator) -> 
 
 def examples(study: Study, key: ModelKey, count: int) -> dict[str, Tensor]:
     """Adversarial examples of `count` images of a fixed draw, on the CPU: `images` and `attacked` `(count, 3, H, W)`;
-    `labels`; and the class predicted and its probability: `before`, `before_probability`, `after`, `after_probability`.
-    """
+    `labels`; and the class predicted and its probability: `before`, `before_probability`, `after`,
+    `after_probability`."""
     config, model = study.preset.evaluation, study.model(*key)
     images, labels = next(study.test.subset(count, seed=1).batches(count, study.device))
     generator = torch.Generator(study.device).manual_seed(0)

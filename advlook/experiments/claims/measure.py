@@ -2,8 +2,7 @@
 
 Each claim names a table, what of it is compared (`samples.py`), and a rule that no result can move (`stats/rules.py`).
 When the rules were written, earlier runs of presets quick and imagenette had been read. They were changed once since,
-where a review found that a rule did not ask what its sentence says; none was changed for a verdict.
-"""
+where a review found that a rule did not ask what its sentence says; none was changed for a verdict."""
 
 from collections.abc import Sequence
 from contextlib import suppress

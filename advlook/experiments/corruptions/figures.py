@@ -59,8 +59,7 @@ def fall(
 
     Above: top-1 (solid) and top-5 (dashed), mean over seeds with their range. Below: the difference in top-1 with its
     95% interval over images, single seeds in grey; a diamond with a bar marks where ADV overtakes STD. table:
-    `04_corruptions`, or `relative` of it; differences: `04_differences` of one measure; crossings: `04_crossings`.
-    """
+    `04_corruptions`, or `relative` of it; differences: `04_differences` of one measure; crossings: `04_crossings`."""
     archs, operations = (list(dict.fromkeys(table[column])) for column in ("arch", "operation"))
     widths = [0.42 if name == REVERSAL else 1 for name in operations]
     ratios = {"width_ratios": widths, "height_ratios": [1.55, 1] * len(archs)}

@@ -2,8 +2,7 @@
 
 Accuracies are in percent, differences (ADV - STD) in points. Every sweep starts at level 0, the images as they are.
 Levels are the sigma of the blur in pixels, the passes of the median filter, and 1 for reversed colours. The answers
-image by image are in `04_sweeps`; "all" seeds are averaged image by image.
-"""
+image by image are in `04_sweeps`; "all" seeds are averaged image by image."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping

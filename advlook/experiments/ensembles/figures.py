@@ -58,8 +58,7 @@ def resolution(table: pd.DataFrame, compared: pd.DataFrame) -> Figure:
 
     A column an architecture and set. Above, a line is the mean over runs, small points are runs; below, differences
     image by image with their 95% intervals, of single models where the preset has no pairs of a kind. Panels of one set
-    have the same axes. table: `06_resolution`; compared: `06_comparisons`. Without a row the figure says so.
-    """
+    have the same axes. table: `06_resolution`; compared: `06_comparisons`. Without a row the figure says so."""
     if table.empty:
         figure, (axis,) = style.new_figure(1, 1, 6, 1)
         axis.set_axis_off()

@@ -2,8 +2,7 @@
 
 A *run* is one ensemble trained on a target, fine-tuned or with frozen backbones. Finished runs are kept under a key of
 what made them (checkpoints, images, configuration), so that an interrupted study goes on with the next ones. As with
-checkpoints the code is not part of the key: whoever changes what a run does deletes `data/cache/ensembles`.
-"""
+checkpoints the code is not part of the key: whoever changes what a run does deletes `data/cache/ensembles`."""
 
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence

@@ -3,8 +3,7 @@
 Maps of one image are compared between models whose parameters differ: a map that stays as it is says nothing about
 them. In the table `07_sanity` models are named by setting and seed: "std-0"; "random-0" is the untrained network from
 which std-0 and adv-0 began; "std-0 layer3 up" is std-0 with fresh parameters in layer3 and in every stage above it, up
-to the output, "std-0 layer3 alone" has them in layer3 only. The words are separated by single spaces.
-"""
+to the output, "std-0 layer3 alone" has them in layer3 only. The words are separated by single spaces."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -82,8 +81,7 @@ def partners(study: Study, key: ModelKey) -> list[ModelKey]:
     and, as controls, models of its own kind.
 
     All are of other seeds: models of one seed have the same initial weights, which training leaves in part, and maps
-    show them. Where there is one seed, kinds are paired within it, and there are no controls.
-    """
+    show them. Where there is one seed, kinds are paired within it, and there are no controls."""
     arch, kind, seed = key
     seeds = study.preset.seeds
     place = seeds.index(seed)

@@ -74,8 +74,7 @@ def stylized_set(study: Study, strength: float = 1.0, chosen: Chosen | None = No
 
     chosen: of `contents_of`; None for all at strengths 0 and 1, and for the first `stylization.partial_images` in
     between. A number stands for the same image in the same style at every strength, and its result does not depend on
-    the others chosen. Raises RequestError where the styles are missing or the strength is outside [0, 1].
-    """
+    the others chosen. Raises RequestError where the styles are missing or the strength is outside [0, 1]."""
     contents, styles = contents_of(study), study_styles(study)
     drawn = assign(len(contents), len(styles))
     if chosen is None:

@@ -2,8 +2,7 @@
 
 Accuracies are in percent, differences (ADV - STD) in points; "all" seeds are averaged image by image. A variant of the
 test images is "standard", "reversed" (in colours) or "stylized", at a strength from 0, the control, to 1. All variants
-show the same images, strengths in between the first of them: the answers are in `05_variants` and `05_conflicts`.
-"""
+show the same images, strengths in between the first of them: the answers are in `05_variants` and `05_conflicts`."""
 
 from collections.abc import Iterator
 from functools import lru_cache, partial
@@ -26,7 +25,7 @@ from advlook.study.study import ModelKey, Row, Study
 
 COLUMNS = ["arch", "setting", "seed", "variant", "strength", "top1", "top5", "images", "control"]
 MEASURES = ("accuracy", "change", "relative")
-ENGINES = {  # described by their method: none of them makes made.Stylized-ImageNet
+ENGINES = {  # described by their method: none of them makes Stylized-ImageNet
     "optimised": "each image optimised towards the Gram matrices of random filters",
     "adain": "AdaIN with a decoder trained here",
 }
@@ -60,8 +59,8 @@ def variant_images(study: Study, variant: str, strength: float, chosen: made.Cho
 
 
 def shown(study: Study, count: int) -> tuple[dict[str, Tensor], list[str]]:
-    """Content, style and the result at every strength above 0, of `count` test images of a fixed draw, float
-    `(N, 3, H, W)` in [0, 1] by what they are; and the class of each."""
+    """Content, style and the result at every strength above 0, of `count` test images of a fixed draw, float `(N, 3, H,
+    W)` in [0, 1] by what they are; and the class of each."""
     every = stylized(study)
     full, smallest = every[1.0], min(len(one.images) for one in every.values())  # every strength has these
     chosen = torch.randperm(smallest, generator=torch.Generator().manual_seed(0))[:count]

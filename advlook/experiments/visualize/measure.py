@@ -3,8 +3,7 @@
 A row of `03_scale` is a `measure` and its `value`, accuracies and shares of answers in percent; `of` is what it was
 taken of (a kind of map, a layer), `at` the level (a frequency or cut-off in cycles per pixel, a block or smoothing in
 pixels, the number of a unit), `images` the number of images that it is the mean over. `expected` tells what they would
-be if ADV looked at larger structures. A row of `03_maps` is the map of one image, with the measures of `BY_IMAGE`.
-"""
+be if ADV looked at larger structures. A row of `03_maps` is the map of one image, with the measures of `BY_IMAGE`."""
 
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
@@ -147,8 +146,7 @@ def maps(study: Study, key: ModelKey) -> Iterator[Row]:
     `map_spectrum`: power at a radial frequency, relative to the map's mean over the plane (white noise: 1);
     `map_median_frequency` with its variant below `BELOW`; `map_edge_correlation` at several smoothings;
     `map_energy_outline`, `_inside` and `_background`, with the areas' own shares as of "area". Means over the images;
-    rows with an `image` hold those of BY_IMAGE for that one, to 4 digits.
-    """
+    rows with an `image` hold those of BY_IMAGE for that one, to 4 digits."""
     shown, masks = mapped_images(study)
     for method in sensitivity.METHODS:
         found = map_measures(study, key, method)

@@ -2,12 +2,14 @@
 
 A row of `03_scale` is a `measure` and its `value`, accuracies and shares of answers in percent; `of` is what it was
 taken of (a kind of map, a layer), `at` the level (a frequency or cut-off in cycles per pixel, a block or smoothing in
-pixels, the number of a unit), `images` the number of images that it is the mean over. `expected` tells what they would
+pixels, the number of a unit), `images` the number of images that it is the mean over. `EXPECTED` tells what they would
 be if ADV looked at larger structures. A row of `03_maps` is the map of one image, with the measures of `BY_IMAGE`."""
 
+import tomllib
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from itertools import product
+from pathlib import Path
 
 import pandas as pd
 import torch
@@ -17,7 +19,6 @@ from advlook import sensitivity
 from advlook.core.presets import SETTINGS
 from advlook.data import test_bed
 from advlook.data.image_sets import ImageSet
-from advlook.experiments.visualize.expected import EXPECTED
 from advlook.models.architectures import folded
 from advlook.sensitivity import frequency
 from advlook.sensitivity.edges import edge_correlation, energy_shares
@@ -35,6 +36,8 @@ BY_IMAGE = {  # what is kept of every image as well: models are compared image b
 }
 DEPTHS = 5  # layers whose units are excited
 FIGURE_2 = ("vanilla_gradient", "loss_gradient", "guided_backprop")  # the maps that the paper shows there
+# The numbers that tell whether ADV looks at larger structures: title, rows of `03_scale`, on which side ADV would be.
+EXPECTED: list[tuple[str, str, str]] = tomllib.loads((Path(__file__).parent / "expected.toml").read_text())["number"]
 
 Measures = dict[tuple[str, float | None], Tensor]  # by name and level, `(N,)`
 
@@ -267,13 +270,12 @@ def compared(table: pd.DataFrame) -> pd.DataFrame:
     models, ADV - STD with its range over seeds, and on which side ADV would lie if it looked at larger structures.
     table: `03_scale`."""
     rows = []
-    for arch, expected in product(table["arch"].unique(), EXPECTED):
-        chosen = expected.rows(table[table["arch"] == arch])
+    for arch, (title, which, side) in product(table["arch"].unique(), EXPECTED):
+        chosen = table[table["arch"] == arch].query(which)
         if not chosen.empty:
             each = chosen.groupby(["setting", "seed"])["value"].mean().unstack("setting")
             means = {kind: each[kind].mean() for kind in KINDS if kind in each}
             gains = each["adv"] - each["std"]
             difference = {"ADV - STD": gains.mean(), "lowest seed": gains.min(), "highest seed": gains.max()}
-            side = {"larger would be": "lower" if expected.lower else "higher"}
-            rows.append({"arch": arch, "number": expected.title} | means | difference | side)
+            rows.append({"arch": arch, "number": title} | means | difference | {"larger would be": side})
     return pd.DataFrame(rows)

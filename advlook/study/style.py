@@ -110,7 +110,7 @@ def legend(figure: Figure, handles: Sequence[Line2D], ncols: int = 0) -> None:
 # What is drawn from tables -----------------------------------------------------------------------------------------
 
 
-def select(table: pd.DataFrame, **values: object) -> pd.DataFrame:
+def select(table: pd.DataFrame, /, **values: object) -> pd.DataFrame:
     """The rows whose columns have these values: `select(table, arch="resnet10", setting="std")`."""
     for column, value in values.items():
         table = table[table[column] == value]

@@ -31,8 +31,7 @@ Pair = Mapping[str, nn.Module]
 
 class _Attacks(Explorer):
     """Attack an image: the perturbation against each model, and what that model says before and after. An image without
-    a label (an upload) is attacked as what the model says it is. PGD and APGD stop where the model is wrong, MI-FGSM
-    goes on."""
+    a label (an upload) is attacked as what the model says it is. Only MI-FGSM goes on where the model is wrong."""
 
     def controls(self) -> Controls:
         config = self.study.preset.evaluation

@@ -44,8 +44,8 @@ def by_seed(rows: pd.DataFrame, values: Answers) -> tuple[list[int], np.ndarray]
 
 def labelled(table: pd.DataFrame) -> pd.DataFrame:
     """The table `07_sanity` with the names of its models taken apart. comparison: "random-std" and the like for pairs,
-    "up" and "alone" for fresh stages; setting: that of the second model; stage: the one that is fresh, or the lowest of
-    them ("" for pairs)."""
+    "up" and "alone" for fresh stages; setting: that of the second model; stage: the (lowest) fresh one, "" for
+    pairs."""
     words = table["model_b"].str.split(" ", expand=True).reindex(columns=range(3)).astype(object)
     first, second = (names.str.split("-").str[0] for names in (table["model_a"], words[0]))
     return table.assign(comparison=words[2].fillna(first + "-" + second), setting=second, stage=words[1].fillna(""))

@@ -80,8 +80,7 @@ class Rule:
 
     def judged(self, sample: Sample, effects: np.ndarray) -> dict[str, object]:
         """Effect, interval, and the p of the bounds that the effect must be clear of, on the side where it lies.
-        effects: resampled, `(draws,)`. inside: whether the effect is within the bounds; agreed: whether every seed's is
-        on its side."""
+        effects: resampled, `(draws,)`. inside: within the bounds; agreed: every seed is on its side."""
         units, means = len(sample.values), sample.values.mean(0)
         effect, each = float(sample.effect(means.mean(0))), sample.effect(means)
         low, high = np.percentile(effects, [2.5, 97.5], method="inverted_cdf")

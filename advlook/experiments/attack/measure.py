@@ -101,8 +101,7 @@ def transfer(study: Study, key: ModelKey, targets: Sequence[ModelKey] = ()) -> I
 
 def smallest_radii(study: Study, key: ModelKey) -> Iterator[Row]:
     """How many images, in percent, PGD loses first at each of a row of growing L2 radii. That radius bounds the norm of
-    an image's smallest adversarial perturbation from above: 0 if it is wrong without an attack, infinity if it is never
-    lost."""
+    an image's smallest adversarial perturbation from above: 0 if it is wrong as it is, infinity if never lost."""
     config = study.preset.evaluation
     model, images, where = _asked(study, key)
     alive = correct(model, images, **where)
@@ -140,8 +139,7 @@ def random_targets(labels: Tensor, classes: int, generator: torch.Generator) -> 
 
 def examples(study: Study, key: ModelKey, count: int) -> dict[str, Tensor]:
     """Adversarial examples of `count` images of a fixed draw, on the CPU: `images` and `attacked` `(count, 3, H, W)`;
-    `labels`; and the class predicted and its probability: `before`, `before_probability`, `after`,
-    `after_probability`."""
+    `labels`; and each predicted class and its probability: `before`, `before_probability`, `after`, ..."""
     config, model = study.preset.evaluation, study.model(*key)
     images, labels = next(study.test.subset(count, seed=1).batches(count, study.device))
     generator = torch.Generator(study.device).manual_seed(0)

@@ -134,8 +134,7 @@ def conflicts(tables: Tables, arch: str) -> list[Sample]:
 
 def ensembles(names: Sequence[str], tables: Tables, arch: str, low: bool | None = None) -> list[Sample]:
     """How far the first of these combinations is ahead of the best of the others, on every set, or those (not) `low`.
-    Of fine-tuned and frozen ensembles those count that are more accurate over all combinations: the others have not
-    learned the set."""
+    Of fine-tuned and frozen ones those count that are more accurate: the others have not learned the set."""
     rows = rows_of(tables, "06_runs", arch, "right", "members").sort_values("seed")
     sets = (rows if low is None else rows[rows["low"] == low]).groupby(["dataset", "pixels"], sort=False)
     found = []

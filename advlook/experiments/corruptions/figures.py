@@ -20,8 +20,8 @@ _TOP5 = {"ls": "--", "lw": 1.3, "marker": "s", "mfc": "white", "ms": 4}
 
 def example_grid(found: Mapping[str, Mapping[float, Tensor]]) -> Figure:
     """Images under every operation: a block of rows an image, in it a row an operation, its level above each picture.
-    found: by operation and level, images `(N, 3, H, W)`. Of many levels `_MOST` are shown, the first and the last among
-    them; reversed colours are shown at the end of each block's last row."""
+    found: by operation and level, images `(N, 3, H, W)`. Of many levels `_MOST` are shown; reversed colours end each
+    block's last row."""
     names = [name for name in found if name != REVERSAL]
     levels = {name: list(found[name]) for name in names}
     places = {name: np.linspace(0, len(each) - 1, min(_MOST, len(each))).round() for name, each in levels.items()}

@@ -56,9 +56,9 @@ def accuracies(table: pd.DataFrame) -> Figure:
 def resolution(table: pd.DataFrame, compared: pd.DataFrame) -> Figure:
     """One image set at falling resolution: accuracy above, below how far the other pairs are ahead of STD+ADV.
 
-    A column an architecture and set. Above, a line is the mean over runs, small points are runs; below, differences
-    image by image with their 95% intervals, of single models where the preset has no pairs of a kind. Panels of one set
-    have the same axes. table: `06_resolution`; compared: `06_comparisons`. Without a row the figure says so."""
+    A column an architecture and set. Above, a line is the mean over runs, points are runs; below, differences with 95%
+    intervals, of single models where the preset has no pairs of a kind. table: `06_resolution`; compared:
+    `06_comparisons`."""
     if table.empty:
         figure, (axis,) = style.new_figure(1, 1, 6, 1)
         axis.set_axis_off()
@@ -110,8 +110,7 @@ def _difference_lines(axis: Axes, rows: pd.DataFrame) -> None:
 
 def paired(compared: pd.DataFrame) -> Figure:
     """STD+ADV against the better other pair, and against the better single model: a line an image set. A panel an
-    architecture and comparison; the bar is the 95% interval over images. Right of zero STD+ADV is more accurate.
-    compared: `06_comparisons`."""
+    architecture and comparison, 95% intervals over images. compared: `06_comparisons`."""
     compared = compared[compared["table"] == "06_ensembles"]
     sets = _sets(compared)[::-1]
     kinds = [kind for kind in ("better pair", "better single") if kind in set(compared["against"])]

@@ -86,8 +86,7 @@ def maps_by_kind(shown: ImageSet, maps: Mapping[str, Maps]) -> Figure:
 
 def similarities(table: pd.DataFrame) -> Figure:
     """How alike the maps of two models are: a row of panels a method, a column a measure, a line a kind of pair. Faint
-    points are images (mean over the pairs of that kind), marked points their mean with a 95% interval. table:
-    `07_sanity`."""
+    points are images, marked points their mean with a 95% interval. table: `07_sanity`."""
     rows = labelled(table)
     rows = rows[rows["comparison"].isin(PAIRS)]
     archs, methods = (list(rows[column].unique()) for column in ("arch", "method"))

@@ -79,8 +79,7 @@ def variant_differences(differences: pd.DataFrame) -> Figure:
 
 def shape_bias(table: pd.DataFrame) -> Figure:
     """Shape bias of STD and ADV, over all cue conflicts and by the class of the shape; beside it how many they decide.
-    Bars are 95% intervals over images, small marks single seeds. Of many classes those with most images are shown.
-    table: `05_shape_bias`."""
+    Bars are 95% intervals, small marks seeds. Of many classes the largest are shown. table: `05_shape_bias`."""
     archs, known = (list(dict.fromkeys(table[column])) for column in ("arch", "class"))
     largest = set(table.groupby("class", sort=False)["images"].first().nlargest(_CLASSES + 1).index)  # "all" is first
     classes = [name for name in known if name in largest][::-1]  # from below

@@ -129,8 +129,7 @@ def conflicting_pairs(labels: Tensor, count: int, seed: int = 0) -> tuple[Tensor
 
 def _made(study: Study, contents: Tensor, styles: Tensor, drawn: Tensor, strength: float, chosen: Chosen) -> Tensor:
     """`stylize` of the chosen uint8 contents, each in the style drawn for it: uint8 `(N, 3, H, W)`. A chunk of contents
-    is kept in a file, and made whole even for one image of it, since the batch in which an image is optimised changes
-    its rounding."""
+    is kept in a file, and made whole even for one image of it, as the batch changes an image's rounding."""
     check_strength(strength)
     if strength == 0:
         return contents[chosen]

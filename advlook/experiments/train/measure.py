@@ -67,9 +67,8 @@ def overfitting_report(history: pd.DataFrame) -> pd.DataFrame:
 
 
 def cues(study: Study, key: ModelKey) -> Iterator[Row]:
-    """Which of its two cues a model reads in the embedded test-bed, in percent: where silhouette and texture name
-    different classes, answers by either, and by neither; with one cue alone, accuracy (`shape_only`,
-    `texture_only`)."""
+    """Which of its two cues a model reads in the embedded test-bed, in percent: answers by silhouette, texture and
+    neither where they disagree; accuracy with one alone (`shape_only`, `texture_only`)."""
     conflict, answers = cue_answers(study, key, "cue_conflict")
     by_shape, by_texture = (percent(answers == cue) for cue in (conflict.shapes, conflict.textures))
     row = {"by_texture": by_texture, "by_shape": by_shape, "by_neither": 100 - by_shape - by_texture}

@@ -24,8 +24,7 @@ def map_grid(
 
     images: `(N, 3, H, W)`; found: by the model's setting, by method, maps `(N, 3, H, W)`. A map is shown in colour
     around grey, which stands for 0: its channels are those of the image. With `shared` all maps of one method end at
-    the same value, so that a model's weaker maps look weaker; without, each ends at its own 99.5th percentile. side: of
-    a picture, in inches."""
+    the same value, so that a model's weaker maps look weaker; without, each ends at its own 99.5th percentile."""
     methods = list(next(iter(found.values())))
     columns, bold = list(product(found, methods)), {"fontsize": 9.5, "fontweight": "bold"}
     figure, lines = _blocks(len(images), [1, *[len(methods)] * len(found)], side, side)

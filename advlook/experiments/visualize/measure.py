@@ -91,8 +91,7 @@ def fourier(study: Study, key: ModelKey, thinned: int = 1) -> Iterator[Row]:
 
 def along_frequency(table: pd.DataFrame) -> pd.DataFrame:
     """From `03_fourier`, rows of `03_scale`: `answers_changed` and `answers_wrong`, the mean over rings one grid step
-    wide; `answers_half_frequency`, the median frequency of the changed answers over the grid (nan where none
-    changes)."""
+    wide; `answers_half_frequency`, the median frequency of changed answers over the grid."""
     rows: list[Row] = []
     for key, grid in table.groupby(["arch", "setting", "seed"], sort=False):
         who = dict(zip(("arch", "setting", "seed"), key, strict=True)) | {"images": int(grid["images"].iloc[0])}

@@ -2,8 +2,7 @@
 
 Images are float `(N, 3, H, W)` of any size, on any device; results have the same type and memory layout. An operation
 of no strength returns the images themselves. Borders are reflected as is usual for each filter: about the edge pixels
-for the blur (as in OpenCV and torchvision), behind them for the median (as in scipy; for 3x3 OpenCV's repeated
-edge)."""
+for the blur (as in OpenCV and torchvision), behind them for the median (as in scipy)."""
 
 import math
 from numbers import Integral

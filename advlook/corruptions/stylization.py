@@ -6,9 +6,8 @@ images of up to about 100 pixels a side; `adain.AdaIN` serves 224.
 
 Three changes make few steps suffice and yield strokes rather than coloured speckle. A filter sees one colour axis in
 one band of a Laplacian pyramid, and its responses count in units of the style's own: noise in a band or colour that the
-style lacks costs much. The means of the responses are matched as well, which tells few strong strokes from much weak
-noise. The start is the content's blurred luminance in the style's colours, plus fine detail from random places of the
-style."""
+style lacks costs much. Their means are matched as well, which tells few strong strokes from much weak noise. The start
+is the content's blurred luminance in the style's colours, plus fine detail from random places of the style."""
 
 import math
 from collections.abc import Callable, Sequence

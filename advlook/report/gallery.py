@@ -1,6 +1,5 @@
 """`index.html`: the results of one preset on one page that needs neither a server nor a network. Everything shown is
-read from the files in the folder. Which of them show what the paper does, and what introduces each section, is in
-`templates/gallery.toml`."""
+read from the files in the folder. The texts are in `templates/gallery.toml`."""
 
 import tomllib
 from collections import Counter

@@ -1,6 +1,6 @@
 """The runner: papermill executes the notebooks in order, and a gallery shows what they made. A notebook writes into a
-staging folder beside the results. Its files are moved over only when all of it has run, so that a failure or a kill
-leaves earlier results as they were."""
+staging folder beside the results. Its files are moved over only when all of it has run, so that a failure leaves
+earlier ones."""
 
 import base64
 import io

@@ -119,8 +119,7 @@ def smallest_radii(study: Study, key: ModelKey) -> Iterator[Row]:
 
 
 def trust(study: Study, key: ModelKey) -> Iterator[Row]:
-    """The checks of `advlook.checks`, one row each; transfer is from a STD model, of another seed where there is
-    one."""
+    """The checks of `advlook.checks`, one row each; transfer is from a STD model, if possible of another seed."""
     config, (arch, setting, seed) = study.preset.evaluation, key
     model, shown, _ = _asked(study, key)
     images, labels = next(shown.batches(len(shown), study.device))

@@ -19,9 +19,9 @@ _TOP5 = {"ls": "--", "lw": 1.3, "marker": "s", "mfc": "white", "ms": 4}
 
 
 def example_grid(found: Mapping[str, Mapping[float, Tensor]]) -> Figure:
-    """Images under every operation: a block of rows an image, in it a row an operation, its level above each picture.
-    found: by operation and level, images `(N, 3, H, W)`. Of many levels `_MOST` are shown; reversed colours end each
-    block's last row."""
+    """Images under every operation: a block of rows an image, in it a row an operation, under its levels. found: by
+    operation and level, images `(N, 3, H, W)`. Of many levels `_MOST` are shown; reversed colours end each block's last
+    row."""
     names = [name for name in found if name != REVERSAL]
     levels = {name: list(found[name]) for name in names}
     places = {name: np.linspace(0, len(each) - 1, min(_MOST, len(each))).round() for name, each in levels.items()}
@@ -110,8 +110,8 @@ def _level_text(level: float, low: float, high: float) -> str:
 
 
 def family_curves(table: pd.DataFrame) -> Figure:
-    """Top-1 accuracy over the severity of each corruption, a row an architecture; mean over seeds, and their range.
-    table: `04_families`."""
+    """Top-1 accuracy over the severity of each corruption, a row an architecture; mean and range over seeds. table:
+    `04_families`."""
     titles = {name: f"{FAMILIES[name].family}:\n{name}" for name in dict.fromkeys(table["corruption"])}
     size, labels = (2.3 * len(titles), 2.5, 0.6), ("severity", "{}\naccuracy [%]")
     figure, panels = style.arch_rows(table, titles, size, labels, sharex=True, sharey=True)
@@ -123,8 +123,7 @@ def family_curves(table: pd.DataFrame) -> Figure:
 
 
 def overtaking(crossings: pd.DataFrame) -> pd.DataFrame:
-    """To be read: the level at which ADV overtakes STD, with its 95% interval, a column for all seeds and for each.
-    crossings: `04_crossings`."""
+    """To be read: the level of `04_crossings` with its 95% interval, a column for all seeds and for each."""
     texts = [_level_text(row.level, row.low, row.high) for row in crossings.itertuples()]
     wide = crossings.assign(text=texts).pivot(index=["arch", "operation"], columns="seed", values="text")
     titles = {seed: "all seeds" if seed == "all" else f"seed {seed}" for seed in crossings["seed"].unique()}

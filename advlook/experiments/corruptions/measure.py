@@ -74,8 +74,7 @@ def shown_families(study: Study) -> dict[str, dict[int, Tensor]]:
 def sweep_rows(
     study: Study, key: ModelKey, only: str | None = None, chosen: slice | Tensor = slice(None)
 ) -> Iterator[Row]:
-    """Accuracy at every level of every operation, or of one; "right" holds which images were right. chosen: the images
-    of these numbers (in `swept_images`) alone."""
+    """Accuracy at every level of every operation, or of one, on all of `swept_images`, or on those chosen."""
     operations = partial(sweeps, config=study.preset.corruptions)
     for (operation, level), hits in _hits(study, key, swept_images(study)[chosen], operations, only).items():
         yield {"operation": operation, "level": level, **_accuracies(hits), "right": hits[:, 0].numpy()}

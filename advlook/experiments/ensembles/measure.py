@@ -28,7 +28,7 @@ _TREND = ["arch", "dataset", "mode", "combination", "against", "coarsest", "fine
 
 
 def fusion_tables(study: Study) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Make all runs; save `06_runs`, and save and return `06_ensembles` (the same without the answers to every image),
+    """Make all runs; save `06_runs`, and save and return `06_ensembles` (without the answers to every image),
     `06_resolution` (sets degraded further and further, frozen backbones), `06_comparisons`, `06_trends`. RequestError
     without a target."""
     config = study.preset.ensembles

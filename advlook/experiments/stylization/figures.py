@@ -157,8 +157,7 @@ def findings(checks: pd.DataFrame) -> str:
 
 
 def table_2(table: pd.DataFrame) -> pd.DataFrame:
-    """Table 2 in the paper's layout: architecture, setting and metric against variants; mean (and range) over seeds.
-    table: `05_stylization`."""
+    """Table 2 in the paper's layout: architecture, setting and metric against variants; mean (range) over seeds."""
     strongest = table[(table["variant"] != STYLIZED) | (table["strength"] == 1)]
     cells = style.summary(strongest, ["arch", "setting", "variant"], ["top1", "top5"]).rename_axis(columns="metric")
     wide = cells.stack().unstack("variant", sort=False)[[STANDARD, REVERSED, STYLIZED]]
@@ -167,8 +166,8 @@ def table_2(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def decisions(table: pd.DataFrame) -> pd.DataFrame:
-    """What decided over the cue conflicts, in percent, and the shape bias with its 95% interval and that of each seed.
-    table: `05_shape_bias`."""
+    """What decided over the cue conflicts, in percent, and the shape bias with its 95% interval and that of each
+    seed."""
     keys = ["arch", "setting"]
     every = style.select(table, **{"class": "all"})
     rows = style.select(every, seed="all").set_index(keys)

@@ -180,8 +180,8 @@ def _make(
 
 
 def trained_adain(study: Study, styles: Styles) -> AdaIN:
-    """The network of a study: torchvision's encoder (RequestError where it cannot be downloaded), and a decoder trained
-    on the study's training images and styles."""
+    """torchvision's encoder (RequestError where it cannot be downloaded), and a decoder trained on the study's
+    images."""
     data, encoder = study.preset.data, Encoder()
     images = study.training_images
     if data.name == "synthetic":

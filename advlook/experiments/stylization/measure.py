@@ -99,8 +99,7 @@ def variant_rows(
 
 
 def conflict_rows(study: Study, key: ModelKey, chosen: made.Chosen | None = None) -> Iterator[Row]:
-    """One row: which cue conflicts (all, or those chosen) the model answers by their shape, and which by their
-    texture."""
+    """One row: which cue conflicts (all, or those chosen) the model answers by their shape, which by their texture."""
     found = conflicts(study) if chosen is None else made.cue_conflict_set(study, chosen)
     size = study.preset.evaluation.batch_size
     named = predict(study.model(*key), found.images, batch_size=size, device=study.device).argmax(1)

@@ -90,8 +90,7 @@ class PatchClassifier(nn.Module):
 
 
 def patch_classifier(study: Study) -> PatchClassifier:
-    """The patch classifier of a study, in eval mode on its device; trained on its training images, kept in the
-    cache."""
+    """The patch classifier of a study, in eval mode on its device; trained on its images, kept in the cache."""
     data, code = study.preset.data, code_digest(patch_classifier)
     key = digest([code, data.name, data.size, data.store, data.crop_scale, data.train_images, torch.__version__])
     path = study.data / "cache" / "patches" / study.preset.name / f"classifier-{key}.safetensors"

@@ -38,8 +38,7 @@ def training_curves(history: pd.DataFrame) -> Figure:
 
 
 def tradeoff(table: pd.DataFrame) -> Figure:
-    """Clean against robust accuracy, one point a model; lines join the two settings of an architecture and seed. table:
-    `01_tradeoff`."""
+    """Clean against robust accuracy, one point a model; lines join the two settings. table: `01_tradeoff`."""
     figure, (axis,) = style.new_figure(1, 1, 6.4, 5)
     for (arch, _), pair in table.groupby(["arch", "seed"], sort=False):
         line, marker = style.ARCH_STYLES[arch]
@@ -55,8 +54,7 @@ def tradeoff(table: pd.DataFrame) -> Figure:
 
 
 def cue_choice(table: pd.DataFrame) -> Figure:
-    """What decides where the two cues disagree: a bar a model, its answers by texture, by neither, by silhouette.
-    table: `01_cues`."""
+    """What decides where the two cues disagree: a bar a model. table: `01_cues`."""
     figure, (axis,) = style.new_figure(1, 1, 8.5, 0.42 * len(table) + 1.5)
     names = [f"{ARCH_NAMES[row.arch]} {row.setting.upper()}, seed {row.seed}" for row in table.itertuples()]
     left = pd.Series(0.0, index=table.index)

@@ -1,5 +1,5 @@
 """The plots of notebook 03: maps, filters and maximising inputs to look at, and the measures of scale. Drawn from
-images or from the tables `03_scale` and `03_fourier`; nothing is computed here but means over seeds."""
+images or from tables, `03_scale` if nothing else is said; only means over seeds are computed here."""
 
 from collections.abc import Mapping, Sequence
 from itertools import product
@@ -41,8 +41,7 @@ def map_grid(
 
 
 def filter_grid(found: Mapping[str, Tensor], columns: int = 8) -> Figure:
-    """First-layer filters of several models on one scale, strongest first. found: by the model's setting, weights
-    `(units, 3, k, k)`; grey is 0."""
+    """First-layer filters `(units, 3, k, k)` of models, by setting, on one scale around grey, strongest first."""
     pictures, limit = on_one_scale(list(found.values()))
     rows = max(-(-len(weights) // columns) for weights in pictures)
     figure = style.new_figure(1, 1, 3.6 * len(found), 0.42 * rows + 0.9)[0]
@@ -77,8 +76,8 @@ def maximised_grid(found: Mapping[str, Mapping[str, Maximised]], count: int, fir
 
 
 def _blocks(rows: int, columns: Sequence[int], width: float, height: float) -> tuple[Figure, list[list[Axes]]]:
-    """A grid of places for pictures, `width` x `height` inches each, with a gap between blocks of columns. Returns the
-    figure and its rows of axes."""
+    """A grid of places for pictures, `width` x `height` inches each, with gaps between blocks of columns; and its
+    rows."""
     widths = [share for count in columns for share in (*[1] * count, 0.25)][:-1]
     size = width * sum(widths) + 0.7, height * rows + 0.5
     figure, axes = style.new_figure(rows, len(widths), *size, gridspec_kw={"width_ratios": widths})
@@ -110,7 +109,7 @@ def fourier_maps(table: pd.DataFrame, column: str = "changed") -> Figure:
 
 def answer_curves(table: pd.DataFrame) -> Figure:
     """Answers over scale, a row an architecture: changed by one frequency; right on low-passed, high-passed and
-    block-shuffled images. Mean over seeds, and their range; a dotted line is the clean accuracy. table: `03_scale`."""
+    block-shuffled images. Mean over seeds, and their range; a dotted line is the clean accuracy."""
     titles = {
         "answers_changed": "Answers changed\nby one frequency",
         "accuracy_low_pass": "Accuracy, only\nlower frequencies",
@@ -134,8 +133,8 @@ def answer_curves(table: pd.DataFrame) -> Figure:
 
 
 def map_spectra(table: pd.DataFrame) -> Figure:
-    """Spectra of the five maps, a row an architecture: power at a radial frequency, relative to white noise. table:
-    `03_scale`. The grey line is the untrained network: what its structure alone leaves in a map."""
+    """Spectra of the five maps, a row an architecture: power at a radial frequency, relative to white noise. The grey
+    line is the untrained network: what its structure alone leaves in a map."""
     spectra = table[(table["measure"] == "map_spectrum") & (table["at"] > 0)]  # without the mean
     figure = _by_map(spectra, "power / white noise", "frequency [cycles/px]", marker="")
     for axis in figure.axes:
@@ -145,8 +144,7 @@ def map_spectra(table: pd.DataFrame) -> Figure:
 
 
 def edge_correlations(table: pd.DataFrame) -> Figure:
-    """Rank correlation of |map| with image edges over the smoothing of the image, a row an architecture. table:
-    `03_scale`."""
+    """Rank correlation of |map| with image edges over the smoothing of the image, a row an architecture."""
     rows = style.select(table, measure="map_edge_correlation")
     figure = _by_map(rows, "rank correlation", "smoothing of the image [px]", marker="o")
     for axis in figure.axes:
@@ -166,7 +164,7 @@ def _by_map(rows: pd.DataFrame, label: str, level: str, marker: str) -> Figure:
 
 def unit_depths(table: pd.DataFrame) -> Figure:
     """Median frequency and colour variance of maximising inputs over the depth of the layer: units as dots, their mean
-    as a line, a row an architecture. table: `03_scale`."""
+    as a line, a row an architecture."""
     titles = {"unit_median_frequency": "Median frequency [cycles/px]", "unit_colour_variance": "Colour variance"}
     figure, panels = style.arch_rows(table, titles, (11, 2.9, 0.6), ("", "{}"))
     for axis, of_arch, measure in panels:
@@ -186,8 +184,7 @@ def unit_depths(table: pd.DataFrame) -> Figure:
 
 
 def filter_sizes(table: pd.DataFrame) -> Figure:
-    """First-layer filters: norm over mean frequency, a dot a filter of every seed, a panel an architecture. table:
-    `03_scale`."""
+    """First-layer filters: norm over mean frequency, a dot a filter of every seed, a panel an architecture."""
     labels = "mean frequency of the filter [cycles/px]", "norm of the filter, normalisation folded in"
     figure, panels = style.arch_columns(table, (4.2, 5.2, 0.5), labels)
     drawn = {"s": 28, "alpha": 0.6, "edgecolor": "white", "lw": 0.5}
@@ -203,8 +200,8 @@ def filter_sizes(table: pd.DataFrame) -> Figure:
 
 
 def map_energy(table: pd.DataFrame) -> Figure:
-    """Where the energy of the maps lies in the embedded test-bed, a bar a map and model, a panel an architecture.
-    table: `03_scale`. A dot is a seed; dotted lines are what the areas alone would give."""
+    """Where the energy of the maps lies in the embedded test-bed, a bar a map and model, a panel an architecture. A dot
+    is a seed; dotted lines are what the areas alone would give."""
     titles = {"outline": "On the outline", "inside": "Inside, on the texture", "background": "On the background"}
     labels, shared = ("", "{}\nshare of energy [%]"), {"sharex": True, "sharey": True}
     figure, panels = style.arch_rows(table, titles, (13, 2.9, 0.6), labels, **shared)

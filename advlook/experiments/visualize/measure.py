@@ -266,8 +266,7 @@ def scale_table(study: Study) -> pd.DataFrame:
 
 def compared(table: pd.DataFrame) -> pd.DataFrame:
     """One row an architecture and number of `EXPECTED` that the preset has: the means of the random, STD and ADV
-    models, ADV - STD with its range over seeds, and on which side ADV would lie if it looked at larger structures.
-    table: `03_scale`."""
+    models, ADV - STD with its range over seeds, and on which side ADV would lie if it looked at larger structures."""
     rows = []
     for arch, (title, which, side) in product(table["arch"].unique(), EXPECTED):
         chosen = table[table["arch"] == arch].query(which)

@@ -95,6 +95,8 @@ ARCH = _option("--arch", ", ".join(ARCHITECTURES), required=True)
     _option("--notebooks", "numbers or names, separated by commas (default: all)"),
     _option("--output", "folder for results (default: figures)", type=Path),
     _option("--force", "run also what is up to date", action="store_true"),
+    _option("--pdf", "write every figure as PDF as well", action="store_true"),
+    _option("--texts", "run nothing; bring changed sentences of notebooks into their results", action="store_true"),
 )
 def _reproduce(options: Namespace) -> int:
     """Run the notebooks and write figures, tables and the gallery.
@@ -102,10 +104,39 @@ def _reproduce(options: Namespace) -> int:
     advlook reproduce
     advlook reproduce --preset imagenette --notebooks 01,02
     """
-    from advlook.report.runner import reproduce
+    from advlook.report.runner import renew_texts, reproduce
 
     wanted = options.notebooks.split(",") if options.notebooks else None
-    return reproduce(options.preset, wanted, options.output, options.force)
+    if options.texts:
+        return renew_texts(options.preset, wanted, options.output)
+    return reproduce(options.preset, wanted, options.output, options.force, options.pdf)
+
+
+@_command(
+    PRESET,
+    _option("--minutes", "how long to go on (default: 5)", type=float, default=5.0),
+    _option("--seed", "of the draw (default: another one every time)", type=int),
+    _option("--output", "folder of the results (default: figures)", type=Path),
+    _option(
+        "--stamp", "where all are equal, record that the results are those of the present code", action="store_true"
+    ),
+)
+def _verify(options: Namespace) -> int:
+    """Measure a random part of the committed results again, and compare.
+
+    advlook verify --preset imagenette
+    advlook verify --preset cifar10 --minutes 60 --seed 1
+    """
+    from advlook.experiments.units import every_unit
+    from advlook.report.runner import stamp
+    from advlook.study.study import Study
+    from advlook.study.verification import verify
+
+    study = Study(options.preset, output=options.output, recorded=True)
+    outcome = verify(study, every_unit, options.minutes, options.seed, lambda line: print(line, flush=True))
+    if options.stamp and outcome == 0:
+        stamp(options.preset, options.output)
+    return outcome
 
 
 @_command(

@@ -23,7 +23,14 @@ python3 -m venv "$folder/venv"
 import sys
 
 import torch
-import torchvision
+
+try:
+    import torchvision
+except RuntimeError:  # a mirror gave a torch without CUDA and a torchvision with it: the crop needs no such operators
+    operators = torch.library.Library("torchvision", "FRAGMENT")
+    operators.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    operators.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    import torchvision
 from torchvision.transforms import RandomResizedCrop
 
 SIDE, LEAST, DRAWS = 1000, 0.25, 40_000

@@ -216,6 +216,22 @@ def renew_texts(preset: str = "quick", notebooks: Sequence[str] | None = None, o
     return 0
 
 
+def stamp(preset: str = "quick", output: Path | None = None) -> None:
+    """Record that the results of a preset are those of the present code, as `advlook verify` has shown on a sample."""
+    study = Study(preset, output=output, recorded=True)
+    for notebook in find_notebooks():
+        record = study.output / "notebooks" / f"{notebook.stem}.json"
+        if kept := read_json(record):
+            texts.renew(study.output, notebook, proved=True)
+            made = [name for name in kept["made"] if (study.output / name).is_file()]
+            arrays = [name[:-4] + ".npz" for name in made if (study.output / (name[:-4] + ".npz")).is_file()]
+            made = sorted({*made, *(name for name in arrays if name.startswith("tables/"))})
+            kept |= {"made": made, "inputs": input_digest(study, preset, notebook, read_code(notebook))}
+            text = json.dumps(kept, indent=2) + "\n"
+            write_atomically(record, lambda partial, text=text: partial.write_text(text))
+    write_gallery(study.output, study.preset)
+
+
 def tidy_notebook(path: Path) -> None:
     """Take progress bars, papermill's marks (which hold local paths) and timestamps out of an executed copy. Large
     pictures become JPEGs: a notebook of many megabytes opens slowly, and the figures are beside it in full."""

@@ -20,11 +20,12 @@ Parts = Sequence[str | None]  # a text: what the source says, and None where onl
 Expressions = dict[str, list[ast.expr]]  # what a variable was given; its text is that of all of them joined
 
 
-def renew(folder: Path, notebook: Path) -> tuple[list[Path], list[str]] | None:
-    """Renew the texts of a notebook's results in `folder`; None where it was not run, or with other code. Returns the
+def renew(folder: Path, notebook: Path, proved: bool = False) -> tuple[list[Path], list[str]] | None:
+    """Renew the texts of a notebook's results in `folder`; None where it was not run, or with other code. proved:
+    `advlook verify` has shown that the present code gives the same results; then it is shown with them. Returns the
     files that changed, and the captions that only a run can renew, since they contain values."""
     source, copy = nbformat.read(notebook, as_version=4), folder / "notebooks" / notebook.name
-    renewed = _with_outputs(source, nbformat.read(copy, as_version=4)) if copy.is_file() else None
+    renewed = _with_outputs(source, nbformat.read(copy, as_version=4), proved) if copy.is_file() else None
     if renewed is None:
         return None
     before = copy.read_text()
@@ -62,12 +63,17 @@ def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
     return [cell for cell in cells if "injected-parameters" not in cell.metadata.get("tags", [])]
 
 
-def _with_outputs(source: NotebookNode, copy: NotebookNode) -> NotebookNode | None:
-    """The source with outputs and parameters of its executed copy; None where their code differs."""
+def _with_outputs(source: NotebookNode, copy: NotebookNode, proved: bool) -> NotebookNode | None:
+    """The source with outputs and parameters of its executed copy; None where their code differs, unless `proved`."""
     own, ran = code_cells(source), code_cells(copy)
-    if [plain_code(cell.source) for cell in own] != [plain_code(cell.source) for cell in ran]:
+    if proved:
+        known = {cell.id: cell for cell in ran}
+        pairs = [(cell, known.get(cell.id, cell)) for cell in own]
+    elif [plain_code(cell.source) for cell in own] == [plain_code(cell.source) for cell in ran]:
+        pairs = list(zip(own, ran, strict=True))
+    else:
         return None
-    outputs = {cell.id: dict(kept, source=cell.source, id=cell.id) for cell, kept in zip(own, ran, strict=True)}
+    outputs = {cell.id: dict(kept, source=cell.source, id=cell.id) for cell, kept in pairs}
     injected = [cell for cell in copy.cells if cell.cell_type == "code" and cell not in ran]
     cells = []
     for cell in source.cells:

@@ -1,15 +1,14 @@
 """Committed results measured again, a drawn part of them: how a stranger comes to believe a table.
 
-A *unit* is one measurement of one model, on a drawn part of its images where the table keeps an answer per image. Each
-experiment lists its units; `verify` draws them at random until the time is up, measures each again with the code and
-the checkpoints that are there, and compares it with the committed tables.
+A *unit* is one measurement of one model, on a drawn part of its images where the table keeps an answer per image; or a
+table that follows from others. Each experiment lists its units in `units.py`; `verify` draws them at random until the
+time is up, makes each again with the code and the checkpoints that are there, and compares it with the committed table.
 """
 
 import json
-import math
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 
@@ -18,151 +17,175 @@ import pandas as pd
 
 from advlook.core.errors import RequestError
 from advlook.core.files import read_json, write_atomically
+from advlook.study.models import ModelKey
 from advlook.study.provenance import git_commit
 from advlook.study.study import Study
 
-TOLERANCE = 1e-4  # relative, of floats: sums of float32 in another order
-IMAGES = 32  # of a table with per-image answers that a unit looks at
+TOLERANCE = 1e-4  # of floats, relative and absolute: sums of float32 in another order
+MAPS = 5e-3  # of measures of sensitivity maps, which are rounded to 4 digits
+ATTACKED = 2  # images on which an attack may end differently on another processor
+IMAGES = 32  # that a unit looks at, of a table with per-image answers
+LONG = 30  # minutes from which on units are drawn that take minutes themselves
+
+Row = Mapping[str, object]
 
 
 @dataclass(frozen=True)
 class Unit:
-    """One measurement that can be repeated alone.
+    """Rows of a table that can be measured alone.
 
-    measure: returns rows, as the table holds them; of a row with per-image answers those of the images `numbers`.
-    keys: the columns that tell which row of the table a measured row belongs to. allowed: by how many images an
-    attack on another processor may differ.
+    about: columns, and their values, that all its rows share; keys: the columns that tell its rows apart. numbers: the
+    images that a per-image answer is of, as numbers in the table's array; None: all. allowed: by how many images, and
+    so by which share of an accuracy, the two may differ. slow: takes minutes.
     """
 
     table: str
-    about: Mapping[str, object]  # what all its rows share: columns and their values
-    measure: Callable[[], Iterable[Mapping[str, object]]]
+    about: Row
+    measure: Callable[[], Iterable[Row]]
     keys: tuple[str, ...] = ()
     numbers: np.ndarray | None = None
     tolerance: float = TOLERANCE
     allowed: int = 0
+    slow: bool = False
 
     def __str__(self) -> str:
-        what = ", ".join(f"{value}" for value in self.about.values())
         part = "" if self.numbers is None else f", {len(self.numbers)} images"
-        return f"{self.table}: {what}{part}"
+        return f"{self.table}: {', '.join(map(str, self.about.values()))}{part}"
 
     def differences(self, table: pd.DataFrame) -> list[str]:
-        """What the table says otherwise, a line a cell; empty where all is equal."""
-        rows = _where(table, self.about)
-        found = []
+        """A line for every cell in which the table and the measurement differ."""
+        rows, found = _where(table, self.about), []
         for measured in self.measure():
             key = {name: measured[name] for name in self.keys}
-            matching = _where(rows, key)
             place = ", ".join([str(self), *(f"{name} {value}" for name, value in key.items())])
+            matching = _where(rows, key)
             if len(matching) != 1:
-                found.append(f"{place}: {len(matching)} rows in the table, measured 1")
+                found.append(f"{place}: the table has {len(matching)} such rows")
                 continue
             told = matching.iloc[0]
-            cells = ((name, value) for name, value in measured.items() if name not in self.keys and name in told)
-            lines = (self._cell(place, name, told[name], value, told.get("images")) for name, value in cells)
-            found += [line for line in lines if line]
+            for name in measured.keys() & set(table) - set(self.keys):
+                if difference := self._difference(told[name], measured[name], told.get("images", 0)):
+                    found.append(f"{place}, {name}: {difference}")
         return found
 
-    def _cell(self, place: str, name: str, told: object, value: object, images: object) -> str | None:
-        if isinstance(value, np.ndarray):
-            told = np.asarray(told)[self.numbers] if self.numbers is not None else np.asarray(told)
-            if value.dtype == bool:
-                wrong = int((told != value).sum())
-                few = wrong <= self.allowed
-            else:
-                wrong = int((~np.isclose(told, value, rtol=self.tolerance, atol=self.tolerance, equal_nan=True)).sum())
-                few = wrong == 0
-            return None if few else f"{place}, {name}: {wrong} of {len(value)} images differ"
-        if isinstance(value, str | bool) or value is None:
-            return None if _same_text(told, value) else f"{place}, {name}: {told} in the table, {value} measured"
-        margin = 100 * self.allowed / float(images) if self.allowed and images else 0.0
-        close = math.isclose(float(told), float(value), rel_tol=self.tolerance, abs_tol=max(margin, self.tolerance))
-        equal = close or (math.isnan(float(told)) and math.isnan(float(value)))
-        return None if equal else f"{place}, {name}: {told:g} in the table, {value:g} measured"
+    def _difference(self, told: object, measured: object, images: float) -> str:
+        if not isinstance(measured, np.ndarray):
+            margin = max(self.tolerance, 100 * self.allowed / images if self.allowed and images else 0)
+            return "" if _alike(told, measured, self.tolerance, margin) else f"{told} in the table, {measured} measured"
+        told = np.asarray(told) if self.numbers is None else np.asarray(told)[self.numbers]
+        if measured.dtype == bool:
+            wrong, allowed = int((told != measured).sum()), self.allowed
+        else:
+            alike = np.isclose(told, measured, rtol=self.tolerance, atol=self.tolerance, equal_nan=True)
+            wrong, allowed = int((~alike).sum()), 0
+        return f"{wrong} of {len(measured)} images differ" if wrong > allowed else ""
 
 
-def _same_text(told: object, value: object) -> bool:
-    return str(told) == str(value) or (value in (None, "") and isinstance(told, float) and math.isnan(told))
+@dataclass(frozen=True)
+class Derived:
+    """A table that follows from other committed tables, without images or models."""
+
+    table: str
+    make: Callable[[], pd.DataFrame]
+    slow: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.table}: from the tables it follows from"
+
+    def differences(self, table: pd.DataFrame) -> list[str]:
+        """A line for every cell in which the table and what is derived differ."""
+        made = self.make()
+        columns = [name for name in made if name in table and not isinstance(made[name].iloc[0], np.ndarray)]
+        if len(made) != len(table):
+            return [f"{self.table}: {len(table)} rows in the table, {len(made)} derived"]
+        found = []
+        for name in columns:
+            for place, (told, value) in enumerate(zip(table[name], made[name], strict=True)):
+                if not _alike(told, value, TOLERANCE, TOLERANCE):
+                    found.append(f"{self.table}, row {place + 1}, {name}: {told} in the table, {value} derived")
+        return found
 
 
-def _where(table: pd.DataFrame, values: Mapping[str, object]) -> pd.DataFrame:
+def _alike(told: object, value: object, relative: float, absolute: float) -> bool:
+    missing = [each is None or each == "" or (isinstance(each, float) and np.isnan(each)) for each in (told, value)]
+    if any(missing) or isinstance(value, str | bool):
+        return all(missing) or str(told) == str(value)
+    return bool(np.isclose(float(told), float(value), rtol=relative, atol=absolute))
+
+
+def _where(table: pd.DataFrame, values: Row) -> pd.DataFrame:
     chosen = np.ones(len(table), dtype=bool)
     for name, value in values.items():
-        if isinstance(value, float):
-            chosen &= np.isclose(table[name].astype(float), value, equal_nan=True)
-        else:
-            chosen &= (table[name] == value).to_numpy()
+        numeric = isinstance(value, float)
+        chosen &= np.isclose(table[name].astype(float), value) if numeric else (table[name] == value).to_numpy()
     return table[chosen]
 
 
-def drawn(images: int, rng: random.Random, count: int = IMAGES) -> np.ndarray:
-    """The numbers of so many images of a table, at random, in order."""
-    return np.array(sorted(rng.sample(range(images), min(count, images))))
+def who(key: ModelKey) -> dict[str, object]:
+    """The columns of a table that name a model."""
+    return dict(zip(("arch", "setting", "seed"), key, strict=True))
+
+
+def drawn(images: int, rng: random.Random) -> np.ndarray:
+    """The numbers of IMAGES of so many images, at random, in order."""
+    return np.array(sorted(rng.sample(range(images), min(IMAGES, images))))
+
+
+def shares(table: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
+    """A table with accuracies computed from its per-image answers: columns are {accuracy: answers}."""
+    return table.assign(**{name: [100 * np.mean(each) for each in table[right]] for name, right in columns.items()})
 
 
 def changed_checkpoints(study: Study) -> list[str]:
-    """Checkpoints that are not those that the committed results were made with, a line each."""
-    known: dict[str, str] = {}
-    for record in sorted((study.output / "tables").glob("*.json")):
-        known |= read_json(record).get("checkpoints", {})
-    present = study.weights
+    """A line for every checkpoint that is not the one that the committed tables were made with."""
+    records = [read_json(path) for path in sorted((study.output / "tables").glob("*.json"))]
+    known = {name: told for record in records for name, told in record.get("checkpoints", {}).items()}
+    here = study.weights
     return [
-        f"checkpoint {name}: the results were made with {told}, the file is {present.get(name)}"
+        f"checkpoint {name}: the results were made with {told}, here it is {here.get(name)}"
         for name, told in known.items()
-        if present.get(name) != told
+        if told != here.get(name)
     ]
 
 
 def verify(
     study: Study,
-    listed: Callable[[Study, random.Random], Sequence[Unit]],
+    listed: Callable[[Study, random.Random], Iterable[Unit | Derived]],
     minutes: float = 5.0,
     seed: int | None = None,
     say: Callable[[str], object] = print,
 ) -> int:
-    """Measure randomly drawn units of a preset again until the minutes are over. Returns 0 if all are equal, else 1.
+    """Make randomly drawn units of a preset again until the minutes are over: 0 if all are equal, else 1.
 
-    listed: gives all units of the study. seed: of the draw; by default another one every time. What was checked is
+    listed: gives all units of a study; seed: of the draw, by default another one every time. What was checked is
     written to `verified.json` in the folder of results. Raises RequestError where there are no results or no images.
     """
     if not (study.output / "tables").is_dir():
-        raise RequestError(f"{study.output / 'tables'} has no tables; run `advlook reproduce` first")
+        raise RequestError(f"{study.output} has no tables; run `advlook reproduce --preset {study.preset.name}` first")
     seed = random.SystemRandom().randrange(10**6) if seed is None else seed
     rng, started = random.Random(seed), time.perf_counter()
-    differing = changed_checkpoints(study)
-    len(study.test)  # raises where images are missing, before anything is said
-    units = list(listed(study, rng))
-    rng.shuffle(units)
-    tables: dict[str, pd.DataFrame] = {}
-    checked: list[str] = []
+    len(study.test)  # raises where images are missing, with the way to get them
+    differing, checked, tables = changed_checkpoints(study), [], {}
     for line in differing:
         say(f"DIFFERS  {line}")
+    units = [unit for unit in listed(study, rng) if minutes >= LONG or not unit.slow]
+    rng.shuffle(units)
     for unit in units:
         if checked and time.perf_counter() - started > 60 * minutes:
             break
         if unit.table not in tables:
             tables[unit.table] = study.load_table(unit.table)
-        began = time.perf_counter()
-        found = unit.differences(tables[unit.table])
-        differing += found
+        began, found = time.perf_counter(), unit.differences(tables[unit.table])
         checked.append(str(unit))
+        differing += found
         say(f"{'DIFFERS' if found else 'equal':8} {unit} ({time.perf_counter() - began:.1f} s)")
         for line in found:
             say(f"         {line}")
     seconds = time.perf_counter() - started
-    took = f"{int(seconds // 60)} min {seconds % 60:.0f} s"
-    say(f"{len(checked)} of {len(units)} units in {took}: {f'{len(differing)} differ' if differing else 'all equal'}")
-    record = {
-        "when": date.today().isoformat(),
-        "commit": git_commit()[0],
-        "seed": seed,
-        "seconds": round(seconds, 1),
-        "units": len(units),
-        "checked": len(checked),
-        "differing": differing,
-        "what": sorted(checked),
-    }
+    result = f"{len(differing)} cells differ" if differing else "all equal"
+    say(f"{len(checked)} of {len(units)} units in {seconds // 60:.0f} min {seconds % 60:.0f} s: {result}")
+    record = {"when": date.today().isoformat(), "commit": git_commit()[0], "seed": seed, "seconds": round(seconds, 1)}
+    record |= {"units": len(units), "checked": len(checked), "differing": differing, "what": sorted(checked)}
     text = json.dumps(record, indent=2) + "\n"
     write_atomically(study.output / "verified.json", lambda partial: partial.write_text(text))
     return 1 if differing else 0

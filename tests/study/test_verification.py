@@ -1,0 +1,185 @@
+"""What differs from a committed table is found, and named; what is equal passes."""
+
+import json
+import random
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from helpers import small_preset, write_folder
+from safetensors.torch import load_file, save_file
+
+from advlook.core.errors import RequestError
+from advlook.experiments.corruptions.measure import corruption_tables, family_rows
+from advlook.experiments.train.measure import tradeoff
+from advlook.experiments.units import every_unit
+from advlook.study.study import Study
+from advlook.study.verification import Derived, Unit, changed_checkpoints, drawn, verify
+
+ABOUT = {"arch": "resnet10", "setting": "adv", "seed": 0}
+TABLE = pd.DataFrame(
+    {
+        **{name: [value, value] for name, value in ABOUT.items()},
+        "level": [0.0, 2.5],
+        "top1": [75.0, 50.0],
+        "images": [4, 4],
+        "right": [np.array([True, True, True, False]), np.array([True, False, True, False])],
+    }
+)
+
+
+def unit(rows, **options):
+    return Unit("t", ABOUT, lambda: rows, **{"keys": ("level",)} | options)
+
+
+def test_equal_rows_pass():
+    """Numbers within the tolerance, all answers of the drawn images, nan for nan."""
+    rows = [{"level": 0.0, "top1": 75.0000001, "right": np.array([True, False])}]
+    assert unit(rows, numbers=np.array([1, 3])).differences(TABLE) == []
+    assert unit([{"level": 2.5, "top1": np.nan}]).differences(TABLE.assign(top1=np.nan)) == []
+
+
+@pytest.mark.parametrize(
+    ("row", "named"),
+    [
+        ({"level": 0.0, "top1": 74.9}, ["level 0.0, top1", "75.0 in the table", "74.9 measured"]),
+        ({"level": 2.5, "right": np.array([True, True, True, False])}, ["level 2.5, right", "1 of 4 images differ"]),
+        ({"level": 3.0, "top1": 75.0}, ["level 3.0", "0 such rows"]),
+        ({"level": 0.0, "top1": float("nan")}, ["nan measured"]),
+    ],
+)
+def test_a_difference_is_named(row, named):
+    """The line says which cell differs, what the table holds and what was measured."""
+    (line,) = unit([row]).differences(TABLE)
+    assert all(part in line for part in ["resnet10, adv, 0", *named])
+
+
+def test_an_attack_may_end_differently_on_so_many_images():
+    """One of four images allowed: 25 points of accuracy and one answer may differ, no more."""
+    right = np.array([True, True, True, True])
+    assert unit([{"level": 0.0, "top1": 100.0, "right": right}], allowed=1).differences(TABLE) == []
+    assert len(unit([{"level": 2.5, "top1": 100.0, "right": right}], allowed=1).differences(TABLE)) == 2
+
+
+def test_a_derived_table_is_compared_cell_by_cell():
+    """The row and the column of an altered number are named; another number of rows is a difference."""
+    altered = TABLE.assign(top1=[75.0, 50.5])
+    (line,) = Derived("t", lambda: TABLE).differences(altered)
+    assert "row 2, top1: 50.5 in the table, 50.0 derived" in line
+    assert Derived("t", lambda: TABLE).differences(TABLE) == []
+    assert len(Derived("t", lambda: TABLE[:1]).differences(TABLE)) == 1
+
+
+def test_images_are_drawn_without_repetition():
+    """As many as asked for, each once, in order."""
+    numbers = drawn(100, random.Random(0))
+    assert len(numbers) == len(set(numbers)) == 32
+    assert numbers.tolist() == sorted(numbers)
+    assert drawn(5, random.Random(0)).tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A preset of two tiny models with the tables of notebooks 01 and 04."""
+    data = tmp_path_factory.mktemp("verified")
+    for split in ("train", "test"):
+        write_folder(data / "datasets" / "noise" / split, count=8, side=16)
+    study = opened(data)
+    study.measure("01_tradeoff", tradeoff)
+    corruption_tables(study)
+    study.measure("04_families", family_rows)
+    return data
+
+
+def opened(data):
+    sweeps = {"sigmas": (1.0,), "passes": (1, 2), "median_kernels": (3,), "images": 0, "family_images": 24}
+    preset = small_preset(data={"name": "noise"}, model={"epochs_std": 1, "epochs_adv": 1}, corruptions=sweeps)
+    object.__setattr__(preset, "archs", ("resnet10",))
+    object.__setattr__(preset, "seeds", (0,))
+    return Study(preset, output=data / "figures", data=data, progress=False)
+
+
+def verified(data):
+    """The outcome of all units, and the lines that were printed."""
+    lines = []
+    return verify(opened(data), every_unit, minutes=20, seed=0, say=lines.append), "\n".join(lines)
+
+
+def test_untouched_results_are_all_equal(made):
+    """Every unit is measured and equal, which the summary and the record beside the results say."""
+    outcome, lines = verified(made)
+    assert outcome == 0, lines
+    record = json.loads((opened(made).output / "verified.json").read_text())
+    assert record["checked"] == record["units"] > 20
+    assert record["differing"] == []
+    assert f"{record['units']} of {record['units']} units in" in lines
+    assert "all equal" in lines
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "row"),
+    [
+        ("01_tradeoff", "top5", 1),
+        ("01_tradeoff", "robust_pgd", 0),
+        ("04_sweeps", "top1", 3),
+        ("04_families", "top1", 7),
+    ],
+)
+def test_an_altered_number_is_found(made, table, column, row):
+    """One number of a table altered: the outcome is 1, and a line names its table and column."""
+    path = opened(made).output / "tables" / f"{table}.csv"
+    before = path.read_text()
+    try:
+        altered = pd.read_csv(path)
+        altered[column] = altered[column].astype(float)
+        altered.loc[row, column] += 5
+        altered.to_csv(path, index=False)
+        outcome, lines = verified(made)
+    finally:
+        path.write_text(before)
+    assert outcome == 1
+    assert any(line.lstrip().startswith(table) and column in line for line in lines.splitlines())
+
+
+def test_an_altered_answer_is_found(made):
+    """One bit of the per-image answers turned: found by measuring, and by the accuracy that no longer follows."""
+    path = opened(made).output / "tables" / "04_sweeps.npz"
+    before = path.read_bytes()
+    try:
+        right = np.load(path)["right"]
+        right[2, 5] ^= True
+        np.savez_compressed(path, right=right)
+        outcome, lines = verified(made)
+    finally:
+        path.write_bytes(before)
+    assert outcome == 1
+    assert "1 of 24 images differ" in lines
+
+
+def test_an_altered_weight_is_found(made):
+    """One weight of a checkpoint altered: its hash is named, and answers differ."""
+    path = opened(made).find_checkpoint("resnet10", "adv", 0)
+    before = path.read_bytes()
+    try:
+        from safetensors import safe_open
+
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata()
+        weights = load_file(path)
+        name = next(name for name in weights if name.endswith("fc.bias"))
+        weights[name] = weights[name] + torch.tensor([100.0, 0.0, 0.0]).to(weights[name].dtype)
+        save_file(weights, path, metadata)
+        assert len(changed_checkpoints(opened(made))) == 1
+        outcome, lines = verified(made)
+    finally:
+        path.write_bytes(before)
+    assert outcome == 1
+    assert "checkpoint resnet10-adv-0" in lines
+    assert "images differ" in lines
+
+
+def test_without_results_nothing_is_verified(tmp_path):
+    """One line says what to run."""
+    with pytest.raises(RequestError, match="no tables; run"):
+        verify(opened(tmp_path), every_unit)

@@ -1,6 +1,6 @@
 """The runner: papermill executes the notebooks in order, and a gallery shows what they made. A notebook writes into a
-staging folder beside the results. Its files are moved over only when all of it has run, so that a failure leaves
-earlier ones."""
+staging folder beside the results. Its files are moved over when all of it has run: a failure leaves the earlier
+ones."""
 
 import base64
 import io

@@ -19,8 +19,7 @@ def answers(*columns: str) -> Answers:
 
 
 def pooled(rows: pd.DataFrame, values: Answers) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-    """Answers by setting: for "all" seeds, averaged image by image, and for each of several. rows: of one
-    architecture."""
+    """Answers by setting: for "all" seeds, averaged image by image, and for each of several."""
     each = {
         setting: {str(seed): values(run) for seed, run in models.groupby("seed")}
         for setting, models in rows.groupby("setting", sort=False)
@@ -44,7 +43,7 @@ def by_seed(rows: pd.DataFrame, values: Answers) -> tuple[list[int], np.ndarray]
 
 def labelled(table: pd.DataFrame) -> pd.DataFrame:
     """The table `07_sanity` with the names of its models taken apart. comparison: "random-std" and the like for pairs,
-    "up" and "alone" for fresh stages; setting: of the second; stage: the (lowest) fresh one, "" for pairs."""
+    "up" and "alone" for fresh stages; setting: of the second; stage: the (lowest) fresh one."""
     words = table["model_b"].str.split(" ", expand=True).reindex(columns=range(3)).astype(object)
     first, second = (names.str.split("-").str[0] for names in (table["model_a"], words[0]))
     return table.assign(comparison=words[2].fillna(first + "-" + second), setting=second, stage=words[1].fillna(""))

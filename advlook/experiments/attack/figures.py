@@ -84,7 +84,7 @@ def convergence(table: pd.DataFrame, eps: float, steps: int) -> Figure:
 
 def transfer_matrix(table: pd.DataFrame) -> Figure:
     """Accuracy of each kind of model (rows) on examples made against each kind (columns), mean over pairs of different
-    models; the last column is for examples made against the model itself. table: `02_transfer`."""
+    models; the last column is each model on its own. table: `02_transfer`."""
     own = (table[["arch", "setting", "seed"]].to_numpy() == table.filter(like="target_").to_numpy()).all(1)
     source = table["arch"].map(ARCH_NAMES) + "\n" + table["setting"].map(NAMES)
     target = table["target_arch"].map(ARCH_NAMES) + " " + table["target_setting"].map(NAMES)

@@ -20,8 +20,7 @@ _TOP5 = {"ls": "--", "lw": 1.3, "marker": "s", "mfc": "white", "ms": 4}
 
 def example_grid(found: Mapping[str, Mapping[float, Tensor]]) -> Figure:
     """Images under every operation: a block of rows an image, in it a row an operation, under its levels. found: by
-    operation and level, images `(N, 3, H, W)`. Of many levels `_MOST` are shown; reversed colours end each block's last
-    row."""
+    operation and level, images `(N, 3, H, W)`. Of many levels `_MOST` are shown."""
     names = [name for name in found if name != REVERSAL]
     levels = {name: list(found[name]) for name in names}
     places = {name: np.linspace(0, len(each) - 1, min(_MOST, len(each))).round() for name, each in levels.items()}
@@ -110,8 +109,7 @@ def _level_text(level: float, low: float, high: float) -> str:
 
 
 def family_curves(table: pd.DataFrame) -> Figure:
-    """Top-1 accuracy over the severity of each corruption, a row an architecture; mean and range over seeds. table:
-    `04_families`."""
+    """Top-1 accuracy over the severity of each corruption, a row an architecture; mean and range over seeds."""
     titles = {name: f"{FAMILIES[name].family}:\n{name}" for name in dict.fromkeys(table["corruption"])}
     size, labels = (2.3 * len(titles), 2.5, 0.6), ("severity", "{}\naccuracy [%]")
     figure, panels = style.arch_rows(table, titles, size, labels, sharex=True, sharey=True)
@@ -131,8 +129,7 @@ def overtaking(crossings: pd.DataFrame) -> pd.DataFrame:
 
 
 def reversed_colors(table: pd.DataFrame, differences: pd.DataFrame) -> pd.DataFrame:
-    """To be read: top-1 and top-5 on images as they are and reversed, and ADV - STD in points with its interval. table:
-    `04_corruptions`; differences: `04_differences`."""
+    """To be read: top-1 and top-5 on images as they are and reversed, and ADV - STD in points with its interval."""
     rows = style.select(table, operation=REVERSAL)
     rows = rows.assign(images=rows["level"].map({0.0: "as they are", 1.0: "reversed"}))
     wide = rows.pivot_table(["top1", "top5"], ["arch", "images"], "setting", sort=False).round(1)

@@ -56,7 +56,7 @@ def accuracies(table: pd.DataFrame) -> Figure:
 def resolution(table: pd.DataFrame, compared: pd.DataFrame) -> Figure:
     """One image set at falling resolution: accuracy above, below how far the other pairs are ahead of STD+ADV. A column
     an architecture and set. Above, a line is the mean over runs, points are runs; below, differences with 95%
-    intervals, of single models where there are no pairs. table: `06_resolution`; compared: `06_comparisons`."""
+    intervals, of single models where there are no pairs."""
     if table.empty:
         figure, (axis,) = style.new_figure(1, 1, 6, 1)
         axis.set_axis_off()

@@ -96,8 +96,8 @@ def pair_rows(first: ModelKey, second: ModelKey, maps: Callable[[ModelKey], Maps
 
 
 def cascade_rows(study: Study, key: ModelKey) -> Iterator[Row]:
-    """Similarity of a trained model's maps to those with fresh stages: from the output down, and each alone; first seed
-    only."""
+    """Similarity of a trained model's maps (first seed) to those with fresh stages: from the output down, and each
+    alone."""
     arch, kind, seed = key
     if kind == "random" or seed != study.preset.seeds[0]:
         return

@@ -166,8 +166,7 @@ def table_2(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def decisions(table: pd.DataFrame) -> pd.DataFrame:
-    """What decided over the cue conflicts, in percent, and the shape bias with its 95% interval and that of each
-    seed."""
+    """What decided over the cue conflicts, in percent, and the shape bias with its 95% interval; by seed."""
     keys = ["arch", "setting"]
     every = style.select(table, **{"class": "all"})
     rows = style.select(every, seed="all").set_index(keys)

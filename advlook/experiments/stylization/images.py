@@ -180,8 +180,7 @@ def _make(
 
 
 def trained_adain(study: Study, styles: Styles) -> AdaIN:
-    """torchvision's encoder (RequestError where it cannot be downloaded), and a decoder trained on the study's
-    images."""
+    """torchvision's encoder (RequestError without a download), and a decoder trained on the study's images."""
     data, encoder = study.preset.data, Encoder()
     images = study.training_images
     if data.name == "synthetic":

@@ -76,8 +76,7 @@ def maximised_grid(found: Mapping[str, Mapping[str, Maximised]], count: int, fir
 
 
 def _blocks(rows: int, columns: Sequence[int], width: float, height: float) -> tuple[Figure, list[list[Axes]]]:
-    """A grid of places for pictures, `width` x `height` inches each, with gaps between blocks of columns; and its
-    rows."""
+    """A grid of places for pictures, `width` x `height` inches each, and its rows; with gaps between blocks."""
     widths = [share for count in columns for share in (*[1] * count, 0.25)][:-1]
     size = width * sum(widths) + 0.7, height * rows + 0.5
     figure, axes = style.new_figure(rows, len(widths), *size, gridspec_kw={"width_ratios": widths})

@@ -28,8 +28,8 @@ _TREND = ["arch", "dataset", "mode", "combination", "against", "coarsest", "fine
 
 
 def fusion_tables(study: Study) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Make all runs; save `06_runs`, and save and return `06_ensembles` (without the answers), `06_resolution` (sets
-    degraded further and further, frozen backbones), `06_comparisons`, `06_trends`."""
+    """Make all runs (RequestError without a target); save `06_runs`, and save and return `06_ensembles` (without the
+    answers), `06_resolution` (sets degraded further and further, frozen backbones), `06_comparisons`, `06_trends`."""
     config = study.preset.ensembles
     targets, absent = find_targets(study, config.targets)
     if not targets:

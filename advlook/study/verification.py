@@ -107,7 +107,7 @@ class Derived:
 
 
 def _alike(told: object, value: object, relative: float, absolute: float) -> bool:
-    missing = [each is None or each == "" or (isinstance(each, float) and np.isnan(each)) for each in (told, value)]
+    missing = [bool(pd.isna(each)) or each == "" for each in (told, value)]
     if any(missing) or isinstance(value, str | bool):
         return all(missing) or str(told) == str(value)
     return bool(np.isclose(float(told), float(value), rtol=relative, atol=absolute))

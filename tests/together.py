@@ -76,7 +76,7 @@ class Deadly:
     def __len__(self):
         return len(IMAGES)
 
-    def training_batches(self, config, batch_size, generator, device, group, clipped):
+    def training_batches(self, config, batch_size, generator, device, group):
         state = group.told(training.load_state(self.folder / "model.state") if group.leads else None)
         third = state is not None and len(state["history"]) == 2
         for number, batch in enumerate(IMAGES.training_batches(config, batch_size, generator, device, group)):

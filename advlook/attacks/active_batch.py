@@ -6,17 +6,15 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor, nn
 
-from advlook.core.gradients import cross_entropy, input_gradient
-from advlook.core.precision import autocast
+from advlook.core import autocast, cross_entropy, input_gradient
 
 Loss = Callable[..., Tensor]  # of (logits, labels) or (logits, labels, aims) -> (N,)
 
 
 class ActiveBatch:
-    """The images of a batch that are not lost yet, and the best perturbation of every image so far.
+    """A batch under attack, which maximises `loss(logits, labels)` or `loss(logits, labels, aims)`, `(N,)`.
 
-    The attack maximises `loss(logits, labels)`, or with aims `loss(logits, labels, aims)`, `(N,)`. An image is lost
-    when it is misclassified or, with `targets`, when it is classified as its target. Gradients are taken in
+    An image is lost when it is misclassified or, with `targets`, classified as its target. Gradients are taken in
     `precision`; whether an image is lost is decided in the model's own arithmetic. Raises RequestError for an unknown
     precision.
     """
@@ -36,7 +34,7 @@ class ActiveBatch:
     def evaluate(self, points: Tensor, gradient: bool = True) -> tuple[Tensor, Tensor, Tensor]:
         """Evaluate the active images at `points`, record the best, and remove those that are lost there.
 
-        Returns which of them stay active, bool `(N,)`, and of all of them the loss `(N,)` and its gradient (empty with
+        Returns which stay active, bool `(N,)`, and of all the loss `(N,)` and its gradient (empty with
         `gradient=False`).
         """
         count, labels = len(points), self.labels[self.active]
@@ -72,18 +70,12 @@ class ActiveBatch:
         return (logits.argmax(1) == goals) == (self.targets is not None)
 
     def _padded(self, images: Tensor) -> Tensor:
-        """The images, repeated until the batch has one of a few sizes: eighths of the whole, below one eighth halves.
-
-        Backends keep kernels for every batch size they meet: a batch that shrinks one by one would fill gigabytes. Not
-        in train mode, where repeated images would count in the batch statistics.
-        """
+        """The images, repeated until the batch has one of the few sizes that backends keep kernels for."""
         count = len(images)
-        if self.model.training:
+        if self.model.training:  # whose batch statistics it would change
             return images
-        if count < self._portion:
-            size = min(1 << (count - 1).bit_length(), self._portion)
-        else:
-            size = min(count + -count % self._portion, len(self.labels))
+        halving, eighths = min(1 << (count - 1).bit_length(), self._portion), count + -count % self._portion
+        size = halving if count < self._portion else min(eighths, len(self.labels))
         return images if size == count else images[torch.arange(size, device=images.device) % count]
 
 

@@ -7,8 +7,7 @@ from torch import Generator, Tensor, nn
 
 from advlook.attacks.active_batch import ActiveBatch
 from advlook.attacks.ball import ascend, check_request, project, random_in_ball
-from advlook.core.errors import RequestError
-from advlook.core.gradients import at_least_float32, cross_entropy, frozen_batchnorm, per_image
+from advlook.core import RequestError, at_least_float32, check_choice, cross_entropy, frozen_batchnorm, per_image
 
 MOMENTUM = 0.75  # alpha: share of the new step; the rest is the step before
 RISING = 0.75  # rho: at a checkpoint, the least share of steps that must have raised the loss
@@ -28,28 +27,24 @@ def apgd(
 ) -> Tensor:
     """Auto-PGD (Croce and Hein 2020, algorithm 1), which adapts the step size of every image by itself.
 
-    Arguments as in `pgd`. loss: "ce" (cross-entropy), "dlr", or "dlr-targeted", which in restart 1, 2, ... aims at the
-    most likely wrong class, the second most likely, ... (with 9 restarts, the APGD-T of AutoAttack); an image is lost
-    as soon as it is misclassified, whichever class was the aim. Steps have length 2 eps at first, with momentum 0.75;
-    at checkpoints, an image whose loss has stopped rising returns to its best point and halves its step size.
-    Returns adversarial images of the same shape, detached: of each image the best. Raises RequestError as `pgd` does,
-    and for an unknown loss.
+    Arguments, result and errors as of `pgd`. loss: "ce" (cross-entropy), "dlr", or "dlr-targeted", which in restart 1,
+    2, ... aims at the most likely wrong class, the second most likely, ... (with 9 restarts, the APGD-T of AutoAttack);
+    an image is lost as soon as it is misclassified. Steps have length 2 eps at first, with momentum 0.75; at
+    checkpoints, an image whose loss has stopped rising returns to its best point and halves its step size.
     """
     losses = {"ce": cross_entropy, "dlr": dlr, "dlr-targeted": targeted_dlr}
     eps = check_request(images, labels, eps, norm, steps=steps, restarts=restarts)
-    if loss not in losses:
-        raise RequestError(f"loss {loss!r} is unknown; choose from {', '.join(losses)}")
+    check_choice("loss", loss, losses)
     batch = ActiveBatch(model, images, labels, losses[loss], targets=None, precision="float32")
     if not len(images):
         return batch.best
     with frozen_batchnorm(model):
         if loss == "dlr-targeted":
             with torch.no_grad():
-                logits = model(images).scatter(1, labels[:, None], -torch.inf)
-                wrong_classes = logits.argsort(1, descending=True)[:, :-1]
+                wrong = model(images).scatter(1, labels[:, None], -torch.inf).argsort(1, descending=True)[:, :-1]
         for restart in range(restarts):
             if loss == "dlr-targeted":
-                batch.aims = wrong_classes[:, restart % wrong_classes.shape[1]]
+                batch.aims = wrong[:, restart % wrong.shape[1]]
             start = random_in_ball(images, eps, norm, generator)[batch.active]
             if not len(batch.active):
                 break
@@ -58,10 +53,10 @@ def apgd(
 
 
 def dlr(logits: Tensor, labels: Tensor) -> Tensor:
-    """Difference of logits ratio of each image `(N,)` (Croce and Hein 2020, equation 6).
+    """Difference of logits ratio `(N,)` (Croce and Hein 2020, equation 6), of three classes or more (else
+    RequestError).
 
-    -(z_y - max_{i != y} z_i) / (z_(1) - z_(3)), with the sorted logits z_(1) >= z_(2) >= ...: positive where an image
-    is misclassified, and invariant to shift and scale of the logits. Raises RequestError for fewer than three classes.
+    -(z_y - max_{i != y} z_i) / (z_(1) - z_(3)), with the sorted logits z_(1) >= z_(2) >= ...
     """
     ordered, of_label = _sorted_logits(logits, 3), _of_class(logits, labels)
     rival = at_least_float32(logits).scatter(1, labels[:, None], -torch.inf).amax(1)
@@ -69,10 +64,7 @@ def dlr(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def targeted_dlr(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
-    """Targeted difference of logits ratio of each image `(N,)` (Croce and Hein 2020, equation 7).
-
-    -(z_y - z_t) / (z_(1) - (z_(3) + z_(4)) / 2). Raises RequestError for fewer than four classes.
-    """
+    """-(z_y - z_t) / (z_(1) - (z_(3) + z_(4)) / 2), `(N,)`: targeted DLR (Croce and Hein 2020, equation 7)."""
     ordered = _sorted_logits(logits, 4)
     difference = _of_class(logits, targets) - _of_class(logits, labels)
     return difference / (ordered[:, 0] - (ordered[:, 2] + ordered[:, 3]) / 2).clamp_min(1e-12)
@@ -107,8 +99,7 @@ class _Climb:
     def halve(self, window: int) -> None:
         """At a checkpoint, `window` steps after the last: stuck images return to their best point and halve the step.
 
-        Stuck: the loss rose in less than 3/4 of the steps, or the best loss is that of the last checkpoint although the
-        step was not halved there (conditions 1 and 2 of Croce and Hein 2020).
+        Stuck: the loss rose in less than 3/4 of the steps, or neither it nor the step has changed (conditions 1 and 2).
         """
         stuck = (self.rises < RISING * window) | (~self.halved & (self.best_loss <= self.best_at_checkpoint))
         self.step = torch.where(stuck, self.step / 2, self.step)
@@ -120,8 +111,8 @@ class _Climb:
 
 def _climb(batch: ActiveBatch, images: Tensor, start: Tensor, eps: float, norm: str, steps: int) -> None:
     """One run of APGD on the active images, from `start`; `batch` records what it finds."""
-    kept, loss, gradient = batch.evaluate(start)
-    run = _Climb(start, loss, gradient, 2 * eps)
+    kept, *found = batch.evaluate(start)
+    run = _Climb(start, *found, step=2 * eps)
     run.keep(kept)
     checkpoints, last = apgd_checkpoints(steps), 0
     for done in range(1, steps + 1):
@@ -132,10 +123,10 @@ def _climb(batch: ActiveBatch, images: Tensor, start: Tensor, eps: float, norm: 
         if done > 1:
             momentum = (1 - MOMENTUM) * (run.current - run.before)
             ahead = project(run.current + MOMENTUM * (ahead - run.current) + momentum, centres, eps, norm)
-        kept, loss, gradient = batch.evaluate(ahead, gradient=done < steps)
+        kept, *found = batch.evaluate(ahead, gradient=done < steps)
         if done == steps:
             return
-        run.move(ahead, loss, gradient)
+        run.move(ahead, *found)
         run.keep(kept)
         if done in checkpoints:
             run.halve(done - last)

@@ -1,22 +1,29 @@
 """The epsilon ball around an image: random draws, steps and projection; and the checks of an attack's arguments.
 
-Images are float `(N, 3, H, W)` in [0, 1]; radii and steps are in the same units, in the L-infinity ("linf") or the
-Euclidean norm ("l2") over an image's pixels and channels.
+Radii and steps are in the images' units, in the L-infinity ("linf") or the Euclidean norm ("l2") over a whole image.
 """
 
 from numbers import Integral
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
+from torch.nn import Module
 
-from advlook.core.errors import RequestError
-from advlook.core.gradients import per_image
-from advlook.core.radius import check_eps
+from advlook.core import RequestError, check_choice, check_eps, per_image
 
 NORMS = ("linf", "l2")
 
 
-def random_in_ball(images: Tensor, eps: float, norm: str, generator: torch.Generator | None = None) -> Tensor:
+def random_noise(
+    model: Module, images: Tensor, labels: Tensor, eps: float, *, norm: str = "linf", generator: Generator | None = None
+) -> Tensor:
+    """Noise of length eps, the baseline of every table: +-eps a value ("linf"), or a random direction ("l2")."""
+    eps = check_request(images, labels, eps, norm)
+    noise = torch.empty_like(images, memory_format=torch.contiguous_format).normal_(generator=generator)
+    return ascend(images.detach(), noise, eps, norm).clamp_(0, 1)
+
+
+def random_in_ball(images: Tensor, eps: float, norm: str, generator: Generator | None = None) -> Tensor:
     """Uniform draws from the epsilon ball around each image, clamped to [0, 1]."""
     noise = torch.empty_like(images, memory_format=torch.contiguous_format)
     if norm == "linf":
@@ -58,8 +65,7 @@ def check_request(
     images: Tensor, labels: Tensor, eps: float, norm: str, targets: Tensor | None = None, **counts: int
 ) -> float:
     """`eps` as a float; RequestError that names what is wrong where no attack can be made of the arguments."""
-    if norm not in NORMS:
-        raise RequestError(f"norm {norm!r} is unknown; choose from {', '.join(NORMS)}")
+    check_choice("norm", norm, NORMS)
     eps = check_length(eps, norm, "eps")
     check_counts(**counts)
     if len(images) and not (images.amin() >= -1e-4 and images.amax() <= 1 + 1e-4):

@@ -1,10 +1,9 @@
 """Can an accuracy under attack be believed? Six checks of a model, each with the numbers behind it and a remedy.
 
 They look for gradient masking and for broken evaluations, by the symptoms of Athalye et al. 2018 (Obfuscated gradients
-give a false sense of security), Carlini et al. 2019 (On evaluating adversarial robustness) and AutoAttack (Croce & Hein
-2020). To pass is no proof of robustness; to fail means that accuracies under attack are too high, or do not mean what
-they seem to. Accuracies are in percent of all images; an image counts as right only if it is right without the attack
-too. `run_checks` measures, and the six functions below it judge what was measured.
+give a false sense of security), Carlini et al. 2019 (On evaluating adversarial robustness) and AutoAttack (Croce and
+Hein 2020). To pass is no proof of robustness; to fail means that accuracies under attack are too high, or do not mean
+what they seem to. Accuracies are in percent of all images, right only if they are right without the attack too.
 """
 
 import tomllib
@@ -17,8 +16,7 @@ from torch import Tensor, nn
 
 from advlook import attacks
 from advlook.attacks.suite import percent
-from advlook.core.errors import RequestError
-from advlook.core.gradients import cross_entropy, evaluating, input_gradient
+from advlook.core import RequestError, cross_entropy, evaluating, input_gradient
 
 # An attack counts as weaker than another beyond both margins: a point, and two standard deviations of chance. Of two
 # equally strong attacks, chance decides which loses an image that only one of them loses (McNemar's test).
@@ -71,13 +69,12 @@ def run_checks(
     images: float `(N, 3, H, W)` in [0, 1], on the model's device; labels: int64 `(N,)`; eps: L-infinity radius in pixel
     units of [0, 1]; source: another model of the same classes, usually the STD one, for the check of transfer. PGD
     takes `steps` steps from a random start, FGSM starts from the image; all draws come from `seed`. Both models run in
-    eval mode and are left as they were. The cost is about that of three accuracies under PGD.
-    Raises RequestError for no images, labels of another number, and whatever else the attacks refuse; and autograd's
-    RuntimeError where the logits do not depend differentiably on the images at all, where no attack runs either.
+    eval mode and are left as they were. The cost is about that of three accuracies under PGD. Raises RequestError for
+    no images, labels of another number, and as the attacks do; autograd's RuntimeError where logits do not depend on
+    the images.
     """
     if not len(images) or labels.shape != images.shape[:1]:
-        counts = f"{len(images)} images with {len(labels)} labels"
-        raise RequestError(f"{counts}: give at least one image, and a label to each")
+        raise RequestError(f"{len(images)} images with {len(labels)} labels: give one image or more, a label to each")
     batches = list(zip(images.split(batch_size), labels.split(batch_size), strict=True))
     generator = torch.Generator(images.device).manual_seed(seed)
 
@@ -108,10 +105,7 @@ def run_checks(
 
 
 def fgsm_against_pgd(fgsm: Tensor, pgd: Tensor) -> Check:
-    """From the survivors `(N,) bool` of FGSM and of PGD: many steps must do at least what one does.
-
-    Athalye et al. 2018. After catastrophic overfitting FGSM is far weaker; that passes, because PGD is not deceived.
-    """
+    """From the survivors `(N,) bool` of FGSM and of PGD, which must do as much (Athalye et al. 2018)."""
     finding = f"{percent(fgsm):.1f}% right under FGSM, {percent(pgd):.1f}% under PGD, {len(pgd)} images"
     return Check(_FGSM, not _weaker(pgd, fgsm), finding)
 
@@ -119,9 +113,9 @@ def fgsm_against_pgd(fgsm: Tensor, pgd: Tensor) -> Check:
 def falls_to_zero(right: Tensor, far: Tensor, fooled_by_grey: Tensor) -> Check:
     """From the images `(N,) bool` that are right, that survive PGD at FAR_EPS, and that plain grey would fool.
 
-    An unbounded attack must succeed (Athalye et al. 2018). Plain grey lies within FAR_EPS of every image, so every
-    survivor that grey would fool is a failure of the attack. Images of the class that the model sees in grey may be
-    beyond any attack; where no others are right, the check does not decide.
+    An unbounded attack must succeed (Athalye et al. 2018). Plain grey lies within FAR_EPS of every image, so a survivor
+    that grey would fool is a failure of the attack; where no image but of the class that the model sees in grey is
+    right, the check does not decide.
     """
     before, after = percent(right), percent(far)
     if not (right & fooled_by_grey).any():
@@ -133,10 +127,7 @@ def falls_to_zero(right: Tensor, far: Tensor, fooled_by_grey: Tensor) -> Check:
 
 
 def transfer_against_pgd(transfer: Tensor | None, pgd: Tensor) -> Check:
-    """From the survivors `(N,) bool` of a transferred attack (None: no source model) and of PGD, which must do as much.
-
-    A symptom of Carlini et al. 2019.
-    """
+    """From the survivors `(N,) bool` of a transferred attack (None: no source) and of PGD (Carlini et al. 2019)."""
     if transfer is None:
         return Check(_TRANSFER, None, "no source model was given")
     finding = f"{percent(transfer):.1f}% right under MI-FGSM on the source, {percent(pgd):.1f}% under PGD"
@@ -144,19 +135,13 @@ def transfer_against_pgd(transfer: Tensor | None, pgd: Tensor) -> Check:
 
 
 def usable_gradients(zero: Tensor, finite: Tensor) -> Check:
-    """From the images `(N,) bool` whose input gradient of the loss is zero in every pixel, and finite in every pixel.
-
-    Shattered and vanishing gradients (Athalye et al. 2018); one that is not finite makes images of NaN.
-    """
+    """From the images `(N,) bool` whose input gradient is zero, and finite, in every pixel (Athalye et al. 2018)."""
     finding = f"input gradient exactly zero on {percent(zero):.1f}%, not finite on {percent(~finite):.1f}% of images"
     return Check(_GRADIENTS, percent(zero | ~finite) <= MAX_UNUSABLE_POINTS, finding)
 
 
 def logits_wanted(outputs: Tensor) -> Check:
-    """From outputs `(N, classes)`, which are probabilities if every row is nonnegative and sums to 1.
-
-    Log-probabilities pass: the losses depend on differences of logits alone, which they keep.
-    """
+    """From outputs `(N, classes)`: probabilities sum to 1; log-probabilities serve as well as logits."""
     sums, least = outputs.sum(1), outputs.min().item()
     probabilities = least >= 0 and ((sums - 1).abs() <= SUM_TOLERANCE).all().item()
     finding = f"least output {least:.3g}; outputs of an image sum to {sums.min().item():.4g} to {sums.max().item():.4g}"
@@ -164,16 +149,12 @@ def logits_wanted(outputs: Tensor) -> Check:
 
 
 def same_answers(first: Tensor, second: Tensor) -> Check:
-    """From the logits `(N, classes)` of two passes on the same images, the second with gradients.
-
-    Stochastic gradients (Athalye et al. 2018). Values that are not finite are left to the check of gradients.
-    """
+    """From the logits `(N, classes)` of two passes on the same images: stochastic gradients (Athalye et al. 2018)."""
     changed = percent(first.argmax(1) != second.argmax(1))
     first, second = (x.nan_to_num(posinf=0.0, neginf=0.0) for x in (first, second))
     apart, largest = (first - second).abs().max().item(), first.abs().max().item()
     differ = f"logits up to {largest:.3g} differ by up to {apart:.2g} between two passes"
-    finding = f"{differ}; {changed:.1f}% of answers change"
-    return Check(_RANDOM, apart <= RANDOM_TOLERANCE * largest, finding)
+    return Check(_RANDOM, apart <= RANDOM_TOLERANCE * largest, f"{differ}; {changed:.1f}% of answers change")
 
 
 def _weaker(attack: Tensor, other: Tensor) -> bool:

@@ -22,9 +22,8 @@ def mi_fgsm(
 ) -> Tensor:
     """Momentum iterative FGSM (Dong et al. 2018), whose examples transfer well to other models.
 
-    Arguments as in `pgd`; step_size None is eps / steps; decay: the factor on the momentum in each step. Lost images
-    are driven on, because an example at this model's decision boundary rarely fools another model. Returns the images
-    of the last step, same shape, detached. Raises RequestError as `pgd` does.
+    Arguments, result and errors as of `pgd`; step_size None is eps / steps; decay: the factor on the momentum in each
+    step. Lost images are driven on, because an example at this model's decision boundary rarely fools another model.
     """
     eps = check_request(images, labels, eps, norm, targets, steps=steps)
     step = eps / steps if step_size is None else check_length(step_size, norm, "step_size")

@@ -9,13 +9,11 @@ import torch
 from torch import Generator, Tensor, nn
 
 from advlook.attacks.apgd import apgd
-from advlook.attacks.ball import check_request
+from advlook.attacks.ball import check_request, random_noise
 from advlook.attacks.fgsm import fgsm
 from advlook.attacks.mi_fgsm import mi_fgsm
-from advlook.attacks.noise import random_noise
 from advlook.attacks.pgd import pgd
-from advlook.core.errors import RequestError
-from advlook.core.gradients import frozen_batchnorm
+from advlook.core import check_choice, frozen_batchnorm
 
 SUITE = ("pgd", "apgd-ce", "apgd-dlr")
 SUITE_PGD_STEPS = 10  # the suite begins with a cheap attack, which loses most of the images that any attack loses
@@ -47,15 +45,13 @@ def attack_suite(
 ) -> SuiteResult:
     """Several attacks in turn, each on the images that the ones before could not change.
 
-    images: float `(N, 3, H, W)` in [0, 1], one batch; attacks: of "pgd" (10 steps), "apgd-ce", "apgd-dlr" and
-    "apgd-t" (targeted, 9 restarts), the latter three with `steps` steps. An image counts as right if it is right
-    without an attack and after every attack. Put the model in eval mode first. Raises RequestError as the attacks do,
-    and for an unknown name.
+    images: float `(N, 3, H, W)` in [0, 1], one batch; attacks: of "pgd" (10 steps), "apgd-ce", "apgd-dlr" and "apgd-t"
+    (targeted, 9 restarts), the latter three with `steps` steps. Put the model in eval mode first. Raises RequestError
+    as the attacks do, and for an unknown name.
     """
     check_request(images, labels, eps, norm)
     for name in attacks:
-        if name not in _PARTS:
-            raise RequestError(f"attack {name!r} is unknown; choose from {', '.join(_PARTS)}")
+        check_choice("attack", name, _PARTS)
     attacked = images.detach().clone()
     if not len(images):
         return SuiteResult(attacked, {name: torch.zeros(0, dtype=torch.bool) for name in ("clean", *attacks)})
@@ -78,16 +74,13 @@ def percent(chosen: Tensor) -> float:
 
 
 def _with_options(attack: Callable[..., Tensor], **options: object) -> Callable[..., Tensor]:
-    """The attack as (model, images, labels, eps, steps, generator, norm="linf") -> images, with `options` set.
-
-    Of steps, generator and norm it is given those that it takes.
-    """
+    """The attack with `options` set, as (model, images, labels, eps, steps, generator, norm="linf") -> images."""
     takes = inspect.signature(attack).parameters
 
     def run(*request: Any, norm: str = "linf") -> Tensor:
-        model, images, labels, eps, steps, generator = request
+        *batch, steps, generator = request
         offered = {"steps": steps, "generator": generator, "norm": norm} | options
-        return attack(model, images, labels, eps, **{name: offered[name] for name in offered if name in takes})
+        return attack(*batch, **{name: offered[name] for name in offered if name in takes})
 
     return run
 

@@ -1,8 +1,4 @@
-"""Data parallelism: how several processes share batches and combine their results.
-
-`torchrun` starts the processes and sets environment variables that tell each its rank; any other process forms a group
-of one, at no cost. Processes on GPUs communicate through NCCL, one device each; on the CPU, through gloo.
-"""
+"""Data parallelism: how processes, which `torchrun` starts, share batches and combine their results."""
 
 import os
 from collections.abc import Iterator
@@ -18,6 +14,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from advlook.core.gradients import at_least_float32
 
+Device = torch.device | str
 Value = TypeVar("Value")
 TIMEOUT = timedelta(hours=1)  # of every wait for other processes: the leader may have to decode the images first
 
@@ -39,10 +36,7 @@ class Group:
         return slice(count * self.rank // self.size, count * (self.rank + 1) // self.size)
 
     def dealt(self, count: int, batch_size: int) -> Tensor:
-        """Indices, int64, of this process's items of `count`: every `size`-th batch of `batch_size`.
-
-        Batches stay whole, so that what is computed from one does not depend on the number of processes.
-        """
+        """Indices, int64, of this process's items of `count`: every `size`-th batch of `batch_size`, each whole."""
         batches = torch.arange(count).split(batch_size)[self.rank :: self.size]
         return torch.cat(batches) if batches else torch.arange(0)
 
@@ -82,10 +76,7 @@ ALONE = Group()
 
 @contextmanager
 def joined() -> Iterator[Group]:
-    """The group of this process within the block: the one that torchrun started, else `ALONE`.
-
-    Each process of a machine with GPUs gets the GPU of its local rank.
-    """
+    """The group that torchrun started, else `ALONE`; with GPUs, each process gets that of its local rank."""
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         yield ALONE
         return
@@ -104,10 +95,7 @@ def joined() -> Iterator[Group]:
 
 
 def first_to_fail() -> bool:
-    """Whether this process of those that torchrun started is the first to call this: one reports an error for all.
-
-    Any of them may be first, by a corrupt image of its share for instance, whereupon torchrun ends the others.
-    """
+    """Whether this process of those that torchrun started is the first to call this: one reports an error for all."""
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         return True
     try:  # torchrun's store, in which processes find each other
@@ -155,10 +143,7 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
 
 
 def share_statistics(model: nn.Module, device: torch.device) -> nn.Module:
-    """Let the model, in place, normalise over all processes' images, so that a step is that of one process.
-
-    Weights and their names stay.
-    """
+    """Let the model, in place, normalise over all processes' images, so that a step is that of one process."""
     if device.type == "cuda":
         return nn.SyncBatchNorm.convert_sync_batchnorm(model)
     for module in model.modules():

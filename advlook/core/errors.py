@@ -1,9 +1,13 @@
-"""The exception for requests that cannot be carried out."""
+"""Requests that cannot be carried out."""
+
+from collections.abc import Iterable
 
 
 class RequestError(ValueError):
-    """A mistake that the user can correct: a path, a preset key, an architecture, a unit.
+    """A mistake that the user can correct; its message is one line that names the thing, the value and the remedy."""
 
-    Its message is one line that names the thing, the value and the remedy. The command line prints it and exits with
-    code 2; in Python it is an ordinary `ValueError`.
-    """
+
+def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
+    """Raise RequestError, which names the choices, where `value` is none of them."""
+    if value not in choices:
+        raise RequestError(f"{name} {value!r} is unknown; choose from {', '.join(choices)}")

@@ -14,10 +14,9 @@ from advlook.core.errors import RequestError
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, flush it to the disk, and rename it to `path`.
+    """Let `write` fill a temporary file, which is flushed and renamed to `path`: a crash leaves the old or the new.
 
-    A crash at any moment leaves the old file or the new one. Raises RequestError where the disk is full or the folder
-    is read-only.
+    Raises RequestError where the disk is full or the folder is read-only.
     """
     # The suffix is kept: some writers choose the format by it, or append one.
     partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
@@ -48,7 +47,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def file_hash(path: Path) -> str:
-    """First sixteen digits of the SHA-256 of a file, as recorded in provenance; read once while it is the same file."""
+    """First sixteen digits of the SHA-256 of a file; it is read once while it stays the same file."""
     status = path.stat()
     return _file_hash(path, status.st_ino, status.st_size, status.st_mtime_ns)
 

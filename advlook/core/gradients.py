@@ -24,10 +24,7 @@ def frozen_batchnorm(model: nn.Module) -> Iterator[None]:
 
 
 def input_gradient(model: nn.Module, images: Tensor, loss: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-    """Gradient of `loss(logits)`, a scalar, with respect to `images` alone, and the logits it was taken at.
-
-    Returns `(gradient (N, 3, H, W), logits (N, classes))`, both detached. No parameter receives a gradient.
-    """
+    """Gradient of `loss(logits)`, a scalar, by `images` alone, `(N, 3, H, W)`, and the logits; both detached."""
     images = images.detach().requires_grad_()
     with torch.enable_grad():
         logits = model(images)
@@ -38,9 +35,8 @@ def input_gradient(model: nn.Module, images: Tensor, loss: Callable[[Tensor], Te
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy of each image `(N,)`, whose gradient does not vanish for margins up to about 100.
 
-    The usual form subtracts 1 from a softmax probability, which rounds to 1 at a margin of 17 already (1 - p < 6e-8).
-    An attack would then have no gradient to follow, and an overconfident model would pass for robust. This form is
-    softplus(-margin), where the margin is the label's logit minus the log-sum-exp of the others.
+    In the usual form a softmax probability rounds to 1 at a margin of 17 already, and an overconfident model would pass
+    for robust. This is softplus(-margin), with the label's logit minus the log-sum-exp of the others as the margin.
     """
     logits, labels = at_least_float32(logits), labels[:, None]
     rest = logits.scatter(1, labels, -torch.inf).logsumexp(1)

@@ -1,15 +1,10 @@
-"""Keep freed memory in the process.
-
-glibc returns every large freed block to the kernel and faults it in again, page by page, for the next batch. On the
-CPU these page faults cost more than many of the operations that they serve.
-"""
+"""Keep freed memory in the process: glibc returns it to the kernel, and page faults slow down the next batch."""
 
 import ctypes
 import sys
 from contextlib import suppress
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_LARGEST_THRESHOLD = 32 << 20  # bytes; glibc refuses more
 
 
 def keep_freed_memory() -> None:
@@ -17,5 +12,5 @@ def keep_freed_memory() -> None:
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):
             mallopt = ctypes.CDLL("libc.so.6").mallopt
-            mallopt(_M_MMAP_THRESHOLD, _LARGEST_THRESHOLD)
+            mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # bytes; glibc refuses more
             mallopt(_M_TRIM_THRESHOLD, 1 << 30)

@@ -4,18 +4,14 @@ from contextlib import nullcontext
 
 import torch
 
-from advlook.core.errors import RequestError
+from advlook.core.errors import check_choice
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 def autocast(precision: str, device: torch.device) -> torch.autocast | nullcontext:
-    """The arithmetic of a `precision` on a device; "auto" is bfloat16 where it is native.
-
-    Raises RequestError for a precision that is none of PRECISIONS.
-    """
-    if precision not in PRECISIONS:
-        raise RequestError(f"precision {precision!r} is unknown; choose from {', '.join(PRECISIONS)}")
+    """The arithmetic of one of PRECISIONS (else RequestError) on a device; "auto" is bfloat16 where it is native."""
+    check_choice("precision", precision, PRECISIONS)
     native = torch.cuda.is_bf16_supported() if device.type == "cuda" else cpu_multiplies_bfloat16()
     if precision == "bfloat16" or (precision == "auto" and native):
         return torch.autocast(device.type, torch.bfloat16)

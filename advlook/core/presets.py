@@ -62,9 +62,7 @@ class DataConfig:
 class ArchConfig:
     """How an architecture is fitted to the image size, its learning rate, and how long it is trained."""
 
-    stem: Literal[
-        *STEMS
-    ]  # "imagenet": the published one; "small" halves resolution; "tiny" keeps it (models/architectures.py)
+    stem: Literal[*STEMS]  # "imagenet": the published one; "small" halves resolution; "tiny" keeps it
     width: Positive  # channels of the first layer (64 in the published networks)
     learning_rate: Above0
     epochs_std: Positive
@@ -245,16 +243,11 @@ def available() -> list[str]:
 
 
 def load_preset(name: str | Path) -> Preset:
-    """Read a preset by name, or from a path that ends in .toml.
-
-    Raises RequestError for an unknown preset, an unknown or missing key, a value of the wrong type or out of range.
-    """
+    """Read a preset by name, or from a path that ends in .toml; RequestError where it is unknown or not valid."""
     path = Path(name) if Path(name).suffix == ".toml" else PRESET_FOLDER / f"{name}.toml"
     if not path.is_file():
-        choices = ", ".join(available())
-        raise RequestError(
-            f"preset {str(name)!r} does not exist; choose one of {choices}, or a path that ends in .toml"
-        )
+        choices = f"choose one of {', '.join(available())}, or a path that ends in .toml"
+        raise RequestError(f"preset {str(name)!r} does not exist; {choices}")
     try:
         values = json.dumps({"name": path.stem} | tomllib.loads(path.read_text()), default=str)
         # Of JSON, strict mode accepts a list as a tuple and 1 as a float, but neither 1.0 nor true as an integer.
@@ -272,8 +265,7 @@ def _first_mistake(error: ValidationError) -> str:
     """One mistake in one line. An unknown key comes first: often it is a missing one, misspelt."""
     first = min(error.errors(), key=lambda each: each["type"] != "unexpected_keyword_argument")
     key = ".".join(str(part) for part in first["loc"] if part != "[key]")
-    wrong = {"unexpected_keyword_argument": "unknown", "missing": "missing"}.get(first["type"])
-    if wrong:
+    if wrong := {"unexpected_keyword_argument": "unknown", "missing": "missing"}.get(first["type"]):
         return f"{wrong} key {key!r}; advlook/core/presets.py lists the keys"
     return f"{key} = {first['input']!r}: {first['msg'].removeprefix('Value error, ')}"
 

@@ -33,9 +33,8 @@ def run_all(
     """Call `work(*job, progressed)` for every job in `workers` processes, or in this one where workers is 1.
 
     work: a module-level function, which stores its results itself and calls `progressed(images)` for the bar, which
-    ends at `total`. The threads of a process depend on the number of workers alone, so that float sums do not depend
-    on how many jobs are left. `jobs` is consumed lazily, at most two per process ahead. Where a job raises, running
-    jobs are finished, no other is begun, and the exception is raised here.
+    ends at `total`. Threads depend on the number of workers alone, as float sums depend on them. `jobs` is consumed
+    lazily, two per process ahead. Where a job raises, running jobs are finished, and the exception is raised here.
     """
     with tqdm(total=total, desc=title, unit=" images", smoothing=0.05, disable=not progress) as bar:
         if workers == 1:
@@ -45,10 +44,8 @@ def run_all(
         context = multiprocessing.get_context("spawn")
         steps = context.SimpleQueue()
         start = (steps, max(1, (os.cpu_count() or 1) // workers))
-        with (
-            _read_by(bar.update, steps),
-            ProcessPoolExecutor(workers, context, _start, start, max_tasks_per_child=jobs_per_process) as pool,
-        ):
+        executor = ProcessPoolExecutor(workers, context, _start, start, max_tasks_per_child=jobs_per_process)
+        with _read_by(bar.update, steps), executor as pool:
             jobs, running = iter(jobs), set()
             try:
                 while True:

@@ -9,10 +9,7 @@ from advlook.core.errors import RequestError
 
 
 def parse_eps(text: str) -> float:
-    """Read "4/255" or "0.0157" as a radius in pixel units of [0, 1].
-
-    Raises RequestError where it is no number or lies outside [0, 1].
-    """
+    """Read "4/255" or "0.0157" as a radius; RequestError where it is no number or lies outside [0, 1]."""
     try:
         value = float(Fraction(text))
     except (ValueError, ZeroDivisionError, OverflowError):
@@ -23,9 +20,8 @@ def parse_eps(text: str) -> float:
 def check_eps(eps: float, name: str = "eps") -> float:
     """Return `eps` where it is a radius for images in [0, 1]; RequestError where it is in the wrong unit."""
     if not 0 <= eps <= 1:
-        raise RequestError(
-            f"{name}={eps:g} is outside [0, 1]: images lie in [0, 1], so give it in those units, e.g. {name}=4/255"
-        )
+        remedy = f"images lie in [0, 1], so give it in those units, e.g. {name}=4/255"
+        raise RequestError(f"{name}={eps:g} is outside [0, 1]: {remedy}")
     return float(eps)
 
 

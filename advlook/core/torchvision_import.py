@@ -1,9 +1,7 @@
 """Make `import torchvision` work with a torch built without CUDA.
 
-The ordinary torchvision wheel links its compiled operators against the CUDA runtime, so with a CPU-only torch they do
-not load. torchvision ignores that, and fails later in its import, where it registers the output shapes of operators
-that do not exist ("operator torchvision::nms does not exist"). This package uses no detection operators: to declare
-their schemas, without an implementation, is enough.
+There torchvision's operators do not load, and its import fails where it registers their output shapes. This package
+uses no detection operators: it is enough to declare their schemas, without an implementation.
 """
 
 import importlib.util

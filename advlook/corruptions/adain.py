@@ -1,8 +1,6 @@
-"""AdaIN (Huang and Belongie 2017): stylization at 224 pixels, the method behind Stylized-ImageNet.
-
-torchvision's VGG-19, trained on ImageNet, encodes content and style; the content's features get the mean and standard
-deviation of the style's in every channel; a decoder, trained here, turns them back into an image.
-"""
+"""AdaIN (Huang and Belongie 2017): stylization at 224 pixels, the method behind Stylized-ImageNet. torchvision's
+VGG-19, trained on ImageNet, encodes content and style; the content's features get the mean and standard deviation of
+the style's in every channel; a decoder, trained here, turns them back into an image."""
 
 import hashlib
 from itertools import pairwise
@@ -32,10 +30,8 @@ _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of the encoder's t
 
 def adain(content: Tensor, style: Tensor) -> Tensor:
     """Features `(N, C, H, W)` of the content with every channel's mean and standard deviation from the style's.
-
     Equation 8 of Huang and Belongie, with the population's deviation. A channel in which the content is constant gets
-    the mean alone. Raises RequestError for different N or C.
-    """
+    the mean alone. Raises RequestError for different N or C."""
     if content.shape[:2] != style.shape[:2]:
         raise RequestError(f"features {tuple(content.shape)} and {tuple(style.shape)} differ in images or channels")
     mean, deviation = _moments(content)
@@ -49,10 +45,8 @@ def _moments(features: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Encoder(nn.Module):
-    """VGG-19 up to relu4_1, in four stages; takes images in [0, 1] and normalises them itself.
-
-    features: as of torchvision's `vgg19().features`; None downloads the trained ones, or raises RequestError.
-    """
+    """VGG-19 up to relu4_1, in four stages; takes images in [0, 1] and normalises them itself. features: as of
+    torchvision's `vgg19().features`; None downloads the trained ones, or raises RequestError."""
 
     def __init__(self, features: nn.Sequential | None = None) -> None:
         super().__init__()
@@ -80,17 +74,14 @@ def _trained_features() -> nn.Sequential:
     except (OSError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         target = Path(torch.hub.get_dir()) / "checkpoints" / Path(VGG19_Weights.IMAGENET1K_V1.url).name
-        raise RequestError(
-            f'VGG-19 could not be downloaded ({reason}); put it at {target}, or write engine = "optimised"'
-        ) from None
+        remedy = f'put it at {target}, or write engine = "optimised"'
+        raise RequestError(f"VGG-19 could not be downloaded ({reason}); {remedy}") from None
 
 
 def decoder() -> nn.Sequential:
     """An untrained decoder, the mirror of the encoder: `(N, 512, h, w)` to images `(N, 3, 8 h, 8 w)`, not yet clamped.
-
     Pooling becomes nearest upsampling, edges are reflected, and there is no normalisation layer, which would undo the
-    statistics (Huang and Belongie, section 6.1).
-    """
+    statistics (Huang and Belongie, section 6.1)."""
     layers: list[nn.Module] = []
     for block in ((512, 256), (256, 256, 256, 256, 128), (128, 128, 64), (64, 64, 3)):
         for channels, wider in pairwise(block):
@@ -108,11 +99,9 @@ class AdaIN(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor, styles: Tensor, strength: float = 1.0) -> Tensor:
-        """Stylized images, float `(N, 3, H, W)` in [0, 1]; `strength` is the paper's alpha.
-
-        The decoder gets (1 - alpha) of the content's features and alpha of the transferred ones: alpha 0 reconstructs
-        the content. Raises RequestError for sides that are not multiples of 8.
-        """
+        """Stylized images, float `(N, 3, H, W)` in [0, 1]; `strength` is the paper's alpha. The decoder gets (1 -
+        alpha) of the content's features and alpha of the transferred ones: alpha 0 reconstructs the content. Raises
+        RequestError for sides that are not multiples of 8."""
         if any(side % 8 for side in images.shape[2:]):
             raise RequestError(f"images of {tuple(images.shape[2:])} pixels: AdaIN needs sides that are multiples of 8")
         content = self.encoder(images)[-1]
@@ -133,12 +122,8 @@ def decoder_loss(encoder: Encoder, decoder: nn.Module, contents: Tensor, styles:
         wanted = encoder(styles)
         aim = adain(encoder(contents)[-1], wanted[-1])
     found = encoder(decoder(aim))
-    style = sum(
-        F.mse_loss(a, b)
-        for one, other in zip(found, wanted, strict=True)
-        for a, b in zip(_moments(one), _moments(other), strict=True)
-    )
-    return F.mse_loss(found[-1], aim) + STYLE_WEIGHT * style
+    stages = (zip(_moments(one), _moments(other), strict=True) for one, other in zip(found, wanted, strict=True))
+    return F.mse_loss(found[-1], aim) + STYLE_WEIGHT * sum(F.mse_loss(a, b) for stage in stages for a, b in stage)
 
 
 def train_decoder(
@@ -152,11 +137,9 @@ def train_decoder(
     device: torch.device | str = "cpu",
     progress: bool = True,
 ) -> nn.Module:
-    """The decoder kept at `path`, trained up to `steps` steps of Adam.
-
-    Every step takes `BATCH_SIZE` contents, in an order drawn at the start, and as many styles, cropped to `size` by a
-    generator of its own: a resumed training ends in the same bits. Raises RequestError for images below `size`.
-    """
+    """The decoder kept at `path`, trained up to `steps` steps of Adam. Every step takes `BATCH_SIZE` contents, in an
+    order drawn at the start, and as many styles, cropped to `size` by a generator of its own: a resumed training ends
+    in the same bits. Raises RequestError for images below `size`."""
     side = contents.images.shape[-1] if isinstance(contents, ImageSet) else contents.side
     smallest = min(side, *styles.images.shape[2:])
     if smallest < size or size % 8:

@@ -2,9 +2,7 @@
 
 Images are float `(N, 3, H, W)` of any size, on any device; results have the same type and memory layout. An operation
 of no strength returns the images themselves. Borders are reflected as is usual for each filter: about the edge pixels
-for the blur (as in OpenCV and torchvision), behind them for the median, so that they count twice (as in scipy; for 3x3
-this equals OpenCV's repeated edge).
-"""
+for the blur (as in OpenCV and torchvision), behind them for the median (as in scipy)."""
 
 import math
 from numbers import Integral
@@ -20,11 +18,9 @@ _WINDOWED = 2**22  # values in the windows that torch's median holds at once
 
 
 def gaussian_blur(images: Tensor, sigma: float, kernel_size: int | None = None) -> Tensor:
-    """Images blurred by a Gaussian of standard deviation `sigma` pixels, cut to `kernel_size` pixels a side.
-
-    The kernel's weights sum to 1; its odd size may exceed the image's (None: three sigmas on either side).
-    Raises RequestError for images of another shape or type, a sigma that is negative or not finite, or an even size.
-    """
+    """Images blurred by a Gaussian of standard deviation `sigma` pixels, cut to `kernel_size` pixels a side (odd; None:
+    three sigmas on either side), with weights that sum to 1. Raises RequestError for images of another shape or type, a
+    sigma that is negative or not finite, or an even size."""
     if not 0 <= sigma < math.inf:
         raise RequestError(f"sigma={sigma:g} is not the width of a blur; give it in pixels, at least 0")
     if kernel_size is None:
@@ -38,12 +34,9 @@ def gaussian_blur(images: Tensor, sigma: float, kernel_size: int | None = None) 
 
 @torch.no_grad()
 def median_filter(images: Tensor, times: int, kernel_size: int = 3) -> Tensor:
-    """Every pixel replaced, in each channel, by the median of the `kernel_size` square around it, `times` times.
-
-    Takes uint8 images as well. The result carries no gradient. On the CPU, 3x3 and 5x5 medians of float32 and uint8 are
-    OpenCV's, about a hundred times as fast as the larger ones.
-    Raises RequestError for images of another shape or type, `times` that is negative or not whole, or an even size.
-    """
+    """Every pixel replaced, in each channel, by the median of the `kernel_size` square around it, `times` times. Takes
+    uint8 images as well; the result carries no gradient. On the CPU 3x3 and 5x5 medians are OpenCV's, and fast. Raises
+    RequestError for images of another shape or type, `times` below 0, or an even size."""
     _check(images, kernel_size, or_bytes=True)
     if not isinstance(times, Integral) or times < 0:
         raise RequestError(f"times={times} must be a whole number, at least 0")
@@ -56,15 +49,11 @@ def median_filter(images: Tensor, times: int, kernel_size: int = 3) -> Tensor:
 
 
 def reverse_colors(images: Tensor) -> Tensor:
-    """The negative, `1 - images`.
-
-    Raises RequestError for images of another shape or type, or outside [0, 1].
-    """
+    """The negative, `1 - images`. Raises RequestError for images of another shape or type, or outside [0, 1]."""
     _check(images)
     if images.numel() and not (images.amin() >= -1e-4 and images.amax() <= 1 + 1e-4):
-        raise RequestError(
-            f"images span [{images.amin():.3g}, {images.amax():.3g}], not [0, 1]: reverse them before any normalisation"
-        )
+        span = f"[{images.amin():.3g}, {images.amax():.3g}]"
+        raise RequestError(f"images span {span}, not [0, 1]: reverse them before any normalisation")
     return 1 - images
 
 
@@ -96,10 +85,8 @@ def _median(images: Tensor, kernel_size: int) -> Tensor:
 
 
 def _opencv_median(images: Tensor, kernel_size: int) -> Tensor:
-    """Medians by OpenCV, with repeated edges: of one image at a time or, in a contiguous layout, of one channel.
-
-    OpenCV uses one thread for medians; sharing the images among several was measured to be slower.
-    """
+    """Medians by OpenCV, with repeated edges: of one image at a time or, in a contiguous layout, of one channel. OpenCV
+    uses one thread for medians; sharing the images among several was measured to be slower."""
     last = _layout(images) is torch.channels_last
     pictures = (images.permute(0, 2, 3, 1) if last else images.contiguous().flatten(0, 1)).numpy(force=True)
     filtered = np.empty_like(pictures, order="C")
@@ -118,10 +105,8 @@ def _median_of_windows(padded: Tensor, kernel_size: int) -> Tensor:
 
 def _median_of_nine(padded: Tensor) -> Tensor:
     """Medians of 3x3 windows by minima and maxima alone, which are fast on a GPU, where medians of many rows are not.
-
     The median of nine is that of three: the largest of the columns' minima, the median of their medians, the smallest
-    of their maxima (Paeth 1990). A column is sorted once for the three windows that it belongs to.
-    """
+    of their maxima (Paeth 1990). A column is sorted once for the three windows that it belongs to."""
     height, width = (length - 2 for length in padded.shape[2:])
     columns = _sorted(*(padded.narrow(2, start, height) for start in range(3)))
     low, middle, high = (_sorted(*(each.narrow(3, start, width) for start in range(3))) for each in columns)

@@ -1,8 +1,6 @@
-"""Corruptions of the four families of ImageNet-C (noise, blur, weather, digital), at five severities.
-
-After Hendrycks and Dietterich (2019), by torchvision and Pillow. The strengths are not those of ImageNet-C, which are
-made for 224 pixels: sizes here are relative to the image's, except single-pixel noise and JPEG's blocks of eight.
-"""
+"""Corruptions of the four families of ImageNet-C (noise, blur, weather, digital), at five severities. After Hendrycks
+and Dietterich (2019), by torchvision and Pillow. The strengths are not those of ImageNet-C, which are made for 224
+pixels: sizes here are relative to the image's, except single-pixel noise and JPEG's blocks of eight."""
 
 import io
 from collections.abc import Callable, Iterator

@@ -1,15 +1,13 @@
 """Stylization without a trained network: an image takes on the texture and colours of a style and keeps its layout.
 
 Each image is optimised (Gatys et al. 2016) until the Gram matrices of its responses to fixed random filters
-(Ustyuzhaninov et al. 2017) match the style's, while its blurred luminance stays close to the content's. No trained
-model decides what counts as texture. Meant for images of up to about 100 pixels a side; `adain.AdaIN` serves 224.
+(Ustyuzhaninov et al. 2017) match the style's, while its blurred luminance stays close to the content's. Meant for
+images of up to about 100 pixels a side; `adain.AdaIN` serves 224.
 
-Three changes to these sources make few steps suffice and yield strokes rather than coloured speckle. A filter sees one
-colour axis in one band of a Laplacian pyramid, and its responses count in units of the style's own, so that noise in a
-band or colour that the style lacks costs much. The means of the responses are matched as well, which tells few strong
-strokes from much weak noise. And the start is the content's blurred luminance in the style's colours, plus fine detail
-from random places of the style.
-"""
+Three changes make few steps suffice and yield strokes rather than coloured speckle. A filter sees one colour axis in
+one band of a Laplacian pyramid, and its responses count in units of the style's own: noise in a band or colour that the
+style lacks costs much. Their means are matched as well, which tells few strong strokes from much weak noise. The start
+is the content's blurred luminance in the style's colours, plus fine detail from random places of the style."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -48,12 +46,11 @@ def stylize(
 ) -> Tensor:
     """Images with the texture and colours of styles, float `(N, 3, H, W)` in [0, 1] like `images`.
 
-    styles: `(N, 3, h, w)`, one per image, of any size. strength: in [0, 1]; start and aim are mixed from the content's
-    own (1 - strength) and the style's; 0 returns the images themselves. seeds: one per image, of the places in the
-    style from which its first texture is taken (None: 0 for all). network: an `AdaIN` to use instead of optimising,
-    with `strength` as its alpha. An image's result does not depend on the others in the batch, but for rounding.
-    Raises RequestError for images and styles that do not match or are too small, or a strength outside [0, 1].
-    """
+    styles: `(N, 3, h, w)`, one per image. strength: in [0, 1]; start and aim are mixed from the content's own (1 -
+    strength) and the style's; 0 returns the images themselves. seeds: one per image, of the places in the style from
+    which its first texture is taken (None: 0 for all). network: an `AdaIN` to use instead of optimising. An image's
+    result does not depend on the others in the batch, but for rounding. Raises RequestError for images and styles that
+    do not match or are too small, or a strength outside [0, 1]."""
     _check(images, styles, strength, steps)
     if strength == 0 or not len(images):
         return images
@@ -64,10 +61,8 @@ def stylize(
         raise RequestError(f"{len(seeds)} seeds do not match {len(images)} images; give one an image")
     filters = _filters(images)
     with torch.no_grad():
-        aims = [
-            tuple(strength * to + (1 - strength) * own for to, own in zip(*pair, strict=True))
-            for pair in zip(_statistics(styles, filters), _statistics(images, filters), strict=True)
-        ]
+        levels = zip(_statistics(styles, filters), _statistics(images, filters), strict=True)
+        aims = [tuple(strength * a + (1 - strength) * b for a, b in zip(*level, strict=True)) for level in levels]
         layout = _layout(images)
         start = strength * _start(images, styles, seeds) + (1 - strength) * images
 

@@ -2,5 +2,3 @@
 
 from advlook.data.catalogue import CATALOGUE, TABLE_3, table_3
 from advlook.data.image_sets import ImageSet, load_folder, load_set
-
-__all__ = ["CATALOGUE", "TABLE_3", "ImageSet", "load_folder", "load_set", "table_3"]

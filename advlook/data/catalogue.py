@@ -1,7 +1,4 @@
-"""The catalogue of image sets: what is stated of each, where to get it, and whether what lies on disk agrees.
-
-What is stated is in `catalogue.toml`. A set is found by its name there, or by the path of any folder of class folders.
-"""
+"""The catalogue of image sets (`catalogue.toml`), where to get them, and whether what lies on disk agrees."""
 
 import tomllib
 from collections.abc import Sequence
@@ -9,11 +6,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import pandas as pd
 from PIL import Image
 
-from advlook.core.errors import RequestError
+from advlook.core.errors import RequestError, check_choice
 from advlook.data import downloads, layouts
 from advlook.data.downloads import Fetch
 from advlook.data.layouts import Layout, Listing
@@ -23,21 +21,16 @@ SAMPLED = 20  # files whose size in pixels stands for that of all
 
 @dataclass(frozen=True)
 class Entry:
-    """What is known of one image set before anything of it is here.
-
-    pixels: side of its square images; of photographs of many sizes the square in which networks see them, 224, and of
-    Imagenette the short side. train: images in the published training split; 0 where they are generated. licence: as
-    its publishers state it; whoever uses a set has to look there. folder: under `data/datasets/`.
-    """
+    """What is known of one image set before anything of it is here."""
 
     name: str
     title: str
-    pixels: int
+    pixels: int  # side of square images; of photographs of many sizes 224, as networks see them; Imagenette: short side
     classes: int
-    train: int
-    licence: str
+    train: int  # images in the published training split; 0 where they are generated
+    licence: str  # as its publishers state it; whoever uses a set has to look there
     source: str
-    folder: str
+    folder: str  # under `data/datasets/`
     stored: str  # on-disk layout, as text
     layout: Layout = layouts.class_folders  # reads that layout
     fetch: Fetch | None = None  # where torchvision can download it
@@ -55,18 +48,11 @@ class Entry:
         return self.command.format(root=self.place(folder), datasets=self.place(folder).parent)
 
 
-def _entry(
-    name: str,
-    torchvision: str = "",
-    options: dict[str, str] | None = None,
-    exported: bool = False,
-    layout: str = "class_folders",
-    **stated: object,
-) -> Entry:
+def _entry(name: str, *, torchvision: str = "", layout: str = "class_folders", **stated: Any) -> Entry:
     """The entry of a table of `catalogue.toml`, which explains the keys."""
+    options, exported = stated.pop("options", {}), stated.pop("exported", False)
     if torchvision:
-        get_files = downloads.export if exported else downloads.unpack
-        stated["fetch"] = partial(get_files, torchvision, options or {})
+        stated["fetch"] = partial(downloads.export if exported else downloads.unpack, torchvision, options)
     if exported:
         stated |= {"stored": "train/<class>/ and test/<class>/", "lossless": True}
     read = partial(layouts.through_torchvision, torchvision) if layout == "torchvision" else getattr(layouts, layout)
@@ -92,15 +78,13 @@ def set_folder(name: str, folder: Path) -> Path:
 def find(name: str, split: str, folder: Path) -> Listing:
     """The images of a set's "train" or "test" split, downloaded first where torchvision can; nothing is decoded.
 
-    folder: the data folder. Raises RequestError where the set is absent, with the command that gets it; where it
-    cannot be downloaded; where its split is missing; and where it does not lie as it is published.
+    folder: the data folder. Raises RequestError as `get` does, and where the set does not lie as it is published.
     """
-    if split not in ("train", "test"):
-        raise RequestError(f"split {split!r} is unknown; choose from train, test")
+    check_choice("split", split, ("train", "test"))
     entry = lookup(name)
     if entry is None:
         return layouts.class_folders(set_folder(name, folder), split)
-    get(entry.name, folder)
+    get(name, folder)
     return _listed(entry, split, folder)
 
 
@@ -114,16 +98,12 @@ def _listed(entry: Entry, split: str, folder: Path) -> Listing:
     except RequestError:
         raise
     except Exception as error:  # whatever parsers raise where a file is missing or damaged
-        raise RequestError(
-            f"{entry.title} at {root} does not lie as published ({_reason(error)}); wanted there: {entry.stored}"
-        ) from None
+        wrong = f"does not lie as published ({_reason(error)}); wanted there: {entry.stored}"
+        raise RequestError(f"{entry.title} at {root} {wrong}") from None
 
 
 def get(name: str, folder: Path) -> Path:
-    """Where a set of the catalogue lies, after downloading it where it is absent and torchvision can.
-
-    Raises RequestError for an unknown set, one to be got by hand (with the command), and where the download fails.
-    """
+    """Where a set of the catalogue lies, downloaded first where torchvision can; else RequestError that says how."""
     entry = _known(name)
     if entry.name == "synthetic":
         raise RequestError("the synthetic set is generated, not loaded: use advlook.data.test_bed.generate")
@@ -135,10 +115,9 @@ def get(name: str, folder: Path) -> Path:
     try:
         entry.fetch(root)
     except (OSError, RuntimeError) as error:
-        raise RequestError(
-            f"{entry.title} is not at {root} and could not be downloaded ({_reason(error)}); {entry.obtain(folder)} "
-            f"where there is a network, or put {entry.stored} there"
-        ) from None
+        wrong = f"is not at {root} and could not be downloaded ({_reason(error)})"
+        remedy = f"{entry.obtain(folder)} where there is a network, or put {entry.stored} there"
+        raise RequestError(f"{entry.title} {wrong}; {remedy}") from None
     return root
 
 
@@ -155,16 +134,13 @@ def _reason(error: Exception) -> str:
 
 @dataclass(frozen=True)
 class Found:
-    """What `check` found of a set: its title as it lies here, counts, and where it differs from what is stated.
-
-    pixels: the median short side of some training images; 0, as the counts, where the set is absent.
-    """
+    """What `check` found of a set: its title as it lies here, counts, and where it differs from what is stated."""
 
     title: str
     present: bool
     classes: int = 0
     train: int = 0
-    pixels: int = 0
+    pixels: int = 0  # the median short side of some training images
     differences: tuple[str, ...] = ()
 
     def __str__(self) -> str:
@@ -177,11 +153,7 @@ class Found:
 
 
 def check(name: str, folder: Path) -> Found:
-    """Compare what the catalogue states of a set with what lies under the data folder `folder`.
-
-    Files are listed, and of a few the headers are read; nothing is downloaded or decoded. A set that is absent or
-    damaged is no error but what is found. Raises RequestError for a set that the catalogue does not have.
-    """
+    """Compare what the catalogue states of a set with what lies under the data folder: lists, and a few headers."""
     entry = _known(name)
     if entry.name == "synthetic":
         return Found(entry.title, True, entry.classes, entry.train, entry.pixels)
@@ -189,7 +161,8 @@ def check(name: str, folder: Path) -> Found:
         return Found(entry.title, False)
     try:
         train, test = (_listed(entry, split, folder) for split in ("train", "test"))
-        pixels = _short_side(train.files)
+        sampled = train.files[:: max(1, len(train) // SAMPLED)]
+        pixels = round(median(min(_size(path)) for path in sampled))
     except (RequestError, OSError) as error:
         return Found(entry.title, True, differences=(str(error),))
     lost = sum(not path.is_file() for listing in (train, test) for path in listing.files)
@@ -206,23 +179,16 @@ def check(name: str, folder: Path) -> Found:
     return Found(title, True, len(train.classes), len(train), pixels, tuple(differences))
 
 
-def _short_side(files: Sequence[Path]) -> int:
-    sides = []
-    for path in files[:: max(1, len(files) // SAMPLED)]:
-        with Image.open(path) as image:
-            sides.append(min(image.size))
-    return round(median(sides))
+def _size(path: Path) -> tuple[int, int]:
+    with Image.open(path) as image:
+        return image.size
 
 
 def table_3(folder: Path | None = None, names: Sequence[str] = TABLE_3) -> pd.DataFrame:
-    """The paper's Table 3 from the catalogue: dataset, pixels (a side), classes, train (images).
-
-    With the data folder a column `here` says what `check` found: "absent", "as stated", or how it differs.
-    """
-    entries = [_known(name) for name in names]
-    table = pd.DataFrame(
-        [{"dataset": e.title, "pixels": e.pixels, "classes": e.classes, "train": e.train} for e in entries]
-    )
+    """The paper's Table 3: dataset, pixels, classes, train (images); with the data folder, what `check` found."""
+    columns = {"title": "dataset", "pixels": "pixels", "classes": "classes", "train": "train"}
+    entries = [vars(_known(name)) for name in names]
+    table = pd.DataFrame([{column: entry[field] for field, column in columns.items()} for entry in entries])
     if folder is not None:
         found = [check(name, folder) for name in names]
         table["here"] = ["; ".join(f.differences) or "as stated" if f.present else "absent" for f in found]

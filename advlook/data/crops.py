@@ -1,7 +1,4 @@
-"""Random crops: which part of an image a network is trained on, and cutting it out.
-
-Stored and streamed sets draw from one distribution, that of torchvision's RandomResizedCrop.
-"""
+"""Random crops, from the distribution of torchvision's RandomResizedCrop, for stored and streamed sets alike."""
 
 import math
 
@@ -18,10 +15,9 @@ TRIES = 10  # draws per image before the central crop is taken
 def random_resized_crops(heights: Tensor, widths: Tensor, least: float, generator: torch.Generator) -> Tensor:
     """Crops of N images of `heights` and `widths` pixels, int64 `(N, 4)`: top, left, height and width.
 
-    Drawn as by `torchvision.transforms.RandomResizedCrop(scale=(least, 1))`: the area is uniform in [least, 1] of the
-    image's, the aspect log-uniform in [3/4, 4/3]. Of ten draws the first that fits into the image is taken, and where
-    none fits, the largest central crop of an aspect within these bounds. As large and elongated draws often do not fit,
-    large areas are rarer among the crops than small ones (`findings/random-resized-crop-area.sh`).
+    Drawn as by `torchvision.transforms.RandomResizedCrop(scale=(least, 1))`: area uniform in [least, 1] of the image's,
+    aspect log-uniform in [3/4, 4/3]. Of ten draws the first that fits is taken, else the largest central crop of such
+    an aspect: large areas are rarer than small ones (`findings/random-resized-crop-area.sh`).
     """
     sizes = torch.stack([heights, widths], 1).double()  # (N, 2)
     area = sizes.prod(1) * torch.empty(TRIES, len(sizes), dtype=torch.float64).uniform_(least, 1, generator=generator)
@@ -36,14 +32,11 @@ def random_resized_crops(heights: Tensor, widths: Tensor, least: float, generato
 
 
 def _clipped_crops(count: int, side: int, least: float, generator: torch.Generator) -> Tensor:
-    """As `random_resized_crops`, but sides that do not fit are cut to the image's: int64 `(count, 4)`.
-
-    Every sixth crop then has a full side, and the mean area is larger (0.62 in place of 0.57 at `least` 0.25).
-    """
+    """As `random_resized_crops`, but sides that do not fit are cut to the image's: every sixth crop has a full side."""
     area = torch.rand(count, generator=generator) * (1 - least) + least
     aspect = torch.exp((torch.rand(count, generator=generator) * 2 - 1) * math.log(ASPECT))
-    lengths = torch.stack([(area / aspect).sqrt(), (area * aspect).sqrt()], 1).clamp(max=1)
-    lengths = (lengths * side).round().long()
+    lengths = torch.stack([(area / aspect).sqrt(), (area * aspect).sqrt()], 1)
+    lengths = (lengths.clamp(max=1) * side).round().long()
     places = (torch.rand(count, 2, generator=generator) * (side + 1 - lengths)).long()
     return torch.cat([places, lengths], 1)
 
@@ -51,8 +44,8 @@ def _clipped_crops(count: int, side: int, least: float, generator: torch.Generat
 def draw_crops(count: int, side: int, config: DataConfig, generator: torch.Generator, clipped: bool = False) -> Tensor:
     """Which part is shown of `count` square images: int64 `(count, 5)`, top, left, height, width, 1 where mirrored.
 
-    Where crop_scale < 1 it is a random resized crop. Otherwise it has the size that models see, and lies up to `shift`
-    pixels beyond the edges. clipped: crops as this package drew them once, for what was trained on these.
+    A random resized crop where crop_scale < 1 (clipped: as this package drew them once), else as large as models see,
+    and up to `shift` pixels beyond the edges.
     """
     if config.crop_scale < 1 and clipped:
         crops = _clipped_crops(count, side, config.crop_scale, generator)
@@ -68,10 +61,7 @@ def draw_crops(count: int, side: int, config: DataConfig, generator: torch.Gener
 
 
 def cut_out(images: Tensor, crops: Tensor, config: DataConfig) -> Tensor:
-    """The crops that `draw_crops` has drawn of images uint8 `(N, 3, side, side)`, as uint8 `(N, 3, size, size)`.
-
-    Where crop_scale < 1 they are resized, otherwise the image is moved by whole pixels, edges reflected.
-    """
+    """The crops that `draw_crops` has drawn of images uint8 `(N, 3, side, side)`, as uint8 `(N, 3, size, size)`."""
     n, side, size = len(images), images.shape[-1], config.size
     if config.crop_scale < 1:
         boxes = enumerate(crops.tolist())
@@ -85,8 +75,5 @@ def cut_out(images: Tensor, crops: Tensor, config: DataConfig) -> Tensor:
 
 
 def resized(windows: Tensor, size: int) -> Tensor:
-    """Windows uint8 `(N, 3, h, w)` as uint8 `(N, 3, size, size)`, bilinear with antialiasing.
-
-    Bytes stay bytes: that is several times faster than sampling floats.
-    """
+    """Windows uint8 `(N, 3, h, w)` as uint8 `(N, 3, size, size)`, bilinear with antialiasing; faster than of floats."""
     return F.interpolate(windows, (size, size), mode="bilinear", antialias=True)

@@ -24,11 +24,7 @@ def unpack(kind: str, options: Mapping[str, str], root: Path) -> None:
 
 
 def export(kind: str, options: Mapping[str, str], root: Path) -> None:
-    """Write torchvision's `kind`, which is no image files, to `root` as `{train,test}/<class>/*.png`.
-
-    So one loader serves them all, and a part can be read without the whole. What torchvision downloads lies beside the
-    folder, and is used if it is there already; after the export it may be deleted.
-    """
+    """Write torchvision's `kind`, downloaded to beside `root`, to `{train,test}/<class>/*.png` there."""
     staging = _staging(root)
     for split in ("train", "test"):
         chosen = {"train": split == "train"} if kind.startswith("CIFAR") else {"split": split}

@@ -1,33 +1,27 @@
-"""Image sets in memory: decoded once into a uint8 cache, then cropped and flipped in batches.
-
-`load` reads the set that a preset names, `load_set` any set of the catalogue or folder of class folders.
-"""
+"""Image sets in memory: decoded once into a uint8 cache, then cropped and flipped in batches."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
-from torch import Tensor
+from torch import Generator, Tensor
 
-from advlook.core.distributed import ALONE, Group
-from advlook.core.errors import RequestError
-from advlook.core.files import digest, write_atomically
-from advlook.core.presets import DataConfig
-from advlook.core.progress import tqdm
+from advlook.core import ALONE, DataConfig, Device, Group, RequestError, digest, tqdm, write_atomically
 from advlook.data import test_bed
 from advlook.data.catalogue import find, set_folder
 from advlook.data.crops import cut_out, draw_crops
 from advlook.data.layouts import Listing, list_images, shuffled
 
 LUMINANCE = (0.299, 0.587, 0.114)  # weights of red, green and blue (ITU-R BT.601)
+Batch = tuple[Tensor, Tensor]  # images and labels
 
 
 @dataclass(frozen=True)
@@ -37,22 +31,19 @@ class ImageSet:
     images: Tensor
     labels: Tensor
     classes: tuple[str, ...]
+    clipped: bool = False  # whether training crops are those of old (`crops.draw_crops`)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, chosen: slice | Tensor) -> "ImageSet":
-        return ImageSet(_take(self.images, chosen), self.labels[chosen], self.classes)
+        return replace(self, images=_take(self.images, chosen), labels=self.labels[chosen])
 
     def subset(self, count: int, seed: int = 0) -> "ImageSet":
         """The first `count` images of a shuffle fixed by `seed`; all, in their order, for 0 or more than there are."""
-        if not 0 < count < len(self):
-            return self
-        return self[torch.tensor(shuffled(len(self), seed)[:count])]
+        return self[torch.tensor(shuffled(len(self), seed)[:count])] if 0 < count < len(self) else self
 
-    def batches(
-        self, batch_size: int, device: torch.device | str = "cpu", chosen: Tensor | None = None
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, batch_size: int, device: Device = "cpu", chosen: Tensor | None = None) -> Iterator[Batch]:
         """Every image once, in order, or those of the numbers `chosen`: float32 in [0, 1], with labels."""
         starts = range(0, len(self), batch_size)
         parts = [slice(k, k + batch_size) for k in starts] if chosen is None else chosen.split(batch_size)
@@ -60,21 +51,11 @@ class ImageSet:
             yield to_float(_take(self.images, part).to(device)), self.labels[part].to(device)
 
     def training_batches(
-        self,
-        config: DataConfig,
-        batch_size: int,
-        generator: torch.Generator,
-        device: torch.device | str = "cpu",
-        group: Group = ALONE,
-        clipped: bool = False,
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """One epoch: shuffled, augmented, full batches only (a last batch of one would break batch normalisation).
-
-        Every process of a group draws the crops of the whole batch and cuts out its own share, so images do not depend
-        on how many processes there are. clipped: as of `crops.draw_crops`.
-        """
+        self, config: DataConfig, batch_size: int, generator: Generator, device: Device = "cpu", group: Group = ALONE
+    ) -> Iterator[Batch]:
+        """One epoch: shuffled, augmented, full batches only, of which each process of a group cuts out its share."""
         for chosen in shuffled_batches(len(self), config.train_images, batch_size, generator):
-            crops = draw_crops(len(chosen), self.images.shape[-1], config, generator, clipped)
+            crops = draw_crops(len(chosen), self.images.shape[-1], config, generator, self.clipped)
             share = group.share(len(chosen))
             images = cut_out(_take(self.images, chosen[share]), crops[share], config)
             yield to_float(images.to(device)), self.labels[chosen[share]].to(device)
@@ -93,7 +74,7 @@ def to_float(images: Tensor) -> Tensor:
     return images.contiguous(memory_format=torch.channels_last).float().div_(255)
 
 
-def shuffled_batches(count: int, wanted: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
+def shuffled_batches(count: int, wanted: int, batch_size: int, generator: Generator) -> Iterator[Tensor]:
     """The numbers below `count`, shuffled, in full batches; only the first `wanted` of them where that is not 0."""
     order = torch.randperm(count, generator=generator)[: wanted or count]
     return (chosen for chosen in order.split(batch_size) if len(chosen) == min(batch_size, count))
@@ -103,8 +84,8 @@ def load(config: DataConfig, split: str, folder: Path, progress: bool = True) ->
     """The "train" or "test" split of the preset's image set, from `folder` (usually `data/`).
 
     Training images are kept at `config.store` pixels, test images at `config.size`; of the latter only those that the
-    preset asks for are decoded. Raises RequestError where the set is absent and cannot be downloaded, a file is
-    corrupt, a class is empty, or the classes are not as many as stated.
+    preset asks for are decoded. Raises RequestError as `find` does, for a corrupt file, and for another number of
+    classes.
     """
     listing = listed(config, split, folder)
     side, short = (config.store, config.store) if split == "train" else (config.size, config.test_store)
@@ -112,33 +93,20 @@ def load(config: DataConfig, split: str, folder: Path, progress: bool = True) ->
 
 
 def listed(config: DataConfig, split: str, folder: Path) -> Listing:
-    """The files of a split: all for training, and of the test images those that the preset asks for.
-
-    Raises RequestError as `load` does, but for what is found out only by decoding.
-    """
+    """The files of a split: all for training, of the test images those that the preset asks for. Errors: see `load`."""
     listing = find(config.name, split, folder)
-    if len(listing.classes) != config.classes:
-        raise RequestError(
-            f"{listing.root} holds {len(listing.classes)} classes, but the preset states {config.classes}"
-        )
+    if (found := len(listing.classes)) != config.classes:
+        raise RequestError(f"{listing.root} holds {found} classes, but the preset states {config.classes}")
     return listing.subset(config.test_images) if split == "test" else listing
 
 
 def load_set(
-    name: str,
-    split: str,
-    side: int,
-    folder: Path,
-    *,
-    short: int | None = None,
-    limit: int = 0,
-    seed: int = 0,
-    progress: bool = True,
+    name: str, split: str, side: int, folder: Path, *, short: int = 0, limit: int = 0, seed: int = 0, **options: Any
 ) -> ImageSet:
     """The "train" or "test" split of any set of the catalogue, or of any folder of class folders, at `side` pixels.
 
-    limit: as `ImageSet.subset(limit, seed)`, but the other images are never decoded; the embedded set, which has no
-    end, needs it, and is drawn by `seed`. folder: the data folder. Raises RequestError as `catalogue.find` does.
+    folder: the data folder. limit: as `ImageSet.subset(limit, seed)`, but the other images are never decoded; generated
+    sets need it, and are drawn by `seed`. short, options: as of `load_listing`; errors also as of `catalogue.find`.
     """
     if name == "synthetic":
         if limit < 1:
@@ -146,26 +114,20 @@ def load_set(
         generated = test_bed.generate(limit, side, seed, split)
         return ImageSet(generated.images, generated.labels, test_bed.CLASSES)
     listing = find(name, split, folder).subset(limit, seed)
-    return load_listing(listing, side, short, cache=folder / "cache" / "images", progress=progress)
+    return load_listing(listing, side, short, cache=folder / "cache" / "images", **options)
 
 
-def load_folder(
-    root: Path, side: int, short: int | None = None, *, cache: Path | None = None, progress: bool = True
-) -> ImageSet:
-    """Any folder of class folders, as `load_listing` decodes it.
-
-    Raises RequestError for a missing folder, an empty class, or a file that is no readable image (naming it).
-    """
-    return load_listing(Listing(root, *list_images(root)), side, short, cache=cache, progress=progress)
+def load_folder(root: Path, side: int, short: int = 0, **options: Any) -> ImageSet:
+    """Any folder of class folders, as `load_listing` decodes it; RequestError also where a class is empty."""
+    return load_listing(Listing(root, *list_images(root)), side, short, **options)
 
 
 def load_listing(
-    listing: Listing, side: int, short: int | None = None, *, cache: Path | None = None, progress: bool = True
+    listing: Listing, side: int, short: int = 0, *, cache: Path | None = None, progress: bool = True
 ) -> ImageSet:
-    """The listed images: short sides resized to `short` pixels (None: `side`), the central `side` cut out.
+    """The listed images: short sides resized to `short` pixels (0: `side`), the central `side` cut out.
 
-    Decoded in parallel, with `cache` into a memory-mapped file there, named by the files (path, size, date) and sizes.
-    Raises RequestError for a file that is missing or no readable image (naming it).
+    Decoded in parallel, with `cache` into a memory-mapped file there. Raises RequestError naming an unreadable file.
     """
     root, files, short = listing.root, listing.files, short or side
     decode = partial(_decode, files, side, short, f"decoding {root.parent.name}/{root.name}" if progress else None)
@@ -179,23 +141,22 @@ def load_listing(
 
 
 def mapped_pixels(path: Path, count: int, side: int, make: Callable[[], Iterable[np.ndarray]]) -> Tensor:
-    """Images uint8 `(count, 3, side, side)` kept in a file, which is written first where it is not there.
-
-    make: yields them in order, one or several at a time, each uint8 `(..., side, side, 3)`.
+    """Images uint8 `(count, 3, side, side)` kept in a file; `make()` yields them, some `(..., side, side, 3)` at a
+    time.
     """
+
+    def write(target: Path) -> None:
+        # Written in order, not through a memory map: on a full disk that would end in SIGBUS and not in an error.
+        header = {"descr": "|u1", "fortran_order": False, "shape": (count, side, side, 3)}
+        with open(target, "wb") as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            for part in make():
+                file.write(part.tobytes())
+
     if not path.is_file():
-        write_atomically(path, lambda partial: _write_pixels(partial, count, side, make()))
+        write_atomically(path, write)
     # Copy-on-write mapping: torch asks for writable memory, and pages are read only as they are used.
     return torch.from_numpy(np.load(path, mmap_mode="c")).permute(0, 3, 1, 2)
-
-
-def _write_pixels(target: Path, count: int, side: int, images: Iterable[np.ndarray]) -> None:
-    # Written in order, not through a memory map: on a full disk that would end in SIGBUS and not in an error.
-    header = {"descr": "|u1", "fortran_order": False, "shape": (count, side, side, 3)}
-    with open(target, "wb") as file:
-        np.lib.format.write_array_header_1_0(file, header)
-        for part in images:
-            file.write(part.tobytes())
 
 
 def _stats(files: Sequence[Path]) -> Iterator[tuple[Path, os.stat_result]]:

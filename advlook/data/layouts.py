@@ -1,32 +1,19 @@
-"""On-disk layouts of image sets: each is read into a `Listing` of files and labels, and nothing is decoded.
-
-A layout is a function of a set's folder and the split, "train" or "test". What a damaged set makes it raise (a list
-that is missing, a line too short) is turned into one line by `catalogue.find`.
-"""
+"""On-disk layouts of image sets: functions of a folder and a split, "train" or "test", to a `Listing`."""
 
 import csv
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import tomllib
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.io import loadmat
 
 from advlook.core.errors import RequestError
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff"}
-IMAGENETTE_CLASSES = {
-    "n01440764": "tench",
-    "n02102040": "springer",
-    "n02979186": "cassette player",
-    "n03000684": "chain saw",
-    "n03028079": "church",
-    "n03394916": "French horn",
-    "n03417042": "garbage truck",
-    "n03425413": "gas pump",
-    "n03445777": "golf ball",
-    "n03888257": "parachute",
-}
+IMAGENETTE_CLASSES = tomllib.loads(Path(__file__).with_name("imagenette.toml").read_text(encoding="utf-8"))
 TEST_SHARE = 5  # of a set without a split, one image in so many is for testing
 
 
@@ -61,24 +48,17 @@ def shuffled(count: int, seed: int) -> list[int]:
 
 
 def list_images(root: Path) -> tuple[list[Path], list[int], tuple[str, ...]]:
-    """Every image file in a folder of class folders, in a fixed order, with its label; and the class names.
-
-    Raises RequestError for a missing folder, one without class folders, or an empty class.
-    """
-    if not root.is_dir():
-        raise RequestError(f"folder {root} does not exist; put one folder of images per class in it")
-    classes = _folders(root)
+    """Every image file in a folder of class folders, its label, and the class names; RequestError for an empty one."""
+    classes = _folders(root) if root.is_dir() else []
     if not classes:
-        raise RequestError(f"folder {root} has no class folders; put one folder of images per class in it")
-    files: list[Path] = []
-    labels: list[int] = []
-    for label, name in enumerate(classes):
-        found = images_below(root / name)
-        if not found:
+        lacks = "has no class folders" if root.is_dir() else "does not exist"
+        raise RequestError(f"folder {root} {lacks}; put one folder of images per class in it")
+    found = [images_below(root / name) for name in classes]
+    for name, files in zip(classes, found, strict=True):
+        if not files:
             raise RequestError(f"class folder {root / name} holds no images; add some or remove the folder")
-        files += found
-        labels += [label] * len(found)
-    return files, labels, tuple(classes)
+    labels = [label for label, files in enumerate(found) for _ in files]
+    return [path for files in found for path in files], labels, tuple(classes)
 
 
 def images_below(root: Path) -> list[Path]:
@@ -94,7 +74,7 @@ def class_folders(root: Path, split: str, tests: Sequence[str] = ("test", "val")
     """`train/<class>/`, and `test/<class>/` or `val/<class>/`: the first of `tests` that is there.
 
     A folder with neither, but with class folders, is split here: of every class one image in five is for testing, the
-    first of a shuffle of its files by seed 0. So a class's split depends on the names of its own files alone.
+    first of a shuffle of its own files by seed 0.
     """
     for name in ("train",) if split == "train" else tests:
         if (root / name).is_dir():
@@ -104,11 +84,9 @@ def class_folders(root: Path, split: str, tests: Sequence[str] = ("test", "val")
         raise RequestError(f"the {split} split of {root} is missing: put it at {wanted}, a folder per class")
     whole = Listing(root, *list_images(root))
     chosen: list[int] = []
-    labels = np.array(whole.labels)
     for label in range(len(whole.classes)):
-        places = np.flatnonzero(labels == label)
-        order = shuffled(len(places), seed=0)
-        tested = -(-len(places) // TEST_SHARE)
+        places = np.flatnonzero(np.equal(whole.labels, label))
+        order, tested = shuffled(len(places), seed=0), -(-len(places) // TEST_SHARE)
         chosen += sorted(places[order[tested:] if split == "train" else order[:tested]].tolist())
     return whole.take(chosen)
 
@@ -122,8 +100,7 @@ def imagenette(root: Path, split: str) -> Listing:
 def imagenet(root: Path, split: str) -> Listing:
     """ILSVRC 2012: `train/<wnid>/`, and `val/<wnid>/` or all validation images in `val/`.
 
-    The answers to the latter are read from `LOC_val_solution.csv` (as at Kaggle) or from the development kit. The
-    test split of the challenge has no labels, so that of validation is tested on.
+    The answers to the latter, which are for testing, are in `LOC_val_solution.csv` or the development kit.
     """
     flat = root / "val"
     if split == "train" or not flat.is_dir() or _folders(flat):
@@ -144,14 +121,12 @@ def _imagenet_answers(root: Path) -> dict[str, str]:
         truth = kit / "ILSVRC2012_validation_ground_truth.txt"
         if truth.is_file():
             # The kit numbers the classes in an order of its own, which only meta.mat tells.
-            synsets = np.atleast_1d(_matlab(kit / "meta.mat")["synsets"])
+            synsets = np.atleast_1d(loadmat(kit / "meta.mat", squeeze_me=True)["synsets"])
             wnids = {int(synset["ILSVRC2012_ID"]): str(synset["WNID"]) for synset in synsets}
             numbers = truth.read_text().split()
             return {f"ILSVRC2012_val_{place:08d}": wnids[int(n)] for place, n in enumerate(numbers, 1)}
-    raise RequestError(
-        f"{root / 'val'} has no class folders: put LOC_val_solution.csv, or ILSVRC2012_validation_ground_truth.txt and "
-        f"meta.mat of the development kit, at {root}"
-    )
+    kit = "ILSVRC2012_validation_ground_truth.txt and meta.mat of the development kit"
+    raise RequestError(f"{root / 'val'} has no class folders: put LOC_val_solution.csv, or {kit}, at {root}")
 
 
 def tiny_imagenet(root: Path, split: str) -> Listing:
@@ -169,7 +144,7 @@ def tiny_imagenet(root: Path, split: str) -> Listing:
 
 def stanford_dogs(root: Path, split: str) -> Listing:
     """Stanford Dogs: `Images/<wnid>-<breed>/`, and `train_list.mat` and `test_list.mat` with files and labels."""
-    lists = _matlab(root / f"{split}_list.mat")
+    lists = loadmat(root / f"{split}_list.mat", squeeze_me=True)
     names = [str(name) for name in np.atleast_1d(lists["file_list"])]
     labels = [int(number) - 1 for number in np.atleast_1d(lists["labels"])]
     folders = {label: name.split("/")[0] for label, name in zip(labels, names, strict=True)}
@@ -197,12 +172,6 @@ def through_torchvision(kind: str, root: Path, split: str) -> Listing:
     data = getattr(torchvision.datasets, kind)(root.parent, split, loader=Path)
     files, labels = zip(*(data[place] for place in range(len(data))), strict=True)
     return Listing(root, files, labels, tuple(map(_readable, data.classes)))
-
-
-def _matlab(path: Path) -> Mapping[str, np.ndarray]:
-    from scipy.io import loadmat
-
-    return loadmat(path, squeeze_me=True)
 
 
 def _table(path: Path) -> dict[str, str]:

@@ -1,12 +1,9 @@
 """Images read from their files whenever they are shown: for sets too large to keep decoded (ImageNet: 252 GB).
 
 Worker processes decode and crop a few batches ahead; bytes go to the device, where they become floats. A crop depends
-on the epoch's draw and the image's number alone, so neither the number of workers nor that of the processes that train
-together changes anything.
-
-Pixels are decoded by OpenCV, faster than by Pillow, and resized by torch (`benchmarks/input.py`); what is no plain JPEG
-is left to Pillow. Where the cores are too few for the GPU, NVIDIA DALI could take this loader's place: its
-`decoders.image_random_crop` decodes on the GPU and draws such crops.
+on the epoch's draw and the image's number alone, not on the number of workers or of processes that train together.
+OpenCV decodes faster than Pillow, to which it leaves what is no plain JPEG (`benchmarks/input.py`). Where the cores are
+too few for the GPU, NVIDIA DALI's `decoders.image_random_crop` could decode there and draws such crops.
 """
 
 import os
@@ -19,18 +16,17 @@ import cv2
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from advlook.core.distributed import ALONE, Group
-from advlook.core.errors import RequestError
-from advlook.core.files import mixed_seed
-from advlook.core.presets import DataConfig
+from advlook.core import ALONE, DataConfig, Device, Group, RequestError, mixed_seed
+from advlook.data import image_sets
 from advlook.data.crops import random_resized_crops, resized
-from advlook.data.image_sets import ImageSet, listed, read_image, read_rgb, shuffled_batches, to_float, unreadable
+from advlook.data.image_sets import Batch, ImageSet, read_image, shuffled_batches, to_float, unreadable
 from advlook.data.layouts import Listing
 from advlook.data.test_bed import FreshImages
 
+Make = Callable[[Path, int], np.ndarray]  # (file, number) -> uint8 (side, side, 3)
 REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
 
 
@@ -38,9 +34,8 @@ REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.
 class StreamedImages:
     """The images of a listing, decoded anew whenever they are shown: an `ImageSet` that takes no room.
 
-    Whole images are shown as `image_sets.read_image` makes them: the short side resized to `short` pixels, the central
-    `side` cut out. Training images are crops of the files as they are. A file that cannot be read raises RequestError,
-    which names it, when its batch is due.
+    Whole images are as of `image_sets.read_image`; training images are crops of the files as they are. A file that
+    cannot be read raises RequestError when its batch is due.
     """
 
     listing: Listing
@@ -68,35 +63,22 @@ class StreamedImages:
         """The images that `ImageSet.subset` would keep."""
         return replace(self, listing=self.listing.subset(count, seed))
 
-    def batches(
-        self, batch_size: int, device: torch.device | str = "cpu", chosen: Tensor | None = None
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, batch_size: int, device: Device = "cpu", chosen: Tensor | None = None) -> Iterator[Batch]:
         """Every image once, in order, or those of the numbers `chosen`: float32 in [0, 1], with labels."""
         numbers = torch.arange(len(self)) if chosen is None else chosen
         return self._read(partial(_whole, self.side, self.short), numbers.split(batch_size), device)
 
     def training_batches(
-        self,
-        config: DataConfig,
-        batch_size: int,
-        generator: torch.Generator,
-        device: torch.device | str = "cpu",
-        group: Group = ALONE,
-        clipped: bool = False,
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """One epoch: shuffled random resized crops, full batches only, of which each process is given its share.
-
-        clipped: changes nothing; no committed result was trained on clipped crops of streamed images.
-        """
+        self, config: DataConfig, batch_size: int, generator: Generator, device: Device = "cpu", group: Group = ALONE
+    ) -> Iterator[Batch]:
+        """One epoch: shuffled random resized crops, full batches only, of which each process is given its share."""
         batches = shuffled_batches(len(self), config.train_images, batch_size, generator)
         shares = [chosen[group.share(len(chosen))] for chosen in batches]
         draw = int(torch.randint(2**62, (), generator=generator))
         return self._read(partial(_cropped, config, draw), shares, device)
 
-    def _read(
-        self, make: Callable[[Path, int], np.ndarray], batches: Sequence[Tensor], device: torch.device | str
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches of these numbers, every image made by a worker: `make(file, number)` -> uint8 `(side, side, 3)`."""
+    def _read(self, make: Make, batches: Sequence[Tensor], device: Device) -> Iterator[Batch]:
+        """Batches of these numbers, every image made by a worker."""
         loader = DataLoader(
             _Reader(self.listing, make),
             sampler=[chosen.tolist() for chosen in batches],
@@ -117,20 +99,13 @@ TrainingImages = Images | FreshImages
 
 
 def training_images(config: DataConfig, folder: Path) -> StreamedImages:
-    """The training images of a preset's set, none of which is decoded before it is shown (`data.store = 0`).
-
-    Raises RequestError as `image_sets.load` does, except that a corrupt file is met only later.
-    """
-    return StreamedImages(listed(config, "train", folder), config.size, config.test_store)
+    """A preset's training images, decoded as they are shown (`data.store = 0`); a corrupt file is met only then."""
+    return StreamedImages(image_sets.listed(config, "train", folder), config.size, config.test_store)
 
 
 def worker_count() -> int:
-    """Processes that decode for this one: its share of the machine's cores, or what ADVLOOK_WORKERS says.
-
-    0 stands for none: this process decodes for itself. Raises RequestError where that is no such number.
-    """
-    asked = os.environ.get("ADVLOOK_WORKERS")
-    if asked:
+    """Processes that decode for this one: its share of the machine's cores, or what ADVLOOK_WORKERS says (0: none)."""
+    if asked := os.environ.get("ADVLOOK_WORKERS"):
         if not asked.isdecimal():
             raise RequestError(f"ADVLOOK_WORKERS={asked!r} is not a number of processes; give 0, 1, 2, ...")
         return int(asked)
@@ -142,7 +117,7 @@ class _Reader(Dataset):
     """What a worker does with the numbers of a batch: images uint8 `(n, side, side, 3)` and labels int64 `(n,)`."""
 
     listing: Listing
-    make: Callable[[Path, int], np.ndarray]
+    make: Make
 
     def __getitem__(self, numbers: list[int]) -> tuple[Tensor, Tensor] | RequestError:
         files, labels = self.listing.files, self.listing.labels
@@ -171,7 +146,7 @@ def random_crop(path: Path, config: DataConfig, generator: torch.Generator) -> n
     with unreadable(path), Image.open(path) as header:
         width, height = header.size
         content = path.read_bytes() if header.format == "JPEG" and header.mode in ("L", "RGB") else b""
-    plain = _ends(content)
+    plain = content.rstrip(b"\0").endswith(b"\xff\xd9")  # of a JPEG that was cut off OpenCV shows the rest unsaid
     sizes = torch.tensor([height]), torch.tensor([width])
     crop = random_resized_crops(*sizes, config.crop_scale, generator)[0].tolist()
     factor = max((k for k in REDUCED if plain and min(crop[2:]) >= 2 * k * size), default=1)
@@ -181,15 +156,10 @@ def random_crop(path: Path, config: DataConfig, generator: torch.Generator) -> n
         if pixels is None:
             raise RequestError(f"image {path} cannot be read (OpenCV cannot decode it); replace or remove it")
     else:
-        pixels = np.array(read_rgb(path))
+        pixels = np.array(image_sets.read_rgb(path))
     top, left, high, wide = (round(length / factor) for length in crop)
     window = torch.from_numpy(pixels[top : top + high, left : left + wide]).permute(2, 0, 1)[None]
     shown = resized(window, size)[0].permute(1, 2, 0).numpy()
     if plain:
         shown = shown[..., ::-1]  # OpenCV has blue first
     return shown[:, ::-1] if config.flip and torch.rand((), generator=generator) < 0.5 else shown
-
-
-def _ends(content: bytes) -> bool:
-    """Whether a JPEG file ends as it should: of one that was cut off OpenCV shows what is there, and says nothing."""
-    return content.rstrip(b"\0").endswith(b"\xff\xd9")

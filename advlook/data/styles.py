@@ -7,8 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from advlook.core.errors import RequestError
-from advlook.core.files import digest
+from advlook.core import RequestError, digest
 from advlook.data.image_sets import load_listing
 from advlook.data.layouts import Listing, images_below
 
@@ -34,8 +33,7 @@ def load_styles(source: str, side: int, datasets: Path, *, cache: Path | None = 
     """The pictures of a folder, resized on the short side and cropped to their central square; or generated textures.
 
     source: "generated", or a folder, relative to `datasets` or absolute, read with its subfolders. cache: where decoded
-    pictures are kept and read from as they are used, since 80,000 paintings of 448 px would take 48 GB of memory.
-    Raises RequestError for a folder that is absent or holds no pictures, or a file that is not a picture.
+    pictures are kept. Raises RequestError for a folder without pictures, or a file that is not a picture.
     """
     if source == GENERATED:
         return Styles(generate_textures(TEXTURES, side), tuple(f"texture {number}" for number in range(TEXTURES)))
@@ -71,9 +69,8 @@ def assign(count: int, styles: int, seed: int = 0) -> Tensor:
 def generate_textures(count: int, side: int, seed: int = 0) -> Tensor:
     """Textures, uint8 `(count, 3, side, side)`: a dark and a light colour, mixed by band-limited noise.
 
-    The noise has random phases and a Gaussian spectrum around one frequency of 0.06 to 0.25 cycles per pixel; its width
-    along and across decides between waves, flakes and spots. Straight stripes, the embedded set's own textures, do not
-    occur.
+    Its spectrum is Gaussian around one frequency of 0.06 to 0.25 cycles per pixel; the width along and across decides
+    between waves, flakes and spots.
     """
     generator = torch.Generator().manual_seed(seed)
     uniform = torch.rand(count, 5, generator=generator)
@@ -81,14 +78,11 @@ def generate_textures(count: int, side: int, seed: int = 0) -> Tensor:
     angle = math.pi * uniform[:, 0, None, None]
     fy, fx = torch.fft.fftfreq(side)[None, :, None], torch.fft.rfftfreq(side)[None, None]
     along, across = fx * angle.cos() + fy * angle.sin(), fy * angle.cos() - fx * angle.sin()
-    frequency, narrow, wide = (
-        low * (high / low) ** uniform[:, place, None, None]
-        for place, (low, high) in enumerate([(0.06, 0.25), (0.02, 0.05), (0.06, 0.3)], 1)
-    )
+    ranges = enumerate([(0.06, 0.25), (0.02, 0.05), (0.06, 0.3)], 1)
+    frequency, narrow, wide = (low * (high / low) ** uniform[:, k, None, None] for k, (low, high) in ranges)
     # The spectrum of real noise is symmetric: a Gaussian at f and one at -f.
-    amplitude = sum(
-        torch.exp(-0.5 * (((along - sign * frequency) / narrow) ** 2 + (across / wide) ** 2)) for sign in (-1, 1)
-    )
+    peaks = ((((along - f) / narrow) ** 2 + (across / wide) ** 2) for f in (-frequency, frequency))
+    amplitude = sum(torch.exp(-0.5 * peak) for peak in peaks)
     amplitude[:, 0, 0] = 0
     noise = torch.randn(count, *amplitude.shape[1:], 2, generator=generator) * amplitude[..., None]
     field = torch.fft.irfft2(torch.view_as_complex(noise), s=(side, side))

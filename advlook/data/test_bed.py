@@ -1,15 +1,15 @@
 """The embedded data set: a test-bed in which what a model looks at is known.
 
-A natural image carries many cues at once, and no label says which of them a network used. Here every image carries
-exactly two, and they can be taken apart. A *silhouette*, large and high in contrast, floats in random pose and colour
-over a soft 1/f background: ten outlines, of 2 to 6 lobes, shallow or deep. Inside it lies a *texture*, fine and faint:
-ten square-wave gratings, in 5 orientations and 2 periods, of an amplitude equal to the usual adversary's radius, 8/255.
+Every image carries exactly two cues, which can be taken apart. A *silhouette*, large and high in contrast, floats in
+random pose and colour over a soft 1/f background: ten outlines, of 2 to 6 lobes, shallow or deep. Inside it lies a
+*texture*, fine and faint: ten square-wave gratings, in 5 orientations and 2 periods, of an amplitude equal to the usual
+adversary's radius, 8/255.
 
-The texture is always right, as it defines the label; the silhouette is right in four images out of five. So whoever may
-use everything should read the texture and can be perfect. But an adversary of radius 8/255 can wipe the texture out or
-draw another one, while it hardly touches a silhouette: whoever must be robust should read the silhouette, and
-pays for it with the fifth image. This is the trade-off between accuracy and robustness in its smallest form (robust and
-non-robust features: Tsipras et al. 2019, Ilyas et al. 2019), and the splits ask a trained model what it has chosen:
+The texture defines the label; the silhouette is right in four images out of five. So whoever may use everything should
+read the texture and can be perfect. But an adversary of radius 8/255 can wipe the texture out or draw another one,
+while it hardly touches a silhouette: whoever must be robust should read the silhouette, and pays for it with the fifth
+image. This is the trade-off between accuracy and robustness in its smallest form (Tsipras et al. 2019, Ilyas et al.
+2019), and the splits ask a trained model what it has chosen:
 
 - `train`, `test`: as above; the label is the texture's class.
 - `cue_conflict`: the silhouette of one class with the texture of another, never the same (after Geirhos et al. 2019).
@@ -23,16 +23,11 @@ image by image, and only the cues differ. `train` draws its own. Nothing is down
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
-from advlook.core.distributed import ALONE, Group
-from advlook.core.errors import RequestError
-
-if TYPE_CHECKING:
-    from advlook.core.presets import DataConfig
+from advlook.core import ALONE, Device, Group, RequestError, check_choice
 
 SPLITS = ("train", "test", "cue_conflict", "shape_only", "texture_only")
 _SHALLOW = ("pebble", "triangle", "square", "pentagon", "hexagon")  # outlines of 2 to 6 lobes
@@ -51,30 +46,21 @@ _CHUNK = 50  # images drawn at once: few enough to stay in the processor's cache
 
 @dataclass(frozen=True)
 class SyntheticSet:
-    """Generated images, the right answers, and what each of the two cues says.
+    """Generated images, the right answers, and what each of the two cues says."""
 
-    images: uint8 `(N, 3, size, size)`; labels: int64 `(N,)`, the texture's class, but the silhouette's on `shape_only`;
-    shapes, textures: int64 `(N,)`, the class of either cue, -1 where it tells nothing; masks: bool
-    `(N, size, size)`, the inside of the silhouette.
-    """
-
-    images: Tensor
-    labels: Tensor
-    shapes: Tensor
-    textures: Tensor
-    masks: Tensor
+    images: Tensor  # uint8 (N, 3, size, size)
+    labels: Tensor  # int64 (N,), the texture's class, but the silhouette's on `shape_only`
+    shapes: Tensor  # int64 (N,), the silhouette's class, -1 where it tells nothing
+    textures: Tensor  # the same of the texture
+    masks: Tensor  # bool (N, size, size), the inside of the silhouette
 
     def __len__(self) -> int:
         return len(self.labels)
 
 
 def generate(count: int, size: int, seed: int, split: str = "test") -> SyntheticSet:
-    """Draw `count` images of `size` pixels a side; the same arguments give the same bits.
-
-    Raises RequestError for an unknown split, a count below 1, or a size below 16, where the outlines run together.
-    """
-    if split not in SPLITS:
-        raise RequestError(f"split {split!r} is unknown; choose from {', '.join(SPLITS)}")
+    """Draw `count` images of `size` pixels a side; RequestError for an unknown split or what cannot be drawn."""
+    check_choice("split", split, SPLITS)
     if count < 1 or size < 16:
         raise RequestError(f"count={count}, size={size} cannot be drawn; ask for 1 image or more, of 16 pixels or more")
     # The splits for testing share their scenes, so only training images have a stream of their own.
@@ -84,10 +70,7 @@ def generate(count: int, size: int, seed: int, split: str = "test") -> Synthetic
 
 
 class FreshImages:
-    """Training images that are new in every epoch: `count` of them an epoch, `size` pixels a side.
-
-    A fixed set of a few thousand can be learned by heart, silhouettes and all; fresh images leave the cues only.
-    """
+    """Training images that are new in every epoch, `count` of `size` pixels: nothing but the cues can be learned."""
 
     def __init__(self, count: int, size: int) -> None:
         self.count, self.size = count, size
@@ -96,19 +79,9 @@ class FreshImages:
         return self.count
 
     def training_batches(
-        self,
-        config: "DataConfig | None",
-        batch_size: int,
-        generator: torch.Generator,
-        device: torch.device | str = "cpu",
-        group: Group = ALONE,
-        clipped: bool = False,
+        self, config: object, batch_size: int, generator: Generator, device: Device = "cpu", group: Group = ALONE
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """One epoch of full batches: images float32 in [0, 1], channels last, and labels int64.
-
-        All that is random comes from `generator`. `config` and `clipped` change nothing: there is no crop, and a flip
-        would turn one texture into another. Each process of a group draws whole batches and is given its share.
-        """
+        """One epoch, as of `ImageSet`. `config` changes nothing: a flip would turn one texture into another."""
         share = group.share(batch_size)
         for _ in range(self.count // batch_size):
             images, labels, *_ = _draw(batch_size, self.size, "train", generator)
@@ -125,26 +98,19 @@ def _draw(count: int, size: int, split: str, generator: torch.Generator) -> tupl
     shapes = others if split == "cue_conflict" else torch.where(uniform[0] < SHAPE_AGREEMENT, textures, others)
     labels = shapes if split == "shape_only" else textures
     nothing = torch.full_like(shapes, -1)
-    shapes, textures = (
-        (nothing if split == "texture_only" else shapes),
-        (nothing if split == "shape_only" else textures),
-    )
-
+    shapes = nothing if split == "texture_only" else shapes
+    textures = nothing if split == "shape_only" else textures
     inside = _silhouettes(shapes, size, uniform[1:5])
     masks = inside > 0.5
-    scene = _colours(inside, fields, uniform[5:11])
     # Whole levels, and room for the texture at both ends: so its amplitude is exact in the rounded image.
-    levels = scene.mul_(255).round_().clamp_(TEXTURE_LEVELS, 255 - TEXTURE_LEVELS)
+    levels = _colours(inside, fields, uniform[5:11]).mul_(255).round_().clamp_(TEXTURE_LEVELS, 255 - TEXTURE_LEVELS)
     if split != "shape_only":
         levels += (_gratings(textures, size, uniform[11]) * masks * TEXTURE_LEVELS)[:, None]
     return levels.to(torch.uint8), labels, shapes, textures, masks
 
 
 def _silhouettes(shapes: Tensor, size: int, uniform: tuple[Tensor, ...]) -> Tensor:
-    """Share of every pixel that lies inside, `(N, size, size)`, for outlines r(angle) = R (1 + depth cos(lobes angle)).
-
-    Class -1 is a disc. `uniform`: four draws `(N,)` for the radius, the rotation and the centre.
-    """
+    """Share of every pixel, `(N, size, size)`, inside outlines r(angle) = R (1 + depth cos(lobes angle)); -1: discs."""
     lobes = (2 + shapes % 5).float()
     depth = torch.tensor([*DEPTHS, 0.0])[shapes.div(5, rounding_mode="floor")]
     radius = size * (RADIUS[0] + (RADIUS[1] - RADIUS[0]) * uniform[0])
@@ -183,10 +149,7 @@ def _pink_noise(count: int, size: int, generator: torch.Generator) -> Tensor:
 
 
 def _colours(inside: Tensor, fields: Tensor, uniform: tuple[Tensor, ...]) -> Tensor:
-    """Paint silhouettes over backgrounds: float `(N, 3, size, size)`, about in [0, 1].
-
-    A colour is a brightness plus a hue on the circle of colours of mean 0, so brightness alone carries the contrast.
-    """
+    """Silhouettes painted over backgrounds, float `(N, 3, size, size)`; brightness alone carries the contrast."""
     contrast = CONTRAST[0] + (CONTRAST[1] - CONTRAST[0]) * uniform[0]
     middle = 0.5 + (2 * uniform[1] - 1) * (0.35 - contrast / 2)
     lighter = torch.where(uniform[2] < 0.5, -0.5, 0.5)
@@ -196,10 +159,8 @@ def _colours(inside: Tensor, fields: Tensor, uniform: tuple[Tensor, ...]) -> Ten
         ring = torch.cos(2 * math.pi * (hue[:, None] - torch.arange(3) / 3))
         return (brightness[:, None] + saturation[:, None] * ring)[:, :, None, None]
 
-    background = colour(middle - lighter * contrast, hue)
-    figure = colour(middle + lighter * contrast, hue + 0.25 + 0.5 * uniform[4])
     # The background drifts towards a neighbouring hue as it grows lighter, the figure is only shaded a little.
     drift = colour(torch.full_like(hue, 0.1), hue + 0.2)
-    background = background + 0.35 * drift * fields[:, :1]
-    figure = figure + 0.01 * fields[:, 1:]
+    background = colour(middle - lighter * contrast, hue) + 0.35 * drift * fields[:, :1]
+    figure = colour(middle + lighter * contrast, hue + 0.25 + 0.5 * uniform[4]) + 0.01 * fields[:, 1:]
     return background + (figure - background) * inside[:, None]

@@ -3,5 +3,3 @@
 from advlook.models.architectures import build_model, folded
 from advlook.models.evaluation import evaluate_checkpoint, predict, robust_accuracy, topk_accuracy
 from advlook.models.external import load_model
-
-__all__ = ["build_model", "evaluate_checkpoint", "folded", "load_model", "predict", "robust_accuracy", "topk_accuracy"]

@@ -7,8 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from advlook.attacks.ball import ascend, project, random_in_ball
-from advlook.core.gradients import frozen_batchnorm, input_gradient
-from advlook.core.presets import AdversaryConfig
+from advlook.core import AdversaryConfig, frozen_batchnorm, input_gradient
 
 
 def ramped_eps(config: AdversaryConfig, epoch: int, epochs: int) -> float:
@@ -27,11 +26,9 @@ def training_attack(
 ) -> Tensor:
     """Adversarial images to train on, within `eps` of `images`, float `(N, 3, H, W)` in [0, 1].
 
-    The model stays in train mode: the attack sees the function that the next update sees. The paper does not say
-    whether its forward passes count in BatchNorm's running statistics; here they do only where
-    `config.updates_batchnorm` says so. Without random start, FGSM is one step of size eps (the paper's attack); with
-    one, its step is `config.step_size`, as in Wong et al. 2020. weight: of these images' mean loss in the loss of a
-    batch that several processes share (through batch normalisation an image changes the loss of all).
+    The model stays in train mode: the attack sees the function that the next update sees. Without random start, FGSM is
+    one step of size eps (the paper's attack); with one, its step is `config.step_size`, as in Wong et al. 2020. weight:
+    of these images' mean loss in that of a batch which several processes share.
     """
     one_step = config.method == "fgsm"
     step = eps if one_step and not config.random_start else config.step_size / config.eps * eps
@@ -44,10 +41,7 @@ def training_attack(
 
 
 def overfits_catastrophically(history: list[dict[str, float]]) -> bool:
-    """Whether the network has learned to deceive the one step it is trained on (Wong et al. 2020).
-
-    That is where PGD accuracy was 5% or more, and is now below half of its best and half of FGSM accuracy.
-    """
+    """Whether PGD accuracy has collapsed below half of FGSM accuracy and of its best (Wong et al. 2020)."""
     checks = [entry for entry in history if "pgd" in entry]
     best = max((entry["pgd"] for entry in checks), default=0)
     return best >= 5 and checks[-1]["pgd"] < 0.5 * min(best, checks[-1]["fgsm"])

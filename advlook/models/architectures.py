@@ -3,16 +3,17 @@
 import copy
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
-from advlook.core.errors import RequestError
-from advlook.core.presets import ARCHITECTURES, STEMS, Preset
+from advlook.core import ARCHITECTURES, STEMS, Preset, RequestError, check_choice
 
-_RESNETS: dict[str, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
+Block = type[BasicBlock | Bottleneck]
+_RESNETS: dict[str, tuple[Block, list[int]]] = {
     "resnet10": (BasicBlock, [1, 1, 1, 1]),
     "resnet18": (BasicBlock, [2, 2, 2, 2]),
     "resnet50": (Bottleneck, [3, 4, 6, 3]),
@@ -29,10 +30,7 @@ def initialise(layer: nn.Module, mode: str = "fan_in") -> None:
 
 
 class Normalized(nn.Module):
-    """A network behind its channel-wise normalisation.
-
-    Takes float images `(N, 3, H, W)` in [0, 1], returns the network's logits `(N, classes)`.
-    """
+    """A network behind its channel-wise normalisation: images `(N, 3, H, W)` in [0, 1] to logits `(N, classes)`."""
 
     def __init__(self, network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
@@ -46,18 +44,14 @@ class Normalized(nn.Module):
 
 
 class ScaledResNet(ResNet):
-    """torchvision's ResNet with a chosen first width and, for small images, a stem that keeps resolution.
+    """torchvision's ResNet, with its parameter names, a chosen first width and, for small images, another stem.
 
-    The "imagenet" stem (7x7 of stride 2, pooling) divides it by 4; "small" (3x3 of stride 1, pooling) by 2, and learns
-    faster than a 3x3 of stride 2 at the same cost; "tiny" (3x3) keeps it.
-    Parameter names are torchvision's; with width 64 and the "imagenet" stem it is torchvision's network.
+    The "imagenet" stem (7x7 of stride 2, pooling) divides resolution by 4; "small" (3x3 of stride 1, pooling) by 2, and
+    learns faster than a 3x3 of stride 2 at the same cost; "tiny" (3x3) keeps it.
     """
 
-    def __init__(
-        self, block: type[BasicBlock | Bottleneck], layers: list[int], classes: int, stem: str, width: int
-    ) -> None:
-        self._width = width
-        self._first_stage = True
+    def __init__(self, block: Block, layers: list[int], classes: int, stem: str, width: int) -> None:
+        self._width, self._first_stage = width, True
         super().__init__(block, layers, classes)
         if stem == "imagenet":
             self.conv1 = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False)
@@ -69,21 +63,17 @@ class ScaledResNet(ResNet):
         self.bn1 = nn.BatchNorm2d(width)
         self.fc = nn.Linear(width * 8 * block.expansion, classes)
 
-    def _make_layer(
-        self, block: type[BasicBlock | Bottleneck], planes: int, blocks: int, stride: int = 1, dilate: bool = False
-    ) -> nn.Sequential:
+    def _make_layer(self, block: Block, planes: int, *rest: Any, **options: Any) -> nn.Sequential:
         if self._first_stage:
-            self.inplanes = self._width
-            self._first_stage = False
-        return super()._make_layer(block, planes * self._width // 64, blocks, stride, dilate)
+            self.inplanes, self._first_stage = self._width, False
+        return super()._make_layer(block, planes * self._width // 64, *rest, **options)
 
 
 class AlexNetBN(nn.Module):
     """AlexNet (Krizhevsky 2014, torchvision's channel counts) with batch normalisation after every convolution.
 
-    The "imagenet" stem is the published 11x11 stride-4 one for 224 px; "small" (5x5, stride 2) and "tiny" (5x5,
-    stride 1) suit 64 and 32 px. With those the last map is 2x2, not 6x6; the hidden layers have 16 widths, not 64;
-    and a tenth of their inputs is dropped, not half: what guards millions of weights starves these small layers.
+    The "imagenet" stem is the published 11x11 stride-4 one for 224 px; "small" (5x5, stride 2) and "tiny" (5x5, stride
+    1) suit 64 and 32 px, with a last map of 2x2, hidden layers of 16 widths, and a tenth of their inputs dropped.
     """
 
     def __init__(self, classes: int, stem: str, width: int) -> None:
@@ -100,27 +90,14 @@ class AlexNetBN(nn.Module):
             convolution = nn.Conv2d(channels_in, channels_out, kernel, stride, padding, bias=False)
             return [convolution, nn.BatchNorm2d(channels_out), nn.ReLU(inplace=True)]
 
+        def dense(features: int) -> list[nn.Module]:
+            return [nn.Dropout(drop), nn.Linear(features, hidden), nn.ReLU(inplace=True)]
+
         pool = [nn.MaxPool2d(3, 2, padding=0 if stem == "imagenet" else 1)]
-        self.features = nn.Sequential(
-            *block(3, c1, kernel, stride),
-            *pool,
-            *block(c1, c2, 5),
-            *pool,
-            *block(c2, c3, 3),
-            *block(c3, c4, 3),
-            *block(c4, c4, 3),
-            *pool,
-        )
+        first = [*block(3, c1, kernel, stride), *pool, *block(c1, c2, 5), *pool]
+        self.features = nn.Sequential(*first, *block(c2, c3, 3), *block(c3, c4, 3), *block(c4, c4, 3), *pool)
         self.avgpool = nn.AdaptiveAvgPool2d(side)
-        self.classifier = nn.Sequential(
-            nn.Dropout(drop),
-            nn.Linear(c4 * side * side, hidden),
-            nn.ReLU(inplace=True),
-            nn.Dropout(drop),
-            nn.Linear(hidden, hidden),
-            nn.ReLU(inplace=True),
-            nn.Linear(hidden, classes),
-        )
+        self.classifier = nn.Sequential(*dense(c4 * side * side), *dense(hidden), nn.Linear(hidden, classes))
         self.apply(initialise)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -128,15 +105,17 @@ class AlexNetBN(nn.Module):
         return self.classifier(self.avgpool(self.features(images)).flatten(1))
 
 
+def _is_ours(model: nn.Module) -> bool:
+    return isinstance(model, Normalized) and isinstance(model.network, ScaledResNet | AlexNetBN)
+
+
 @torch.no_grad()
 def folded(model: nn.Module) -> nn.Module:
-    """The model as it answers in eval mode, with every batch normalisation folded into the convolution before it.
+    """A copy in eval mode, batch normalisation folded into the convolutions: logits differ by rounding.
 
-    A copy, for evaluation alone: a third fewer passes over the maps, and logits that differ by rounding. Only models
-    that this module builds are folded, for of others nobody knows which layers follow each other; they are returned
-    as they are.
+    Models of other modules, of which nobody knows which layers follow each other, are returned as they are.
     """
-    if not isinstance(model, Normalized) or not isinstance(model.network, ScaledResNet | AlexNetBN):
+    if not _is_ours(model):
         return model
     model = copy.deepcopy(model).eval()
     for module in list(model.modules()):
@@ -154,12 +133,8 @@ def folded(model: nn.Module) -> nn.Module:
 
 
 def split_last_layer(model: nn.Module) -> tuple[Normalized, nn.Linear]:
-    """A copy of a model that returns the features its last layer sees, `(N, last.in_features)`, and that layer.
-
-    They are the means of a ResNet's last maps, and the last hidden layer of an AlexNet. Raises RequestError for a model
-    that this module does not build: of others nobody knows which layer is the last.
-    """
-    if not isinstance(model, Normalized) or not isinstance(model.network, ScaledResNet | AlexNetBN):
+    """A copy of a model of this module (else RequestError) that returns what its last layer sees; and that layer."""
+    if not _is_ours(model):
         raise RequestError(f"a {type(model).__name__} cannot be split; it has to be one of {', '.join(ARCHITECTURES)}")
     backbone = copy.deepcopy(model)
     if isinstance(backbone.network, AlexNetBN):
@@ -179,12 +154,10 @@ def build_model(
     std: Sequence[float] = (0.229, 0.224, 0.225),
     seed: int | None = None,
 ) -> Normalized:
-    """Build an untrained model by name.
+    """Build an untrained model by name; RequestError for a name that is not one of the five, or an unknown stem.
 
     By default it is the published network; `stem` and `width` (channels of the first layer) fit it to small images.
-    With `seed` the initial weights are those of that seed, whatever was drawn before, and the global random state is
-    left as it was.
-    Raises RequestError for a name that is not one of the five, or an unknown stem.
+    With `seed` the initial weights are those of that seed, and the global random state is left as it was.
     """
     check_names(arch, stem)
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
@@ -200,10 +173,9 @@ def build_model(
 
 def check_names(arch: str, stem: str | None) -> None:
     """Raise RequestError for an unknown architecture or stem; a stem of None is not known yet."""
-    if arch not in ARCHITECTURES:
-        raise RequestError(f"arch {arch!r} is unknown; choose from {', '.join(ARCHITECTURES)}")
-    if stem is not None and stem not in STEMS:
-        raise RequestError(f"stem {stem!r} is unknown; choose from {', '.join(STEMS)}")
+    check_choice("arch", arch, ARCHITECTURES)
+    if stem is not None:
+        check_choice("stem", stem, STEMS)
 
 
 def preset_model(preset: Preset, arch: str, seed: int) -> Normalized:

@@ -3,7 +3,7 @@
 import json
 import pickle
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 
@@ -12,58 +12,46 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from advlook.core.errors import RequestError
-from advlook.core.files import write_atomically
+from advlook.core import RequestError, write_atomically
 
 
 def half_precision(model: nn.Module) -> dict[str, Tensor]:
-    """The model's state with its weights rounded to float16; running statistics and constants stay float32.
-
-    A rounding of 5e-4 of a weight changes no accuracy that could be measured, and halves what is stored.
-    """
-    parameters = dict(model.named_parameters())
-    return {
-        name: (value.half() if name in parameters else value).detach().cpu().contiguous()
-        for name, value in model.state_dict().items()
-    }
+    """The model's state, its weights rounded to float16 (no accuracy changes measurably), statistics in float32."""
+    parameters, state = dict(model.named_parameters()), model.state_dict()
+    rounded = {name: value.half() if name in parameters else value for name, value in state.items()}
+    return {name: value.detach().cpu().contiguous() for name, value in rounded.items()}
 
 
 def save_checkpoint(path: Path, model: nn.Module, metadata: Mapping[str, object]) -> None:
     """Write the model's weights (as `half_precision` gives them) and JSON metadata, whole or not at all."""
-    state = half_precision(model)
-    data = save(state, {key: json.dumps(value) for key, value in metadata.items()})
+    data = save(half_precision(model), {key: json.dumps(value) for key, value in metadata.items()})
     # Python's own write, for safetensors and torch report a full disk as an error of their own.
     write_atomically(path, lambda partial: partial.write_bytes(data))
 
 
 def read_metadata(path: Path) -> dict[str, object]:
-    """What `save_checkpoint` was told; text that is no JSON, as in files of other origin, comes back as it is.
-
-    Raises RequestError for a file that is no safetensors checkpoint.
-    """
+    """What `save_checkpoint` was told; text that is no JSON, as in files of other origin, comes back as it is."""
     with _opened(path) as file:
-        return {key: _parse(value) for key, value in (file.metadata() or {}).items()}
+        told = dict(file.metadata() or {})
+    for key, text in told.items():
+        with suppress(json.JSONDecodeError):
+            told[key] = json.loads(text)
+    return told
 
 
 def load_checkpoint(path: Path, model: nn.Module) -> nn.Module:
-    """Fill `model` with a checkpoint's weights, in float32, and return it in eval mode.
-
-    Raises RequestError naming the file and the first tensor that is missing, unknown or of another shape.
-    """
+    """Fill `model` with a checkpoint's weights, in float32, and return it in eval mode."""
     return fill_model(model, read_tensors(path), path)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Every tensor of a safetensors file by name. Raises RequestError for a file that is none."""
+    """Every tensor of a safetensors file by name; RequestError for a file that is none."""
     with _opened(path) as file:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
 
 
 def fill_model(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> nn.Module:
-    """Fill `model` with the tensors that were read from `path`, in its own types, and return it in eval mode.
-
-    Raises RequestError naming the file and the first tensor that is missing, unknown or of another shape.
-    """
+    """Fill `model` with tensors read from `path`, in eval mode; RequestError names the first that does not fit."""
     wanted = model.state_dict()
     # Counters that old files lack, and that matter to no model in eval mode.
     state = {name: value for name, value in wanted.items() if name.endswith("num_batches_tracked")} | dict(state)
@@ -72,10 +60,8 @@ def fill_model(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> nn.
         raise RequestError(f"checkpoint {path} {kind} {name!r}: it is of another architecture or stem")
     for name in sorted(wanted):
         if state[name].shape != wanted[name].shape:
-            raise RequestError(
-                f"checkpoint {path} has {name!r} of shape {tuple(state[name].shape)}, "
-                f"but the model needs {tuple(wanted[name].shape)}; is it of another width or class count?"
-            )
+            shapes = f"{tuple(state[name].shape)}, but the model needs {tuple(wanted[name].shape)}"
+            raise RequestError(f"checkpoint {path} has {name!r} of shape {shapes}; another width or class count?")
     model.load_state_dict({name: value.to(wanted[name].dtype) for name, value in state.items()})
     return model.eval()
 
@@ -94,10 +80,13 @@ def load_state(path: Path) -> dict[str, object] | None:
     try:
         return torch.load(path, weights_only=True, map_location="cpu")
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise RequestError(
-            f"training state {path} cannot be read ({reason}); remove it to train from the start"
-        ) from None
+        reason = first_line(error)
+        raise RequestError(f"training state {path} cannot be read ({reason}); remove it to train anew") from None
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, or its type where it has none."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 @contextmanager
@@ -109,10 +98,3 @@ def _opened(path: Path) -> Iterator[safe_open]:
         raise RequestError(f"checkpoint {path} does not exist") from None
     except (SafetensorError, OSError) as error:
         raise RequestError(f"checkpoint {path} is not a readable safetensors file ({error})") from None
-
-
-def _parse(text: str) -> object:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text

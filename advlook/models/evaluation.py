@@ -1,50 +1,38 @@
-"""Accuracies, in percent: clean, top-k, and under attack.
-
-Every function that shows images to a model takes the fields of `Batches` as options.
-"""
+"""Accuracies, in percent: clean, top-k, under attack. What shows images to a model takes the fields of `Batches`."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from advlook import attacks
 from advlook.attacks.suite import NAMED_ATTACKS, percent
-from advlook.core.distributed import ALONE, Group
-from advlook.core.errors import RequestError
-from advlook.core.files import mixed_seed
-from advlook.core.gradients import evaluating
-from advlook.core.progress import tqdm
+from advlook.core import ALONE, Device, Group, RequestError, check_choice, evaluating, mixed_seed, tqdm
 from advlook.data.layouts import Listing, list_images
 from advlook.data.streaming import Images, StreamedImages
 from advlook.models.architectures import folded
 from advlook.models.external import Loaded, load_model
 
 # (model, images, labels, the generator of all that it draws) -> adversarial images
-Attack = Callable[[nn.Module, Tensor, Tensor, torch.Generator], Tensor]
+Attack = Callable[[nn.Module, Tensor, Tensor, Generator], Tensor]
 
 
 @dataclass(frozen=True)
 class Batches:
-    """How images are shown to a model: so many at once, on a device, and each batch by one process of a group.
-
-    title: of a progress bar; None: no bar.
-    """
+    """How images are shown to a model: so many at once, on a device, and each batch by one process of a group."""
 
     batch_size: int = 250
-    device: torch.device | str = "cpu"
+    device: Device = "cpu"
     group: Group = ALONE
-    title: str | None = None
+    title: str | None = None  # of a progress bar; None: no bar
 
     def dealt(self, images: Images, numbers: Tensor | None = None) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
-        """This process's batches of the images of these numbers (None: all).
-
-        Yields the number of the batch, and the numbers of its images, the images, and their labels.
-        """
+        """This process's batches of the images `numbers` (None: all): a batch's number, its numbers, images, labels."""
         numbers = torch.arange(len(images)) if numbers is None else numbers
         mine = numbers[self.group.dealt(len(numbers), self.batch_size)]
         if not len(mine):
@@ -63,7 +51,7 @@ class Batches:
 
 
 @torch.no_grad()
-def predict(model: nn.Module, images: Images, *, batch_size: int = 250, device: torch.device | str = "cpu") -> Tensor:
+def predict(model: nn.Module, images: Images, *, batch_size: int = 250, device: Device = "cpu") -> Tensor:
     """Logits `(N, classes)` of every image, on the CPU, in eval mode."""
     with evaluating(folded(model)) as fast:
         return torch.cat([fast(batch).float().cpu() for batch, _ in images.batches(batch_size, device)])
@@ -96,11 +84,8 @@ def topk_accuracy(model: nn.Module, images: Images, k: int = 5, **batches: objec
 
 def correct(model: nn.Module, images: Images, **batches: object) -> Tensor:
     """Which images `(N,) bool` the model is right about, without an attack."""
-
-    def judge(logits: Tensor, labels: Tensor) -> Tensor:
-        return (logits.argmax(1) == labels)[:, None]
-
-    return _judged(model, images, judge, 1, Batches(**batches))[:, 0]
+    where = Batches(**batches)
+    return _judged(model, images, lambda logits, labels: (logits.argmax(1) == labels)[:, None], 1, where)[:, 0]
 
 
 @torch.no_grad()
@@ -120,9 +105,8 @@ def survivors(
 ) -> Tensor:
     """Which images `(N,) bool` are right before and after `attack(model, images, labels, generator)`.
 
-    Images that are wrong without an attack are lost, and are not attacked. The generator of a batch depends on `seed`
-    and the batch's number alone, so the result does not depend on the number of processes; all of them get the whole.
-    right: bool `(N,)`, which images are right without an attack, where that is known already.
+    The generator of a batch depends on `seed` and the batch's number alone, so the result does not depend on the number
+    of processes; all of them get the whole. right: bool `(N,)`, which images are right without an attack, where known.
     """
     how = Batches(**batches)
     with evaluating(folded(model)) as fast:
@@ -147,7 +131,6 @@ def suite_accuracy(
     images: Images,
     eps: float,
     *,
-    norm: str = "linf",
     steps: int = 100,
     seed: int = 0,
     right: Tensor | None = None,
@@ -157,8 +140,8 @@ def suite_accuracy(
     how = Batches(**batches)
     left = torch.zeros(len(attacks.SUITE), dtype=torch.int64, device=how.device)
 
-    def suite(m: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
-        result = attacks.attack_suite(m, x, y, eps, norm=norm, steps=steps, generator=generator)
+    def suite(m: nn.Module, x: Tensor, y: Tensor, generator: Generator) -> Tensor:
+        result = attacks.attack_suite(m, x, y, eps, steps=steps, generator=generator)
         left.add_(torch.stack([result.survived[name].sum() for name in attacks.SUITE]))
         return result.attacked
 
@@ -168,21 +151,11 @@ def suite_accuracy(
 
 
 def robust_accuracy(
-    model: nn.Module,
-    images: Images,
-    eps: float,
-    *,
-    steps: int = 10,
-    restarts: int = 1,
-    seed: int = 0,
-    **batches: object,
+    model: nn.Module, images: Images, eps: float, *, steps: int = 10, restarts: int = 1, seed: int = 0, **where: object
 ) -> dict[str, float]:
-    """Accuracies in percent, clean and within the L-infinity ball: `{"clean", "fgsm", "pgd"}`.
-
-    FGSM without random start, PGD with one; random draws come from `seed`, on any number of processes the same.
-    """
-    right = correct(model, images, **batches)
-    options = {"seed": seed, "right": right} | batches
+    """Accuracies in percent, `{"clean", "fgsm", "pgd"}`, in the L-infinity ball; PGD with random start, by `seed`."""
+    right = correct(model, images, **where)
+    options = {"seed": seed, "right": right} | where
     under = robust_survivors(model, images, eps, steps=steps, restarts=restarts, **options)
     return {"clean": percent(right)} | {name: percent(alive) for name, alive in under.items()}
 
@@ -190,18 +163,15 @@ def robust_accuracy(
 def robust_survivors(
     model: nn.Module, images: Images, eps: float, *, steps: int = 10, restarts: int = 1, **options: object
 ) -> dict[str, Tensor]:
-    """Which images `(N,) bool` are right under each attack of `robust_accuracy`: `{"fgsm", "pgd"}`.
+    """Which images `(N,) bool` are right under "fgsm" and "pgd" of `robust_accuracy`; options as of `survivors`."""
 
-    options: as of `survivors`.
-    """
-
-    def fgsm(m: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+    def fgsm(m: nn.Module, x: Tensor, y: Tensor, generator: Generator) -> Tensor:
         return attacks.fgsm(m, x, y, eps)
 
-    def pgd(m: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+    def pgd(m: nn.Module, x: Tensor, y: Tensor, generator: Generator) -> Tensor:
         return attacks.pgd(m, x, y, eps, steps=steps, restarts=restarts, generator=generator, precision="auto")
 
-    return {name: survivors(model, images, attack, **options) for name, attack in {"fgsm": fgsm, "pgd": pgd}.items()}
+    return {attack.__name__: survivors(model, images, attack, **options) for attack in (fgsm, pgd)}
 
 
 def evaluate_checkpoint(
@@ -212,28 +182,24 @@ def evaluate_checkpoint(
     attack: str = "none",
     eps: float = 4 / 255,
     steps: int = 20,
-    stem: str | None = None,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
     size: int | None = None,
     resize: int | None = None,
     limit: int = 0,
     group: Group = ALONE,
     progress: bool = True,
+    **described: Any,
 ) -> pd.DataFrame:
     """One row: accuracy in percent of any checkpoint on a folder of class folders, clean and under an attack.
 
     Images are streamed, and all processes of the group return the same row. limit: so many images, drawn by a fixed
-    seed; 0: all. stem, mean and std are needed where the checkpoint does not say them (see `external.load_model`);
-    "normalisation" in the row tells where mean and std come from: "given", "file", or "assumed" to be ImageNet's.
-    Images are resized to `resize` pixels on the short side (as in training, else size / 0.875), and the central `size`
-    pixels are shown (as in training, else 224 for the published stem).
-    Raises RequestError where the checkpoint is unreadable or of another architecture, the size is not known or does not
-    suit, the folder's classes do not match, or an image is unreadable.
+    seed; 0: all. described: stem, mean and std as of `external.load_model`; "normalisation" in the row tells where the
+    latter come from: "given", "file", or "assumed" to be ImageNet's. Images are resized to `resize` pixels on the short
+    side (as in training, else size / 0.875), and the central `size` pixels are shown (as in training, else 224 for the
+    published stem). Raises RequestError as `load_model` does, and where size or the folder's images and classes do not
+    suit.
     """
-    if attack not in ("none", *NAMED_ATTACKS):
-        raise RequestError(f"attack {attack!r} is unknown; choose from none, {', '.join(NAMED_ATTACKS)}")
-    loaded = load_model(checkpoint, arch, stem=stem, mean=mean, std=std)
+    check_choice("attack", attack, ("none", *NAMED_ATTACKS))
+    loaded = load_model(checkpoint, arch, **described)
     side, short = _image_size(loaded, checkpoint, size, resize)
     listing = Listing(data, *list_images(data))
     if len(listing.classes) != loaded.classes:
@@ -245,7 +211,7 @@ def evaluate_checkpoint(
     batch_size = 250 if device.type == "cuda" else max(1, min(250, 250 * 64**2 // side**2))
     how = {"batch_size": batch_size, "device": device, "group": group}
 
-    def attacked(m: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+    def attacked(m: nn.Module, x: Tensor, y: Tensor, generator: Generator) -> Tensor:
         return NAMED_ATTACKS[attack](m, x, y, eps, steps, generator)
 
     first, best = found_among(model, images, (1, 5), **how, title="clean" if progress else None).unbind(1)

@@ -1,7 +1,6 @@
 """Checkpoints of any origin: ours, torchvision's, those of the `robustness` library and of RobustBench, plain ones.
 
-What these wrap around the network (nesting, prefixes, a second copy inside an attacker) is removed. What a file does
-not say is asked for (stem) or reported as assumed (normalisation). No code in a file is ever run.
+What a file does not say is asked for (stem) or reported as assumed (normalisation). No code in a file is ever run.
 """
 
 import pickle
@@ -14,10 +13,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from advlook.core.errors import RequestError
-from advlook.core.presets import Preset
+from advlook.core import Preset, RequestError
 from advlook.models.architectures import Normalized, build_model, check_names
-from advlook.models.checkpoints import fill_model, read_metadata, read_tensors
+from advlook.models.checkpoints import fill_model, first_line, read_metadata, read_tensors
 
 IMAGENET_NORMALISATION = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 NESTED = ("state_dict", "model_state_dict", "model", "network", "net", "ema", "model_ema")
@@ -50,11 +48,11 @@ def load_model(
 ) -> Loaded:
     """Build the model that a checkpoint holds: safetensors by its suffix, any other file as torch saves it.
 
-    Width and number of classes are read from the tensors. So is the stem, except that "small" and "tiny" differ in no
+    Width and number of classes are read from the tensors, and the stem, except that "small" and "tiny" differ in no
     tensor: it must be given, unless the file is ours, or has the names of the usual CIFAR ResNets, which are "tiny".
     mean, std: the normalisation, three values in units of [0, 1]; by default the one in the file, else `fallback`.
-    Raises RequestError for a file that is absent, broken or holds code, a tensor that is missing, unknown or of another
-    shape, another architecture or stem, and a normalisation that is none.
+    Raises RequestError for a file that is absent, broken, holds code or another architecture, and a normalisation that
+    is none.
     """
     check_names(arch, stem)
     if (mean is None) != (std is None):
@@ -73,7 +71,12 @@ def load_model(
         found = "imagenet"
     if found is None and any(_WRAPPERS.sub("", name) == "linear.weight" for name in raw):
         found = "tiny"
-    stem = _agreed_stem(path, found, stem, kernel)
+    if found and stem and stem != found:
+        raise RequestError(f"checkpoint {path} has the stem {found!r}, not {stem!r}")
+    stem = found or stem
+    if not stem:
+        first = f"a first layer of {kernel}x{kernel}, as the stems small and tiny have"
+        raise RequestError(f"checkpoint {path} has {first}; give --stem small or --stem tiny")
 
     if mean is None and len(stored) == 1:
         raise RequestError(f"checkpoint {path} has only one of mean and std; give both with --mean and --std")
@@ -89,29 +92,12 @@ def load_model(
     return Loaded(model.eval(), stem, width, classes, source, size, resize)
 
 
-def _agreed_stem(path: Path, found: str | None, stem: str | None, kernel: int) -> str:
-    """The stem that the file tells or the user gives; RequestError where neither does, or they differ."""
-    if found and stem and stem != found:
-        raise RequestError(f"checkpoint {path} has the stem {found!r}, not {stem!r}")
-    if not found and not stem:
-        raise RequestError(
-            f"checkpoint {path} has a first layer of {kernel}x{kernel}, as the stems small and tiny have; "
-            "give --stem small or --stem tiny"
-        )
-    return found or stem
-
-
 def external_model(preset: Preset, arch: str, path: Path) -> Normalized:
-    """The model in `path`, which a preset names in place of training `arch`; its normalisation, else the preset's.
-
-    Raises RequestError as `load_model` does, and where width or number of classes are not those of the preset.
-    """
+    """The model in `path`, named by a preset in place of training `arch`; RequestError where they do not agree."""
     described, data = preset.models[arch], preset.data
     loaded = load_model(path, arch, stem=described.stem, fallback=(data.mean, data.std))
-    for key, found, stated in (
-        (f"models.{arch}.width", loaded.width, described.width),
-        ("data.classes", loaded.classes, data.classes),
-    ):
+    widths, classes = (loaded.width, described.width), (loaded.classes, data.classes)
+    for key, (found, stated) in {f"models.{arch}.width": widths, "data.classes": classes}.items():
         if found != stated:
             raise RequestError(f"checkpoint {path} needs {key} = {found}, but preset {preset.name} says {stated}")
     return loaded.model
@@ -126,11 +112,9 @@ def check_channels(values: Sequence[float], name: str, *, positive: bool = False
     """Values of red, green and blue in units of [0, 1], as they were given; RequestError naming `name` if not."""
     # The comparison is false for nan as well.
     if len(values) != 3 or not all(0 <= value <= 1 for value in values) or (positive and min(values) == 0):
-        shown = ",".join(f"{value:g}" for value in values)
-        raise RequestError(
-            f"{name} {shown} should be three numbers {'above 0 and up to 1' if positive else 'in [0, 1]'}, "
-            f"for red, green and blue, such as 0.485,0.456,0.406"
-        )
+        shown, span = ",".join(f"{value:g}" for value in values), "above 0 and up to 1" if positive else "in [0, 1]"
+        wanted = f"three numbers {span}, for red, green and blue, such as 0.485,0.456,0.406"
+        raise RequestError(f"{name} {shown} should be {wanted}")
     return tuple(float(value) for value in values)
 
 
@@ -147,10 +131,8 @@ def _training(path: Path, arch: str) -> dict[str, dict]:
     made = stored_metadata(path).get("training")
     if not isinstance(made, dict) or not all(isinstance(made.get(key), dict) for key in ("model", "data")):
         return {}
-    if made.get("arch") != arch:
-        raise RequestError(
-            f"checkpoint {path} is of arch {made.get('arch')!r}, not {arch!r}; give --arch {made.get('arch')}"
-        )
+    if (own := made.get("arch")) != arch:
+        raise RequestError(f"checkpoint {path} is of arch {own!r}, not {arch!r}; give --arch {own}")
     return made
 
 
@@ -170,16 +152,14 @@ def _state_dict(path: Path) -> Mapping[str, Tensor]:
             "once with what wrote it, and save its weights alone: torch.save(model.state_dict(), 'weights.pt')"
         ) from None
     except Exception as error:  # whatever bytes the user's file has, they end in one line
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise RequestError(f"checkpoint {path} cannot be read ({reason})") from None
+        raise RequestError(f"checkpoint {path} cannot be read ({first_line(error)})") from None
     for _ in range(3):  # not for as long as it goes on: a dictionary can hold itself
         if not isinstance(content, Mapping):
             break
         nested = [key for key in NESTED if isinstance(content.get(key), Mapping)]
         if len(nested) > 1:
-            raise RequestError(
-                f"checkpoint {path} holds several sets of weights ({', '.join(nested)}); save the one you mean alone"
-            )
+            several = f"several sets of weights ({', '.join(nested)})"
+            raise RequestError(f"checkpoint {path} holds {several}; save the one you mean alone")
         content = content[nested[0]] if nested else content
     if not isinstance(content, Mapping) or not content:
         raise RequestError(f"checkpoint {path} holds no state dict; save one: torch.save(model.state_dict(), path)")
@@ -190,10 +170,7 @@ def _state_dict(path: Path) -> Mapping[str, Tensor]:
 
 
 def _plain(raw: Mapping[str, Tensor], path: Path) -> tuple[dict[str, Tensor], dict[str, list[float]]]:
-    """The network's tensors under torchvision's names, and "mean" and "std" where the file has them.
-
-    A tensor may be there twice (the `robustness` library keeps the network in its attacker, too) if both are the same.
-    """
+    """The network's tensors under torchvision's names, and "mean" and "std" where they are there."""
     state: dict[str, Tensor] = {}
     for long_name, value in raw.items():
         name = _WRAPPERS.sub("", long_name)

@@ -1,8 +1,4 @@
-"""Late fusion (paper, section 4.2): the last features of trained backbones joined, and one new linear classifier.
-
-An ensemble is fine-tuned as a whole, from a random classifier. Or its backbones stay frozen: then their features are
-computed once, and the classifier alone is trained on them, which costs next to nothing.
-"""
+"""Late fusion (paper, section 4.2): the last features of trained backbones joined, and one new linear classifier."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -11,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from advlook.core.presets import Preset
+from advlook.core import Device, Preset
 from advlook.data.image_sets import ImageSet
 from advlook.models.architectures import split_last_layer
 from advlook.models.training import Trainer, update
@@ -24,12 +20,13 @@ COMBINATIONS: dict[str, tuple[str, ...]] = {
     "STD+ADV": ("std", "adv"),
 }
 Member = tuple[str, int]  # setting and training seed of a checkpoint
+Progress = Callable[[int], object]  # is told how many images were done
 
 
 def members(combination: str, seeds: Sequence[int], run: int) -> tuple[Member, ...]:
     """The checkpoints that run 0, 1, ... of a combination joins; none where it would need one checkpoint twice.
 
-    A run starts at the next of the preset's seeds, and the second of a pair has the seed after that of the first. So a
+    A run starts at the next of the preset's seeds, and the second of a pair has the seed after that of the first: a
     preset with a single seed has no pairs of equals, and its STD+ADV is of one seed.
     """
     settings = COMBINATIONS[combination]
@@ -38,11 +35,7 @@ def members(combination: str, seeds: Sequence[int], run: int) -> tuple[Member, .
 
 
 class Ensemble(nn.Module):
-    """Backbones side by side, their features joined, and one linear classifier on them: images in [0, 1] to logits.
-
-    models: of this package, with whatever last layers; copies without these are kept. classifier: of as many features
-    as they have together, in their order.
-    """
+    """Backbones side by side, of models without their last layers, and a linear classifier on their joined features."""
 
     def __init__(self, models: Sequence[nn.Module], classifier: nn.Linear) -> None:
         super().__init__()
@@ -55,11 +48,8 @@ class Ensemble(nn.Module):
 
 
 def new_ensemble(models: Sequence[nn.Module], classes: int, seed: int) -> Ensemble:
-    """An ensemble to be fine-tuned: of trained models and a random classifier, drawn by `seed`.
-
-    To start from the classifier of frozen backbones looks better and is not: where features are small its weights are
-    large, and so is what they send back, which in some models wrecks the backbones within a few steps.
-    """
+    """An ensemble to be fine-tuned: of trained models and a random classifier, drawn by `seed`."""
+    # A classifier trained on frozen features is a worse start: its large weights wreck some backbones in a few steps.
     width = sum(split_last_layer(model)[1].in_features for model in models)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
@@ -72,10 +62,7 @@ def parameters(model: nn.Module) -> int:
 
 
 def tuning_preset(preset: Preset, arch: str) -> Preset:
-    """The preset as fine-tuning uses it: the paper's 30 epochs and its rate, "the other parameters" those of training.
-
-    Its schedule divides the rate by 10 every 30 epochs, and so leaves it constant. Weights are not averaged.
-    """
+    """The preset as fine-tuning uses it: the paper's 30 epochs, its constant rate, and the rest as in training."""
     config = preset.ensembles
     model = replace(preset.models[arch], learning_rate=config.learning_rate, epochs_std=config.epochs)
     training = replace(preset.training, schedule="step", step_epochs=config.epochs, average=0.0, rate_for_batch=0)
@@ -84,33 +71,22 @@ def tuning_preset(preset: Preset, arch: str) -> Preset:
 
 
 def fine_tune(
-    ensemble: Ensemble,
-    preset: Preset,
-    arch: str,
-    images: ImageSet,
-    seed: int,
-    *,
-    device: torch.device | str = "cpu",
-    progressed: Callable[[int], object] = lambda images: None,
+    ensemble: Ensemble, preset: Preset, arch: str, images: ImageSet, seed: int, *, device: Device, progressed: Progress
 ) -> nn.Module:
-    """Train all of an ensemble on images of `data.store` pixels, and return it in eval mode.
-
-    As in STD training, but for what `tuning_preset` says. `progressed` is told the images of every step. Raises
-    NonFiniteLossError where the loss is infinite or nan.
-    """
-    # Clipped crops: the committed tables rest on ensembles that were trained on them.
-    trainer = Trainer(tuning_preset(preset, arch), arch, "std", seed, torch.device(device), ensemble, clipped=True)
+    """Train all of an ensemble on images of `data.store` pixels by its `tuning_preset`, and return it in eval mode."""
+    trainer = Trainer(tuning_preset(preset, arch), arch, "std", seed, torch.device(device), ensemble)
+    images = replace(images, clipped=True)  # the committed tables rest on ensembles that were trained on such crops
     for _ in range(trainer.epochs):
         trainer.history.append(trainer.train_epoch(images, progressed))
     return trainer.result.eval()
 
 
 def fit_classifier(features: Tensor, labels: Tensor, classes: int, preset: Preset, seed: int) -> nn.Linear:
-    """The classifier of frozen backbones: a layer for features `(N, width)`, trained on these.
+    """The classifier of frozen backbones: a layer for features `(N, width)`, trained on these in an order drawn by
+    `seed`.
 
-    SGD as in training, but at the preset's constant rate for frozen backbones, from zero; `seed` draws the order of
-    images. It sees each feature less its mean and divided by its standard deviation, for their sizes differ between
-    architectures and settings; the layer that is returned has that undone, and takes features as they are.
+    SGD as in training, but at a constant rate, from zero, and on standardised features; the layer returned has that
+    undone.
     """
     config, training = preset.ensembles, preset.training
     mean, spread = features.mean(0), features.std(0)

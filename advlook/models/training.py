@@ -1,11 +1,9 @@
 """Standard (STD) and adversarial (ADV) training, resumable to the same bits.
 
 Every epoch starts from a random state that depends on the seed and the epoch alone, so the remaining epochs depend only
-on what is kept after each: weights, momentum, average and history.
-
-Several processes train a model as one (`distributed.Group`): each takes its share of every batch, gradients are summed,
-and batch normalisation is over the whole batch. Their number changes only the rounding of sums, the masks of dropout,
-and the adversary's random starts.
+on what is kept after each: weights, momentum, average and history. Several processes train a model as one
+(`distributed.Group`): their number changes only the rounding of sums, the masks of dropout, and the adversary's random
+starts.
 """
 
 import copy
@@ -20,15 +18,11 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from advlook.core import Preset, RequestError, TrainingConfig, autocast, digest, mixed_seed, tqdm
 from advlook.core.distributed import ALONE, Group, share_statistics
-from advlook.core.errors import RequestError
-from advlook.core.files import digest, mixed_seed
-from advlook.core.precision import autocast
-from advlook.core.presets import Preset, TrainingConfig
-from advlook.core.progress import tqdm
 from advlook.data.image_sets import ImageSet
 from advlook.data.streaming import TrainingImages
 from advlook.models.adversary import overfits_catastrophically, ramped_eps, training_attack
@@ -68,9 +62,8 @@ def update(optimizer: torch.optim.Optimizer, rate: float) -> None:
 class Trainer:
     """One model in training: its weights, momentum, averaged weights and history, and what one epoch does to them.
 
-    model: trained where it is given, in place of the preset's untrained one. group: the processes that share every
-    batch; each has a trainer of its own, and all of these hold the same. clipped: as of `data.crops.draw_crops`.
-    Raises RequestError where a batch has fewer images than there are processes.
+    model: in place of the preset's untrained one. group: the processes that share every batch; each has a trainer of
+    its own, and all hold the same. Raises RequestError where a batch has fewer images than there are processes.
     """
 
     def __init__(
@@ -82,16 +75,12 @@ class Trainer:
         device: torch.device,
         model: nn.Module | None = None,
         group: Group = ALONE,
-        clipped: bool = False,
     ) -> None:
         config = preset.training
-        self.preset, self.config, self.device, self.seed = preset, config, device, seed
-        self.group, self.clipped = group, clipped
-        if config.batch_size // config.accumulate < group.size:
-            raise RequestError(
-                f"{group.size} processes cannot share {config.batch_size // config.accumulate} images at once "
-                f"(training.batch_size = {config.batch_size}, accumulate = {config.accumulate}); start fewer"
-            )
+        self.preset, self.config, self.device, self.seed, self.group = preset, config, device, seed, group
+        if (at_once := config.batch_size // config.accumulate) < group.size:
+            stated = f"training.batch_size = {config.batch_size}, accumulate = {config.accumulate}"
+            raise RequestError(f"{group.size} processes cannot share {at_once} images ({stated}); start fewer")
         self.epochs = getattr(preset.models[arch], f"epochs_{setting}")
         self.adversary = preset.adversary if setting == "adv" else None
         scale = config.batch_size / config.rate_for_batch if config.rate_for_batch else 1
@@ -106,16 +95,13 @@ class Trainer:
             own = [torch.cuda.current_device()] if device.type == "cuda" else None
             with warnings.catch_warnings():  # newer versions of torch have another name for it, which others lack
                 warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
-                self.step_model = DistributedDataParallel(
-                    self.model, own, broadcast_buffers=False, gradient_as_bucket_view=True
-                )
+                options = {"broadcast_buffers": False, "gradient_as_bucket_view": True}
+                self.step_model = DistributedDataParallel(self.model, own, **options)
         if config.compile:
             self.step_model, self.attacked_model = torch.compile(self.step_model), torch.compile(self.model)
         # Gains and biases are not decayed: it buys nothing, and pulls BatchNorm's scale to 0.
-        groups = [
-            {"params": [p for p in self.model.parameters() if p.ndim > 1], "weight_decay": config.weight_decay},
-            {"params": [p for p in self.model.parameters() if p.ndim <= 1], "weight_decay": 0.0},
-        ]
+        weights, others = ([p for p in self.model.parameters() if (p.ndim > 1) == many] for many in (True, False))
+        groups = [{"params": weights, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
         self.optimizer = torch.optim.SGD(groups, lr=0.0, momentum=config.momentum)
         self.history: list[dict[str, float]] = []
 
@@ -131,25 +117,20 @@ class Trainer:
 
     def state(self) -> dict[str, object]:
         """All that the remaining epochs depend on."""
-        state = {"key": digest(self.key), "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
-        if self.average is not None:
-            state["average"] = self.average.state_dict()
+        parts = {name: getattr(self, name) for name in ("model", "optimizer", "average")}
+        state = {name: part.state_dict() for name, part in parts.items() if part is not None}
         made_by = {"threads": torch.get_num_threads(), "processes": self.group.size}
-        return state | {"history": self.history} | made_by
+        return {"key": digest(self.key)} | state | {"history": self.history} | made_by
 
     def resume(self, path: Path) -> None:
-        """Go on from the state that the leading process finds there, if it is of the same configuration.
-
-        Sums of floats depend on how many threads share them, so the number of threads becomes what it was.
-        """
+        """Go on from the state that the leading process finds there, if it is of the same configuration."""
         state = self.group.told(load_state(path) if self.group.leads else None)
         if state is None or state.get("key") != digest(self.key):
             return
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for name in ("model", "optimizer", "average"):
+            if getattr(self, name) is not None:
+                getattr(self, name).load_state_dict(state[name])
         self.history = state["history"]
-        if self.average is not None:
-            self.average.load_state_dict(state["average"])
         if self.history and state.get("processes", 1) == self.group.size:
             torch.set_num_threads(state["threads"])
 
@@ -169,7 +150,7 @@ class Trainer:
         sums, count, rate = torch.zeros(2, dtype=torch.float64, device=self.device), 0, 0.0
         started = time.perf_counter()
         self.model.train()
-        batches = iter(images.training_batches(data, at_once, order, self.device, self.group, clipped=self.clipped))
+        batches = iter(images.training_batches(data, at_once, order, self.device, self.group))
         for step in range(steps):
             rate = learning_rate(config, self.base_rate, self.epochs, epoch + step / steps)
             parts = list(islice(batches, config.accumulate))
@@ -181,30 +162,18 @@ class Trainer:
                 _move_average(self.average, self.model, config.average)
             looks = self.device.type == "cpu" or step % LOOK_EVERY == LOOK_EVERY - 1 or step == steps - 1
             if looks and not math.isfinite(value := sums[0].item()):
-                raise NonFiniteLossError(
-                    f"the loss became {value} in epoch {epoch + 1}, step {step + 1}; "
-                    f"lower the learning rate ({rate:.3g}) in the preset"
-                )
+                where = f"epoch {epoch + 1}, step {step + 1}"
+                remedy = f"lower the learning rate ({rate:.3g}) in the preset"
+                raise NonFiniteLossError(f"the loss became {value} in {where}; {remedy}")
             count += at_once * len(parts)
             progressed(at_once * len(parts))
         loss, right = self.group.total(sums).tolist()
-        return {
-            "epoch": epoch + 1,
-            "learning_rate": rate,
-            "eps": eps,
-            "loss": loss / count,
-            # Of the images trained on: in adversarial training, of adversarial ones.
-            "training_accuracy": 100 * right / count,
-            "seconds": time.perf_counter() - started,
-        }
+        entry = {"epoch": epoch + 1, "learning_rate": rate, "eps": eps, "loss": loss / count}
+        # Of the images trained on: in adversarial training, of adversarial ones.
+        return entry | {"training_accuracy": 100 * right / count, "seconds": time.perf_counter() - started}
 
-    def _learn(
-        self, batch: Tensor, labels: Tensor, eps: float, noise: torch.Generator, weight: float, last: bool
-    ) -> Tensor:
-        """Add the gradients of these images to those of the step, and with its last part share them.
-
-        weight: of the mean loss of these images in the step's. Returns `(2,)`: the sum of losses, how many are right.
-        """
+    def _learn(self, batch: Tensor, labels: Tensor, eps: float, noise: Generator, weight: float, last: bool) -> Tensor:
+        """Add the gradients of these images to the step's. Returns `(2,)`: the sum of losses, how many are right."""
         alone = self.group.size == 1
         with nullcontext() if alone or last else self.step_model.no_sync():
             with autocast(self.config.precision, self.device):
@@ -232,18 +201,16 @@ def train(
 ) -> Path:
     """Train one model of the preset and write its checkpoint to `target`; resume where a state lies beside it.
 
-    Every process of a group calls this; the leading one reads and writes the files. `test` serves to watch FGSM and PGD
-    accuracy along the way and for the accuracies in the metadata; nothing is chosen by it. `progressed` is told the
-    images of every step, and at first those of the epochs that were done already. Returns `target`.
-    Raises NonFiniteLossError where the loss is infinite or nan, RequestError where the images do not fill a batch.
+    Every process of a group calls this; the leading one reads and writes the files. By `test` nothing is chosen: it
+    serves to watch FGSM and PGD accuracy, and for the accuracies in the metadata. `progressed` is told the images of
+    every step, and at first those that were done already. Returns `target`. Raises NonFiniteLossError, and RequestError
+    where the images do not fill a batch.
     """
     trainer = Trainer(preset, arch, setting, seed, torch.device(device), group=group)
     an_epoch = epoch_images(preset, images)
     if not an_epoch:
-        raise RequestError(
-            f"training images ({len(images)}; data.train_images = {preset.data.train_images}) "
-            f"do not fill a batch of {preset.training.batch_size}"
-        )
+        there = f"training images ({len(images)}; data.train_images = {preset.data.train_images})"
+        raise RequestError(f"{there} do not fill a batch of {preset.training.batch_size}")
     state_path = target.with_suffix(".state")
     trainer.resume(state_path)
     watched = test.subset(preset.training.check_images)
@@ -259,10 +226,8 @@ def train(
                 bar.set_postfix({key: f"{entry[key]:.1f}" for key in ("clean", "fgsm", "pgd")})
             trainer.history.append(entry)
             if group.leads and trainer.adversary and "pgd" in entry and overfits_catastrophically(trainer.history):
-                bar.write(
-                    f"{name}, epoch {entry['epoch']}: catastrophic overfitting: FGSM accuracy is {entry['fgsm']:.1f}, "
-                    f"but PGD accuracy {entry['pgd']:.1f}"
-                )
+                found = f"FGSM accuracy is {entry['fgsm']:.1f}, but PGD accuracy {entry['pgd']:.1f}"
+                bar.write(f"{name}, epoch {entry['epoch']}: catastrophic overfitting: {found}")
             if group.leads:
                 save_state(state_path, trainer.state())
     _save_result(trainer, test, target)
@@ -278,15 +243,10 @@ def _save_result(trainer: Trainer, test: ImageSet, target: Path) -> None:
     # Rounded first, so that the accuracies belong to the very weights in the file.
     final.load_state_dict({name: value.to(trainer.device) for name, value in half_precision(final).items()})
     reduced = isinstance(autocast(preset.training.precision, trainer.device), torch.autocast)
-    metadata = {
-        "training": trainer.key,
-        "digest": digest(trainer.key),
-        "preset": preset.name,
-        "test_store": preset.data.test_store,
-        "history": trainer.history,
-        "accuracy": topk_accuracy(final, test, preset.evaluation.top_k, **trainer.batches),
-        "arithmetic": "bfloat16" if reduced else "float32",
-    }
+    metadata = {"training": trainer.key, "digest": digest(trainer.key), "preset": preset.name}
+    metadata |= {"test_store": preset.data.test_store, "history": trainer.history}
+    metadata["accuracy"] = topk_accuracy(final, test, preset.evaluation.top_k, **trainer.batches)
+    metadata["arithmetic"] = "bfloat16" if reduced else "float32"
     if trainer.group.leads:
         save_checkpoint(target, final, metadata)
 

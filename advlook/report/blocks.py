@@ -1,10 +1,8 @@
 """The generated tables of README.md, docs/findings.md and docs/trust.md.
 
 A block of a page lies between `<!-- block NAME -->` and `<!-- /block -->`. `claims` holds the verdicts, `remedies`
-those of `advlook.checks`; the others are described in docs/blocks.toml. `python -m advlook.report.blocks` rewrites the
-blocks that differ from `figures/<preset>/tables` and names them; with `--check` it writes nothing, and exits with 1 if
-one differs.
-"""
+those of `advlook.checks`; the others are described in docs/blocks.toml. `python -m advlook.report.blocks` rewrites and
+names the blocks that differ from `figures/<preset>/tables`; with `--check` it writes nothing, and exits with 1."""
 
 import argparse
 import re

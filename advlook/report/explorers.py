@@ -2,8 +2,7 @@
 
 They are in the last cells of notebooks 02, 03 and 04. In a live kernel (`panel.live`) each returns a widget whose
 picture follows its controls; anywhere else (papermill, nbval, a script) a still figure of the first values, without any
-widget. Models are left as they were. Nothing is measured here: what a picture suggests is for the tables to settle.
-"""
+widget. Models are left as they were. Nothing is measured here: what a picture suggests is for the tables to settle."""
 
 import math
 from collections.abc import Mapping
@@ -30,34 +29,10 @@ LABEL, ANSWER = -1, -2  # in place of a class: what the image is, and what the m
 Pair = Mapping[str, nn.Module]
 
 
-def attacks(study: Study) -> widgets.Widget | Figure:
-    """Attack an image: the perturbation against each model, and what that model says before and after.
-
-    An image without a label (an upload) is attacked as what the model says it is. PGD and APGD stop where the model is
-    wrong, MI-FGSM goes on.
-    """
-    return _Attacks(study).shown()
-
-
-def maps(study: Study) -> widgets.Widget | Figure:
-    """Sensitivity maps of an image, which may be blurred first, and then attacked by PGD against each model.
-
-    Beside each map is its magnitude, summed over the colours. Each model has its own scale, or both share the larger.
-    """
-    return _Maps(study).shown()
-
-
-def layers(study: Study) -> widgets.Widget | Figure:
-    """Activation maximisation of a unit of any convolution, or of the linear layer that answers."""
-    return _Layers(study).shown()
-
-
-def corruptions(study: Study) -> widgets.Widget | Figure:
-    """Take detail and colour from an image by blur, then median, then reversal, and see what each model still says."""
-    return _Corruptions(study).shown()
-
-
 class _Attacks(Explorer):
+    """Attack an image: the perturbation against each model, and what that model says before and after. An image without
+    a label (an upload) is attacked as what the model says it is. Only MI-FGSM goes on where the model is wrong."""
+
     def controls(self) -> Controls:
         config = self.study.preset.evaluation
         return super().controls() | {
@@ -87,6 +62,9 @@ class _Attacks(Explorer):
 
 
 class _Maps(Explorer):
+    """Sensitivity maps of an image, which may be blurred first, and then attacked by PGD against each model. Beside
+    each map is its magnitude, summed over the colours. Each model has its own scale, or both share the larger."""
+
     def controls(self) -> Controls:
         titles = [(f"{TITLES[name]} ({SAMPLES[name]})" if name in SAMPLES else TITLES[name], name) for name in METHODS]
         classes = [("the label", LABEL), ("its answer", ANSWER)]
@@ -103,10 +81,8 @@ class _Maps(Explorer):
         seen = {setting: self._seen(model, chosen, **changes) for setting, model in pair.items()}
         wanted = {LABEL: chosen.label, ANSWER: None}.get(of, of)
         explained = {setting: class_of(model, seen[setting], wanted) for setting, model in pair.items()}
-        found = {
-            setting: by_name(method, model, seen[setting], explained[setting], samples=SAMPLES.get(method, 1))[0]
-            for setting, model in pair.items()
-        }
+        map_of = partial(by_name, method, samples=SAMPLES.get(method, 1))
+        found = {setting: map_of(model, seen[setting], explained[setting])[0] for setting, model in pair.items()}
         limits = torch.stack([torch.stack([brightest(each), brightest(each.abs().sum(0))]) for each in found.values()])
         limits = limits.amax(0, keepdim=True).expand(2, 2) if shared else limits
         figure, axes = new_figure(2, 3, 6.8, 4.6)
@@ -119,7 +95,6 @@ class _Maps(Explorer):
         return figure
 
     def _seen(self, model: nn.Module, chosen: ChosenImage, sigma: float, eps: float) -> Tensor:
-        """What the model is shown: the image blurred, then attacked."""
         blurred = gaussian_blur(chosen.image, sigma)
         if not eps:
             return blurred
@@ -130,6 +105,8 @@ class _Maps(Explorer):
 
 
 class _Layers(Explorer):
+    """Activation maximisation of a unit of any convolution, or of the linear layer that answers."""
+
     takes_image = False
 
     def controls(self) -> Controls:
@@ -165,7 +142,6 @@ class _Layers(Explorer):
         return figure
 
     def _units(self, arch: str) -> dict[str, int]:
-        """How many units each layer has."""
         model = self.study.model(arch, SETTINGS[0], self.study.preset.seeds[0])
         names = conv_layers(model, size=self.study.preset.data.size)
         last = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)][-1:]
@@ -173,6 +149,8 @@ class _Layers(Explorer):
 
 
 class _Corruptions(Explorer):
+    """Take detail and colour from an image by blur, then median, then reversal, and see what each model still says."""
+
     def controls(self) -> Controls:
         return super().controls() | {
             "sigma": _blur(self.study, 1.0),
@@ -195,6 +173,10 @@ class _Corruptions(Explorer):
         return figure
 
 
+# What the notebooks call with a study.
+attacks, maps, layers, corruptions = _Attacks.shown, _Maps.shown, _Layers.shown, _Corruptions.shown
+
+
 def _radius(study: Study, description: str, value: float) -> partial[widgets.FloatSlider]:
     most = max(16.0, 510 * study.preset.evaluation.eps)
     return control(widgets.FloatSlider, description, value, max=most, step=0.5, readout_format=".1f")
@@ -205,7 +187,6 @@ def _blur(study: Study, value: float) -> partial[widgets.FloatSlider]:
 
 
 def _named(units: Mapping[str, int]) -> tuple[tuple[str, str], ...]:
-    """Layers as they are shown, and their full names."""
     return tuple((name.removeprefix("network."), name) for name in units)
 
 

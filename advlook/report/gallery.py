@@ -1,9 +1,5 @@
-"""`index.html`: the results of one preset on one page that needs neither a server nor a network.
-
-Everything shown is read from the files in the folder: captions and the "paper / here" line from each figure's JSON,
-titles from the executed notebooks, verdicts from `08_claims`, repeated measurements from `verified.json`. Which of our
-files show what the paper does, and what introduces each section, is in `templates/gallery.toml`.
-"""
+"""`index.html`: the results of one preset on one page that needs neither a server nor a network. Everything shown is
+read from the files in the folder. The texts are in `templates/gallery.toml`."""
 
 import tomllib
 from collections import Counter
@@ -34,33 +30,20 @@ Record = Mapping[str, object]  # a JSON file that says how a result was made; {}
 
 def write_gallery(folder: Path, preset: Preset) -> Path:
     """Write `folder/index.html` from the results in the folder, and return its path."""
-    templates = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    sections = _sections(folder)
-    page = templates.get_template("gallery.html").render(
-        preset=preset,
-        verified=_verified(folder),
-        sections=sections,
-        introductions=INTRODUCTIONS,
-        claims=_claims(folder),
-        history=_history(sections),
-        paper=[(item, what, _of_paper(folder, names)) for item, (what, names) in PAPER.items()],
-    )
+    look = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True, "undefined": jinja2.StrictUndefined}
+    templates, sections = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), **look), _sections(folder)
+    about = {"preset": preset, "introductions": INTRODUCTIONS, "verified": _verified(folder), "sections": sections}
+    paper = [(item, what, _of_paper(folder, names)) for item, (what, names) in PAPER.items()]
+    about |= {"claims": _claims(folder), "history": _history(sections), "paper": paper}
+    page = templates.get_template("gallery.html").render(about)
     path = folder / "index.html"
     write_atomically(path, lambda partial: partial.write_text(page))
     return path
 
 
 def missing_items(folder: Path) -> dict[str, list[str]]:
-    """The items of `PAPER` that are incomplete in a folder of results, each with the files that it lacks; {} if none.
-
-    The JSON file that says how a figure or table was made is required like the result itself.
-    """
+    """The items of `PAPER` that are incomplete in a folder of results, each with the files that it lacks (a result
+    without its JSON record counts as such); {} if none."""
     missing = {}
     for item, (_, names) in PAPER.items():
         unrecorded = [result.record_path for result in _of_paper(folder, names) if "commit" not in result.record]
@@ -72,7 +55,7 @@ def missing_items(folder: Path) -> dict[str, list[str]]:
 
 
 @dataclass(frozen=True)
-class Result:
+class _Result:
     """A figure or table of a folder."""
 
     folder: Path
@@ -80,22 +63,18 @@ class Result:
 
     @property
     def record_path(self) -> Path:
-        """The file that says how it was made."""
         return self.path.with_suffix(".json")
 
     @cached_property
     def record(self) -> Record:
-        """How it was made."""
         return read_json(self.record_path)
 
     @property
     def is_table(self) -> bool:
-        """Whether it is a table, not a figure."""
         return self.path.suffix == ".csv"
 
     @property
     def anchor(self) -> str:
-        """Its place on the page."""
         return f"table-{self.path.stem}" if self.is_table else self.path.stem
 
     @property
@@ -116,8 +95,7 @@ class Result:
     def links(self) -> list[tuple[str, str]]:
         """Its files that exist, as (path in the folder, what it is)."""
         kinds = {".csv": "CSV", ".npz": "per-image answers (NPZ)", ".png": "PNG", ".pdf": "PDF"}
-        paths = {self.path.with_suffix(suffix): kind for suffix, kind in kinds.items()}
-        paths |= {self.record_path: "how it was made"}
+        paths = {self.path.with_suffix(suffix): kind for suffix, kind in (kinds | {".json": "how it was made"}).items()}
         return [(path.relative_to(self.folder).as_posix(), kind) for path, kind in paths.items() if path.is_file()]
 
     @property
@@ -140,7 +118,7 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Section:
+class _Section:
     """The results of one notebook in the order in which they were made, figures first."""
 
     number: str
@@ -148,7 +126,7 @@ class Section:
     notebook: str
     failed: str
     run: Record
-    results: Sequence[Result]
+    results: Sequence[_Result]
 
     @property
     def records(self) -> list[Record]:
@@ -156,8 +134,8 @@ class Section:
         return [record for record in (self.run, *(result.record for result in self.results)) if record]
 
 
-def _sections(folder: Path) -> list[Section]:
-    results = [Result(folder, path) for pattern in ("*.png", "tables/*.csv") for path in sorted(folder.glob(pattern))]
+def _sections(folder: Path) -> list[_Section]:
+    results = [_Result(folder, path) for pattern in ("*.png", "tables/*.csv") for path in sorted(folder.glob(pattern))]
     ran, failed = ({_prefix(path): path for path in folder.glob(f"{name}/*.ipynb")} for name in ("notebooks", "failed"))
     sections = []
     for number in sorted({_prefix(result.path) for result in results} | ran.keys() | failed.keys()):
@@ -165,7 +143,7 @@ def _sections(folder: Path) -> list[Section]:
         own.sort(key=lambda result: (result.is_table, _number(result.record.get("seconds"))))
         title = _title(ran.get(number) or failed.get(number), number)
         links = [str(found[number].relative_to(folder)) if number in found else "" for found in (ran, failed)]
-        sections.append(Section(number, title, *links, read_json((folder / links[0]).with_suffix(".json")), own))
+        sections.append(_Section(number, title, *links, read_json((folder / links[0]).with_suffix(".json")), own))
     return sections
 
 
@@ -187,10 +165,10 @@ def _cell(value: object) -> str:
     return str(value)
 
 
-def _of_paper(folder: Path, names: Iterable[str]) -> list[Result]:
+def _of_paper(folder: Path, names: Iterable[str]) -> list[_Result]:
     """The results of these names, as in `PAPER`, that exist."""
     paths = dict.fromkeys(folder / name.format(arch=arch) for name in names for arch in ARCH_NAMES)
-    return [Result(folder, path) for path in paths if path.is_file()]
+    return [_Result(folder, path) for path in paths if path.is_file()]
 
 
 def _prefix(path: Path) -> str:
@@ -207,29 +185,20 @@ def _claims(folder: Path) -> dict[str, object] | None:
     table = pd.read_csv(path).reindex(columns=COLUMNS)
     table = table.astype(dict.fromkeys(texts, object)).fillna(dict.fromkeys(texts, ""))
     counts = Counter(table["verdict"])
-    order = [*VERDICTS, *(verdict for verdict in counts if verdict not in VERDICTS)]
-    return {
-        "places": {
-            where: [
-                (name, *rows[["statement", "rule"]].iloc[0], [_answer(row) for _, row in rows.iterrows()])
-                for name, rows in stated.groupby("claim", sort=False)
-            ]
-            for where, stated in table.groupby("where", sort=False)
-        },
-        "count": table["claim"].nunique(),
-        "verdicts": {verdict: counts[verdict] for verdict in order if counts[verdict]},
-    }
+    verdicts = {verdict: counts[verdict] for verdict in dict.fromkeys([*VERDICTS, *counts]) if counts[verdict]}
+    places: dict[str, list[tuple[object, ...]]] = {}
+    for (where, *stated), rows in table.groupby(["where", "claim", "statement", "rule"], sort=False, dropna=False):
+        places.setdefault(where, []).append((*stated, [_answer(row) for _, row in rows.iterrows()]))
+    return {"places": places, "count": table["claim"].nunique(), "verdicts": verdicts}
 
 
 def _answer(row: pd.Series) -> dict[str, str]:
     """A verdict: the architecture that it is about, the effect with its interval, and a remark."""
     decided = [row["at"], f"comparisons: {row['held']}" if row["held"] else ""]
-    return {
-        "about": ARCH_NAMES.get(row["arch"], row["arch"]),
-        "verdict": row["verdict"],
-        "effect": told(row) if row["verdict"] != UNTESTED else "",
-        "remark": row["reason"] or "; ".join(filter(None, decided)),
-    }
+    remark = row["reason"] or "; ".join(filter(None, decided))
+    effect = told(row) if row["verdict"] != UNTESTED else ""
+    about = ARCH_NAMES.get(row["arch"], row["arch"])
+    return {"about": about, "verdict": row["verdict"], "effect": effect, "remark": remark}
 
 
 def _verified(folder: Path) -> str:
@@ -242,7 +211,7 @@ def _verified(folder: Path) -> str:
     return f"{measured}: {outcome} (commit {str(found['commit'])[:7]})"
 
 
-def _history(sections: Iterable[Section]) -> dict[str, object]:
+def _history(sections: Iterable[_Section]) -> dict[str, object]:
     """What all records say: one line a notebook, every commit, and the versions of every package."""
     lines, commits, packages = [], {}, {}
     for section in sections:

@@ -24,12 +24,11 @@ from advlook.core.names import ARCH_NAMES
 from advlook.core.presets import SETTINGS
 from advlook.data.image_sets import ImageSet, read_image, to_float
 from advlook.study.study import Study
-from advlook.study.style import COLORS
+from advlook.study.style import COLORS, INK, RIGHT, WRONG, bare
 
 SHOWN = 200  # test images to choose from; the first ones are those of notebook 02's figure
 DPI, STILL_DPI = 110, 72
 STILL = "A still: in a live kernel, such as JupyterLab's, it has controls and takes images of your own."
-NEUTRAL, RIGHT, WRONG = "#222222", "#1B7F3B", "#B00020"  # colours of an answer to an image without label, and with one
 Controls = dict[str, partial[widgets.Widget]]  # by argument of `Explorer.draw`; each has the keyword `value`
 
 
@@ -43,9 +42,8 @@ def live() -> bool:
     """Whether the code runs in a notebook that is open in a front end, where a person can move a slider.
 
     A Jupyter server tells the kernel of an open notebook its path in JPY_SESSION_NAME, and VS Code leaves
-    `__vsc_ipynb_file__` among the kernel's variables; papermill, nbclient and nbval do neither. For other front ends,
-    and programs started from an open notebook, ADVLOOK_LIVE overrides; RequestError where that is neither 0 nor 1.
-    """
+    `__vsc_ipynb_file__` among the kernel's variables; papermill, nbclient and nbval do neither. ADVLOOK_LIVE (0 or 1,
+    else RequestError) overrides, for other front ends and for programs started from an open notebook."""
     wish = os.environ.get("ADVLOOK_LIVE", "")
     if wish not in ("", "0", "1"):
         raise RequestError(f"ADVLOOK_LIVE={wish!r} is neither 0 nor 1; set it to one of them, or not at all")
@@ -75,11 +73,13 @@ class Explorer(ABC):
         self.study = study
         self.uploaded: ChosenImage | None = None
 
-    def shown(self) -> widgets.Widget | Figure:
+    @classmethod
+    def shown(cls, study: Study) -> widgets.Widget | Figure:
         """What a cell shows: in a live kernel a panel, else the picture of the first values, without any widget."""
+        explorer = cls(study)
         if live():
-            return Panel(self)
-        figure = self.figure(self.defaults())
+            return Panel(explorer)
+        figure = explorer.figure(explorer.defaults())
         figure.supxlabel(STILL, fontsize=9, color="#777777")
         figure.set_dpi(STILL_DPI)
         return figure
@@ -92,10 +92,8 @@ class Explorer(ABC):
         """What makes the control of each value."""
         preset = self.study.preset
         networks = [(ARCH_NAMES[arch], arch) for arch in preset.archs]
-        made = {
-            "arch": control(widgets.Dropdown, "network", preset.archs[-1], options=networks),
-            "seed": control(widgets.Dropdown, "seed", preset.seeds[0], options=preset.seeds),
-        }
+        made = {"arch": control(widgets.Dropdown, "network", preset.archs[-1], options=networks)}
+        made["seed"] = control(widgets.Dropdown, "seed", preset.seeds[0], options=preset.seeds)
         if self.takes_image:
             made["image"] = control(widgets.IntSlider, "image", 0, max=len(self.images) - 1)
         return made
@@ -121,10 +119,8 @@ class Explorer(ABC):
         return figure
 
     def take(self, name: str, content: bytes | memoryview) -> None:
-        """From now on look at an uploaded file: its centre, at the size of the study's images.
-
-        Raises RequestError where it is no image; then nothing changes.
-        """
+        """From now on look at an uploaded file: its centre, at the size of the study's images. Raises RequestError
+        where it is no image; then nothing changes."""
         data = self.study.preset.data
         try:
             pixels = torch.tensor(read_image(BytesIO(content), data.size, data.test_store))
@@ -145,7 +141,7 @@ class Explorer(ABC):
     def say(self, answer: Tensor, chosen: ChosenImage) -> tuple[str, str]:
         """An answer in words and in a colour: green where it is right, red where it is wrong."""
         best = int(answer.argmax())
-        color = NEUTRAL if chosen.label is None else RIGHT if best == chosen.label else WRONG
+        color = INK if chosen.label is None else RIGHT if best == chosen.label else WRONG
         return f"{self.classes[best]} {100 * answer[best]:.0f}%", color
 
     def draw_answers(self, axis: Axes, before: Tensor, after: Tensor, setting: str) -> None:
@@ -155,10 +151,10 @@ class Explorer(ABC):
         places = np.arange(len(first))
         for answer, shift, alpha in ((before, -0.2, 0.35), (after, 0.2, 1.0)):
             axis.barh(places + shift, 100 * answer[first].numpy(), 0.38, color=COLORS[setting], alpha=alpha)
-        names = [self.classes[k] for k in first]
-        axis.set(yticks=places, yticklabels=names, xlim=(0, 100), xlabel="probability [%], pale: before")
+        axis.set_yticks(places, [self.classes[k] for k in first])
+        axis.set_xlim(0, 100)
+        axis.set_xlabel("probability [%], pale: before", fontsize=9)
         axis.tick_params(labelsize=9)
-        axis.xaxis.label.set_size(9)
         axis.invert_yaxis()
         axis.grid(visible=False, axis="y")
 
@@ -235,12 +231,11 @@ def class_of(model: nn.Module, images: Tensor, label: int | None) -> Tensor:
     return torch.tensor([known], device=images.device)
 
 
-def show(axis: Axes, pixels: Tensor, title: str = "", color: str = NEUTRAL, setting: str | None = None) -> None:
+def show(axis: Axes, pixels: Tensor, title: str = "", color: str = INK, setting: str | None = None) -> None:
     """An image `(3, H, W)`, or a magnitude `(H, W)`, in [0, 1]; the setting, where given, stands beside it."""
     shown = pixels.clamp(0, 1).cpu().numpy()
     axis.imshow(shown if shown.ndim == 2 else shown.transpose(1, 2, 0), cmap="magma", vmin=0, vmax=1)
     axis.set_title(title, color=color, fontsize=10, fontweight="normal")
-    axis.set(xticks=[], yticks=[])
-    axis.grid(visible=False)
+    bare([axis])
     if setting:
         axis.set_ylabel(setting.upper(), color=COLORS[setting], fontsize=13, fontweight="bold")

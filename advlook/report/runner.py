@@ -1,8 +1,6 @@
-"""The runner: papermill executes the notebooks in order, and a gallery shows what they made.
-
-A notebook writes into a staging folder beside the results. Its files are moved over only when all of it has run, so
-that a failure or a kill leaves earlier results as they were.
-"""
+"""The runner: papermill executes the notebooks in order, and a gallery shows what they made. A notebook writes into a
+staging folder beside the results. Its files are moved over when all of it has run: a failure leaves the earlier
+ones."""
 
 import base64
 import io
@@ -89,10 +87,9 @@ def input_digest(study: Study, preset: str, notebook: Path, code: str) -> str:
 def run_notebook(study: Study, preset: str, notebook: Path, force: bool = False, pdf: bool = False) -> str:
     """Execute one notebook for a preset; returns "up to date", "texts renewed" or "done".
 
-    Where the notebook's code and all that it rests on are as they were, only texts are renewed, without a kernel.
-    Raises PapermillExecutionError where a cell fails and RuntimeError where the kernel dies, after moving the partial
-    copy to `failed/`; RequestError where no kernel starts.
-    """
+    Where the notebook's code and all that it rests on are as they were, only texts are renewed. Raises
+    PapermillExecutionError where a cell fails and RuntimeError where the kernel dies, after moving the partial copy to
+    `failed/`; RequestError where no kernel starts."""
     code = read_code(notebook)  # now: it may be edited while it runs
     record = study.output / "notebooks" / f"{notebook.stem}.json"
     failed = study.output / "failed" / notebook.name
@@ -125,12 +122,10 @@ def run_notebook(study: Study, preset: str, notebook: Path, force: bool = False,
     for name in set(kept.get("made", ())) - set(names):  # by an earlier state of the notebook
         (study.output / name).unlink(missing_ok=True)
     from_cache = [read_json(study.output / name).get("seconds_kept", 0) for name in names if name.endswith(".json")]
-    description = provenance.describe(study.preset, study.device) | {
-        "inputs": input_digest(study, preset, notebook, code),
-        "made": names,
-        "seconds": round(time.perf_counter() - started + max(from_cache, default=0), 1),
-    }
-    write_atomically(record, lambda partial: partial.write_text(json.dumps(description, indent=2) + "\n"))
+    seconds = round(time.perf_counter() - started + max(from_cache, default=0), 1)
+    made_by = {"inputs": input_digest(study, preset, notebook, code), "made": names, "seconds": seconds}
+    description = json.dumps(provenance.describe(study.preset, study.device) | made_by, indent=2) + "\n"
+    write_atomically(record, lambda partial: partial.write_text(description))
     return "done"
 
 
@@ -144,12 +139,9 @@ def _is_complete(folder: Path, record: dict[str, object], pdf: bool) -> bool:
 def _renew(folder: Path, notebook: Path) -> str | None:
     """What became of the texts of a notebook whose results stand; None where its cells were divided anew."""
     renewed = texts.renew(folder, notebook)
-    if renewed is None:
-        return None
-    changed, outdated = renewed
-    if outdated:
-        print(f"  from an earlier run, as only a run (--force) can renew them: {', '.join(outdated)}")
-    return "texts renewed" if changed else "up to date"
+    if renewed and renewed[1]:
+        print(f"  from an earlier run, as only a run (--force) can renew them: {', '.join(renewed[1])}")
+    return renewed and ("texts renewed" if renewed[0] else "up to date")
 
 
 def _execute(study: Study, preset: str, notebook: Path, executed: Path, pdf: bool) -> None:
@@ -157,26 +149,14 @@ def _execute(study: Study, preset: str, notebook: Path, executed: Path, pdf: boo
     executed.parent.mkdir(parents=True)
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # it would tell every failure a second time
     before = dict(os.environ)
-    os.environ |= {
-        "ADVLOOK_OUTPUT": str(executed.parents[2]),
-        "ADVLOOK_EARLIER": str(study.output.parent),
-        "ADVLOOK_DATA": str(study.data),
-        "ADVLOOK_PLAIN_PROGRESS": "1",
-        "ADVLOOK_LIVE": "0",
-        "ADVLOOK_PDF": "1" if pdf else "",
-    }
+    folders = {"OUTPUT": executed.parents[2], "EARLIER": study.output.parent, "DATA": study.data}
+    os.environ |= {f"ADVLOOK_{name}": str(folder) for name, folder in folders.items()}
+    os.environ |= {"ADVLOOK_PLAIN_PROGRESS": "1", "ADVLOOK_LIVE": "0", "ADVLOOK_PDF": "1" if pdf else ""}
+    options = {"kernel_name": KERNEL, "cwd": str(ROOT), "execution_timeout": CELL_TIMEOUT}
+    options |= {"progress_bar": False, "stderr_file": sys.stderr}
+    options["extra_arguments"] = ["--IPKernelApp.log_level=40"]  # its hint on encryption is noise on one machine
     try:
-        papermill.execute_notebook(
-            str(notebook),
-            str(executed),
-            {"preset": preset},
-            kernel_name=KERNEL,
-            cwd=str(ROOT),
-            execution_timeout=CELL_TIMEOUT,
-            progress_bar=False,
-            stderr_file=sys.stderr,
-            extra_arguments=["--IPKernelApp.log_level=40"],  # its hint on encryption is noise on one machine
-        )
+        papermill.execute_notebook(str(notebook), str(executed), {"preset": preset}, **options)
     except (NoSuchKernel, RuntimeError) as error:
         if isinstance(error, DeadKernelError):
             raise
@@ -197,10 +177,9 @@ def reproduce(
 ) -> int:
     """Run the notebooks of a preset and write the gallery. Returns 0, or 1 where a notebook failed.
 
-    Notebooks whose results are up to date are skipped unless `force`. Every notebook is tried; one that fails is named
-    with its error, and its partial copy is in `failed/`. pdf: save figures as PDFs as well. Raises RequestError for an
-    unknown preset or notebook, where a checkpoint from elsewhere is absent, or where no kernel starts.
-    """
+    Notebooks whose results are up to date are skipped unless `force`; one that fails is named with its error, its
+    partial copy is in `failed/`, and the next ones run. pdf: save figures as PDFs as well. Raises RequestError for an
+    unknown preset or notebook, where a checkpoint from elsewhere is absent, or where no kernel starts."""
     study = Study(preset, output=output)
     preset = str(Path(preset).resolve()) if Path(preset).suffix == ".toml" else preset  # notebooks run in our folder
     chosen = find_notebooks(notebooks)
@@ -226,10 +205,8 @@ def reproduce(
 
 
 def renew_texts(preset: str = "quick", notebooks: Sequence[str] | None = None, output: Path | None = None) -> int:
-    """Renew the texts of a preset's results and its gallery, without images, models or a kernel. Returns 0.
-
-    A notebook whose code has changed since it ran is named, and keeps its texts.
-    """
+    """Renew the texts of a preset's results and its gallery, without images, models or a kernel. Returns 0. A notebook
+    whose code has changed since it ran is named, and keeps its texts."""
     study = Study(preset, output=output)
     outcomes = {each.stem: _renew(study.output, each) or "not run with this code" for each in find_notebooks(notebooks)}
     for name, outcome in outcomes.items():
@@ -257,10 +234,8 @@ def stamp(preset: str = "quick", output: Path | None = None) -> None:
 
 
 def tidy_notebook(path: Path) -> None:
-    """Take progress bars, papermill's marks (which hold local paths) and timestamps out of an executed copy.
-
-    Large pictures become JPEGs: a notebook of many megabytes opens slowly, and the figures are beside it in full.
-    """
+    """Take progress bars, papermill's marks (which hold local paths) and timestamps out of an executed copy. Large
+    pictures become JPEGs: a notebook of many megabytes opens slowly, and the figures are beside it in full."""
     notebook = nbformat.read(path, as_version=4)
     for key in ("papermill", "widgets"):
         notebook.metadata.pop(key, None)

@@ -1,7 +1,5 @@
-"""The texts of a notebook reach its executed copy and the records of its figures without a kernel.
-
-Text is what no result rests on: markdown, comments, docstrings, and the captions of figures.
-"""
+"""The texts of a notebook reach its executed copy and the records of its figures without a kernel. Text is what no
+result rests on: markdown, comments, docstrings, and the captions of figures."""
 
 import ast
 import json
@@ -23,11 +21,9 @@ Expressions = dict[str, list[ast.expr]]  # what a variable was given; its text i
 
 
 def renew(folder: Path, notebook: Path, proved: bool = False) -> tuple[list[Path], list[str]] | None:
-    """Renew the texts of a notebook's results in `folder`; None where it was not run, or with other code.
-
-    proved: `advlook verify` has shown that the present code gives the same results; then it is shown with them.
-    Returns the files that changed, and the captions that only a run can renew, since they contain values.
-    """
+    """Renew the texts of a notebook's results in `folder`; None where it was not run, or with other code. proved:
+    `advlook verify` has shown that the present code gives the same results; then it is shown with them. Returns the
+    files that changed, and the captions that only a run can renew, since they contain values."""
     source, copy = nbformat.read(notebook, as_version=4), folder / "notebooks" / notebook.name
     renewed = _with_outputs(source, nbformat.read(copy, as_version=4), proved) if copy.is_file() else None
     if renewed is None:
@@ -63,11 +59,8 @@ def plain_code(source: str) -> str:
 
 def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
     """The code cells of a notebook, without the parameters that papermill adds."""
-    return [
-        cell
-        for cell in notebook.cells
-        if cell.cell_type == "code" and "injected-parameters" not in cell.metadata.get("tags", [])
-    ]
+    cells = (cell for cell in notebook.cells if cell.cell_type == "code")
+    return [cell for cell in cells if "injected-parameters" not in cell.metadata.get("tags", [])]
 
 
 def _with_outputs(source: NotebookNode, copy: NotebookNode, proved: bool) -> NotebookNode | None:

@@ -16,11 +16,10 @@ FLAT = 1e-5  # grey levels per pixel; a weaker gradient is rounding
 
 
 def edges(images: Tensor, sigma: float = 0.0) -> Tensor:
-    """Strength of the edges of images `(N, 3, H, W)` at the scale `sigma`, `(N, H, W)`.
+    """Edges of images `(N, 3, H, W)` at the scale `sigma` pixels (0: none): `(N, H, W)`, grey levels per pixel.
 
-    |Sobel(G * L)|: luminance L (BT.601), smoothed by a Gaussian G of standard deviation `sigma` pixels (0: none), then
-    the length of the Sobel gradient in grey levels per pixel; borders are replicated. Values below FLAT are set to 0,
-    so that flat regions are not ranked by rounding. Raises RequestError for a negative sigma.
+    Luminance (BT.601), smoothed by a Gaussian, and the length of its Sobel gradient; borders are replicated. Values
+    below FLAT are set to 0, so that flat regions are not ranked by rounding. Raises RequestError for a negative sigma.
     """
     if not sigma >= 0:
         raise RequestError(f"sigma={sigma:g} is not a width; give it in pixels, at least 0")
@@ -38,11 +37,10 @@ def edges(images: Tensor, sigma: float = 0.0) -> Tensor:
 
 
 def edge_correlation(maps: Tensor, images: Tensor, sigmas: Sequence[float] = (0.0, 1.0, 2.0, 4.0)) -> Tensor:
-    """Rank correlation over pixels between |map|, summed over channels, and `edges(images, sigma)`.
+    """Rank correlation over pixels of |map|, summed over channels, and `edges(images, sigma)`.
 
-    maps, images: `(N, 3, H, W)`. Only the images are smoothed: a map that follows edges of a larger scale has its
-    highest correlation at a larger sigma. Returns float64 `(N, len(sigmas))`.
-    Raises RequestError for maps and images of different shapes, or a negative sigma.
+    maps, images: `(N, 3, H, W)`, else RequestError. Only the images are smoothed: a map that follows edges of a larger
+    scale has its highest correlation at a larger sigma. Returns float64 `(N, len(sigmas))`.
     """
     if maps.shape != images.shape:
         raise RequestError(f"maps {tuple(maps.shape)} and images {tuple(images.shape)} must have the same shape")
@@ -58,17 +56,15 @@ def energy_shares(maps: Tensor, masks: Tensor) -> dict[str, Tensor]:
     """Shares of each map's energy on a silhouette's outline, inside it and on the background; they sum to 1.
 
     share(R) = sum of m_c(p)^2 over channels c and pixels p in R / the same sum over all p. The outline holds every
-    pixel with pixels of both sides in its 3 x 3 neighbourhood: 2 pixels wide, centred on the border. "inside" and
-    "background" are what it leaves of the silhouette and of the rest.
-    maps: `(N, C, H, W)`; masks: bool `(N, H, W)`, the silhouettes (`SyntheticSet.masks`). Returns "outline", "inside"
-    and "background", each float64 `(N,)`; nan for a map of zeros. `torch.ones_like(maps)` has the shares of the areas.
-    Raises RequestError for masks of another shape or type.
+    pixel with pixels of both sides in its 3 x 3 neighbourhood: 2 pixels wide, centred on the border. maps: `(N, C, H,
+    W)`; masks: bool `(N, H, W)` (else RequestError), the silhouettes. Returns "outline", "inside" and "background",
+    each float64 `(N,)`; nan for a map of zeros.
     """
     if masks.dtype != torch.bool or masks.shape != maps[:, 0].shape:
         shape = tuple(maps[:, 0].shape)
         raise RequestError(f"masks must be bool of shape {shape}, not {masks.dtype} {tuple(masks.shape)}")
-    near_inside, near_outside = (F.max_pool2d(side.float(), 3, stride=1, padding=1) > 0 for side in (masks, ~masks))
-    outline = near_inside & near_outside
+    inner, outer = (F.max_pool2d(side.float(), 3, stride=1, padding=1) > 0 for side in (masks, ~masks))
+    outline = inner & outer
     energy = maps.detach().square().sum(1).double()
     regions = {"outline": outline, "inside": masks & ~outline, "background": ~masks & ~outline}
     return {name: (energy * region).sum((1, 2)) / energy.sum((1, 2)) for name, region in regions.items()}

@@ -1,24 +1,21 @@
-"""Spatial frequencies of a model's answers, of maps, filters and maximising inputs: the scale that a model looks at.
-
-Frequencies are in cycles per pixel.
-"""
+"""Spatial frequencies, in cycles per pixel, of a model's answers, of maps, filters and maximising inputs."""
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from advlook.attacks.ball import check_length
 from advlook.attacks.suite import percent
-from advlook.core.errors import RequestError
-from advlook.core.gradients import evaluating
+from advlook.core import RequestError, evaluating
 from advlook.data.image_sets import ImageSet
 from advlook.models.architectures import folded
+from advlook.models.evaluation import Batches
 
-Change = Callable[[Tensor], Tensor]
 HIGHEST = math.sqrt(0.5)  # radial frequency of the checkerboard
 GRID = 64  # points a side at which the response of filters is sampled
 _ROUNDING = 1e-9  # by which a frequency may miss a limit that it equals
@@ -26,29 +23,17 @@ _ROUNDING = 1e-9  # by which a frequency may miss a limit that it equals
 
 @dataclass(frozen=True)
 class FourierSensitivity:
-    """What perturbations along every Fourier basis image do to a model's answers, in percent of the images.
+    """What perturbations along every Fourier basis image do to a model's answers, in percent of the images."""
 
-    frequencies: `(n,)`, of rows and columns alike, ascending; error: `(n, n)`, share of wrong answers, the heat map of
-    Yin et al. 2019; changed: `(n, n)`, share of answers that the perturbation changes; clean: share of wrong answers
-    without one. Row and column 0 are the most negative frequencies.
-    """
-
-    frequencies: Tensor
-    error: Tensor
-    changed: Tensor
-    clean: float
+    frequencies: Tensor  # (n,), of rows and columns alike, ascending from the most negative
+    error: Tensor  # (n, n), share of wrong answers: the heat map of Yin et al. 2019
+    changed: Tensor  # (n, n), share of answers that the perturbation changes
+    clean: float  # share of wrong answers without one
 
 
 @torch.no_grad()
 def fourier_sensitivity(
-    model: nn.Module,
-    images: ImageSet,
-    eps: float,
-    *,
-    stride: int = 1,
-    generator: torch.Generator | None = None,
-    batch_size: int = 250,
-    device: torch.device | str = "cpu",
+    model: nn.Module, images: ImageSet, eps: float, *, stride: int = 1, generator: Generator | None = None, **how: Any
 ) -> FourierSensitivity:
     """How often a model errs under a perturbation of one frequency and fixed length (Yin et al. 2019).
 
@@ -59,10 +44,9 @@ def fourier_sensitivity(
     with random signs s_c of each image and channel, a random phase of each image (which Yin et al. leave open), and
     a = sqrt(2) / S: eps is the L2 norm over the whole image (theirs is that of one channel, smaller by sqrt(3)).
     Where f and -f are one frequency (fy and fx both 0 or 1/2), the phase is 0 and a = 1 / S. Nothing is clamped to
-    [0, 1], which would add other frequencies. Every frequency meets the same draws; f and -f have the same result, so
-    half of the plane is computed. stride: the grid is thinned to every so many-th multiple of 1 / S.
-    Give `changed`, which is 0 where a model is blind, to `half_frequency`; `error` is about the clean error there.
-    Raises RequestError for a negative eps, images that are not square, or a grid without frequencies.
+    [0, 1], which would add other frequencies. Every frequency meets the same draws. stride: the grid is thinned to
+    every so many-th multiple of 1 / S. how: as of `models.evaluation.Batches`. Raises RequestError for a negative eps,
+    images that are not square, or a grid without frequencies.
     """
     eps = check_length(eps, "l2", "eps")
     height, side = images.images.shape[-2:]
@@ -79,12 +63,12 @@ def fourier_sensitivity(
     signs = torch.where(_uniform((len(images), 3), generator) < 0.5, -1.0, 1.0) * eps / math.sqrt(3)
     moving = torch.stack([signs * phase.cos(), -signs * phase.sin()], 2)
     standing = torch.stack([signs, torch.zeros_like(signs)], 2)
-    counts = torch.zeros(2, len(index), len(index), dtype=torch.int64, device=device)
-    clean, axis = 0, torch.arange(side, device=device)
+    where = Batches(**how)
+    counts = torch.zeros(2, len(index), len(index), dtype=torch.int64, device=where.device)
+    clean, axis = 0, torch.arange(side, device=where.device)
     with evaluating(folded(model)) as fast:
-        weights = zip(moving.split(batch_size), standing.split(batch_size), strict=True)
-        for (batch, labels), pair in zip(images.batches(batch_size, device), weights, strict=True):
-            with_phase, without = (part.to(device) for part in pair)
+        for _, chosen, batch, labels in where.dealt(images):
+            with_phase, without = moving[chosen].to(where.device), standing[chosen].to(where.device)
             before = fast(batch).argmax(1)
             clean += int((before != labels).sum())
             for i, j in half:
@@ -102,20 +86,17 @@ def fourier_sensitivity(
 
 
 @torch.no_grad()
-def accuracy_on(
-    model: nn.Module, images: ImageSet, change: Change, *, batch_size: int = 250, device: torch.device | str = "cpu"
-) -> float:
+def accuracy_on(model: nn.Module, images: ImageSet, change: Callable[[Tensor], Tensor], **how: Any) -> float:
     """Accuracy in percent on `change(images)`; `change` takes and returns float `(N, 3, H, W)`."""
     with evaluating(folded(model)) as fast:
-        batches = images.batches(batch_size, device)
-        return percent(torch.cat([(fast(change(batch)).argmax(1) == labels).cpu() for batch, labels in batches]))
+        batches = Batches(**how).dealt(images)
+        return percent(torch.cat([(fast(change(shown)).argmax(1) == labels).cpu() for _, _, shown, labels in batches]))
 
 
 def low_pass(images: Tensor, cutoff: float) -> Tensor:
-    """Images `(N, C, H, W)` reduced to the radial frequencies |f| <= `cutoff` (cycles per pixel).
+    """Images `(N, C, H, W)` reduced to the radial frequencies |f| <= `cutoff` (cycles per pixel); the mean stays.
 
-    A sharp circle in the plane of the discrete Fourier transform; the mean stays. Not clamped to [0, 1], which would
-    bring frequencies back. Raises RequestError for a cut-off outside [0, sqrt(1/2)].
+    Not clamped to [0, 1], which would bring frequencies back. Raises RequestError for a cut-off outside [0, sqrt(1/2)].
     """
     if not 0 <= cutoff <= HIGHEST + _ROUNDING:
         raise RequestError(f"cutoff={cutoff:g} must be in [0, {HIGHEST:.4f}] cycles per pixel")
@@ -124,11 +105,7 @@ def low_pass(images: Tensor, cutoff: float) -> Tensor:
 
 
 def high_pass(images: Tensor, cutoff: float) -> Tensor:
-    """What `low_pass` removes, on grey: images - low_pass(images, cutoff) + g, `(N, C, H, W)`.
-
-    g is the image's mean over pixels and channels: the result is about as bright as the image and has no mean colour.
-    Not clamped to [0, 1]. Raises RequestError as `low_pass` does.
-    """
+    """What `low_pass` removes, plus the image's mean over pixels and channels, which keeps its brightness."""
     return images - low_pass(images, cutoff) + images.mean((1, 2, 3), keepdim=True)
 
 
@@ -137,12 +114,8 @@ def filtered(images: Tensor, factor: Tensor) -> Tensor:
     return torch.fft.irfft2(torch.fft.rfft2(images) * factor, s=images.shape[-2:])
 
 
-def shuffle_blocks(images: Tensor, block: int, generator: torch.Generator | None = None) -> Tensor:
-    """Images `(N, C, H, W)` with the pixels of every `block` x `block` tile in random order (Kang et al. 2017).
-
-    Each tile of each image has its own order, shared by all channels. Raises RequestError for a block that does not
-    divide height and width.
-    """
+def shuffle_blocks(images: Tensor, block: int, generator: Generator | None = None) -> Tensor:
+    """Images `(N, C, H, W)`, the pixels of every `block` x `block` tile in an order of its own (Kang et al. 2017)."""
     n, channels, height, width = images.shape
     if block < 1 or height % block or width % block:
         raise RequestError(f"block={block} does not divide images of {height}x{width} pixels")
@@ -161,8 +134,8 @@ def frequency_radius(height: int, width: int, device: torch.device | str = "cpu"
 def half_frequency(values: Tensor, radius: Tensor) -> Tensor:
     """Median frequency: the lowest F at which the sum of v(f) over |f| <= F is at least half of the sum over all f.
 
-    values: `(..., n, m)`, at least 0, over a part of the plane whose radial frequencies are `radius` `(n, m)`.
-    Returns float64 `(...)`; nan where all values are 0. Raises RequestError for negative values.
+    values: `(..., n, m)`, at least 0 (else RequestError), over a part of the plane whose radial frequencies are
+    `radius` `(n, m)`. Returns float64 `(...)`; nan where all values are 0.
     """
     if (values < 0).any():
         raise RequestError("values below 0 have no median frequency; give shares, counts or power")
@@ -174,10 +147,9 @@ def half_frequency(values: Tensor, radius: Tensor) -> Tensor:
 
 
 def radial_mean(values: Tensor, radius: Tensor, width: float) -> tuple[Tensor, Tensor]:
-    """Mean of v(f) over the ring | |f| - F | <= width / 2, for the F that are multiples of `width`.
+    """Mean of v(f), `(..., n, m)`, over the ring | |f| - F | <= width / 2, for the F that are multiples of `width`.
 
-    values: `(..., n, m)`; radius: `(n, m)`. Returns F `(rings,)`, without empty rings, and the means `(..., rings)`.
-    With width 1 / S on S x S pixels the first ring holds the mean alone.
+    radius: `(n, m)`. Returns F `(rings,)`, without empty rings, and the means `(..., rings)`.
     """
     rings, member = (radius.to(values.device) / width).round().flatten().unique(return_inverse=True)
     sums = values.new_zeros(*values.shape[:-2], len(rings)).index_add_(-1, member, values.flatten(-2))
@@ -187,9 +159,8 @@ def radial_mean(values: Tensor, radius: Tensor, width: float) -> tuple[Tensor, T
 def power_spectrum(maps: Tensor, *, grid: int | None = None, mean: bool = False) -> Tensor:
     """Power P(f) = sum over channels of |DFT(map - its mean)|^2 / (H W), `(N, H, W)` from maps `(N, C, H, W)`.
 
-    In the order of `torch.fft.fft2`, without a window: a jump between opposite borders counts as an edge. By Parseval
-    the sum is the map's energy around its mean. grid: maps are padded with zeros to so many pixels a side; mean: the
-    mean is not subtracted.
+    In the order of `torch.fft.fft2`; by Parseval the sum is the map's energy around its mean. grid: maps are padded
+    with zeros to so many pixels a side; mean: the mean is not subtracted.
     """
     power = torch.fft.fft2(maps, s=grid and (grid, grid), norm="ortho").abs().square().sum(1)
     if not mean:
@@ -198,21 +169,17 @@ def power_spectrum(maps: Tensor, *, grid: int | None = None, mean: bool = False)
 
 
 def median_frequency(maps: Tensor) -> Tensor:
-    """`half_frequency` of the `power_spectrum` of each map or image `(N, C, H, W)`, float64 `(N,)`.
-
-    The mean does not count. nan for constant maps.
-    """
+    """`half_frequency` of the `power_spectrum` of maps or images `(N, C, H, W)`: float64 `(N,)`, nan for constants."""
     radius = frequency_radius(*maps.shape[-2:], maps.device)
     return in_batches(lambda part: half_frequency(power_spectrum(part), radius), maps)
 
 
 def filter_frequencies(weight: Tensor) -> dict[str, Tensor]:
-    """Size and frequency of each filter of a convolution on images, from its weight `(out, in, k, k)`.
+    """Size and frequency, two tensors `(out,)`, of each filter of a convolution on images, `(out, in, k, k)`.
 
-    "norm": the L2 norm; "mean": sum of |f| R(f) / sum of R(f), with R the power of the filter padded with zeros to
-    GRID pixels, which samples the response to images of any size. The mean is not subtracted: a filter that averages
-    has frequency 0. Batch normalisation behind the filter undoes the norm: give the weight of `models.folded`.
-    Returns two tensors `(out,)`; the frequency of a filter of zeros is nan.
+    "norm": the L2 norm; "mean": sum of |f| R(f) / sum of R(f), with R the power of the filter padded with zeros to GRID
+    pixels, which samples the response to images of any size; nan for a filter of zeros. The mean is not subtracted.
+    Batch normalisation behind the filter undoes the norm: give the weight of `models.folded`.
     """
     weight = weight.detach().double()
     response = power_spectrum(weight, grid=GRID, mean=True).flatten(1)
@@ -225,6 +192,6 @@ def in_batches(function: Callable[..., Tensor], *tensors: Tensor, batch_size: in
     return torch.cat([function(*parts) for parts in zip(*(t.split(batch_size) for t in tensors), strict=True)])
 
 
-def _uniform(shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
+def _uniform(shape: tuple[int, ...], generator: Generator | None) -> Tensor:
     """Uniform draws, made on the generator's device: one seed gives the same ones wherever the images are."""
     return torch.rand(shape, generator=generator, device=generator.device if generator else "cpu").cpu()

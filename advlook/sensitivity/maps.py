@@ -4,10 +4,8 @@ All five are sums of gradients with respect to the images. They take float image
 labels `(N,)`, the class explained for each, and return maps `(N, 3, H, W)`: raw, signed, in colour, of the images'
 dtype and device, detached. The model is evaluated in eval mode and left as it was: mode, parameters, gradients,
 buffers, hooks. No forward pass holds more than `batch_size` images, points or noisy copies; its value changes results
-by rounding alone.
-
-All raise RequestError for images outside [0, 1], labels of another type or shape or that are no class of the model, and
-counts below 1.
+by rounding alone. `of`: the gradient of what, "logit" or "loss". All raise RequestError for images outside [0, 1],
+labels of another type or shape or that are no class of the model, counts below 1, and an unknown `of`.
 """
 
 import math
@@ -24,8 +22,15 @@ from torch import Generator, Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from advlook.attacks.ball import check_counts, check_request
-from advlook.core.errors import RequestError
-from advlook.core.gradients import at_least_float32, cross_entropy, evaluating, input_gradient, per_image
+from advlook.core import (
+    RequestError,
+    at_least_float32,
+    check_choice,
+    cross_entropy,
+    evaluating,
+    input_gradient,
+    per_image,
+)
 from advlook.models.architectures import folded
 
 BATCH_SIZE = 64
@@ -35,29 +40,21 @@ _CLAMPS = (_aten.clamp, _aten.clamp_, _aten.clamp_min, _aten.clamp_min_)
 
 
 def vanilla_gradient(model: nn.Module, images: Tensor, labels: Tensor, *, batch_size: int = BATCH_SIZE) -> Tensor:
-    """Gradient of the label's logit (Simonyan et al. 2014; equations 7 and 11 of the paper).
-
-    In logits per unit of [0, 1]. Arguments, result and errors as the module says.
-    """
+    """Gradient of the label's logit (Simonyan et al. 2014; paper, equations 7 and 11), in logits per unit of [0, 1]."""
     return _maps(model, images, labels, batch_size=batch_size)
 
 
 def loss_gradient(model: nn.Module, images: Tensor, labels: Tensor, *, batch_size: int = BATCH_SIZE) -> Tensor:
-    """Gradient of the label's cross-entropy (equations 8, 9 and 12 of the paper), in nats per unit of [0, 1].
-
-    It points to where the loss grows, against the vanilla gradient. Where the model is very confident the map is tiny,
-    but keeps its direction (`core.gradients.cross_entropy`). Arguments, result and errors as the module says.
-    """
+    """Gradient of the label's cross-entropy (paper, equations 8, 9 and 12), in nats per unit of [0, 1]."""
     return _maps(model, images, labels, "loss", batch_size=batch_size)
 
 
 def guided_backprop(model: nn.Module, images: Tensor, labels: Tensor, *, batch_size: int = BATCH_SIZE) -> Tensor:
     """Guided backpropagation (Springenberg et al. 2015; equations 13 to 15 of the paper).
 
-    The gradient of the label's logit, but every ReLU passes on positive gradients alone, and those only where its
-    input was positive. ReLUs may work in place, and one module may be called several times. Result as the module says.
-    Raises RequestError also where the forward pass calls a functional ReLU, which would pass on negative gradients
-    unnoticed (the message names the module that calls it), or calls no `nn.ReLU` module.
+    The gradient of the label's logit, but every ReLU passes on positive gradients alone, and those only where its input
+    was positive. ReLUs may work in place. Raises RequestError also where the forward pass calls no `nn.ReLU` module, or
+    a functional ReLU (the message names the module that calls it).
     """
     return _maps(model, images, labels, batch_size=batch_size, guided=True)
 
@@ -75,10 +72,8 @@ def smooth_grad(
 ) -> Tensor:
     """SmoothGrad (Smilkov et al. 2017; equation 16 of the paper): the mean gradient over noisy copies of the image.
 
-    samples: number of copies; sigma: standard deviation of their Gaussian noise as a fraction of each image's range
-    (maximum minus minimum); of: the gradient of what, "logit" or "loss". Noisy copies are not clamped to [0, 1]; draws
-    do not depend on the batch size. Result as the module says.
-    Raises RequestError also for a sigma outside [0, 1] and an unknown `of`.
+    samples: number of copies; sigma: standard deviation of their Gaussian noise as a fraction (else RequestError) of
+    each image's range. Copies are not clamped to [0, 1]; draws do not depend on the batch size.
     """
     check_counts(samples=samples)
     if not 0 <= sigma <= 1:
@@ -112,10 +107,9 @@ def integrated_gradients(
     """Integrated gradients (Sundararajan et al. 2017; equation 17 of the paper).
 
     The mean gradient on the straight line from the baseline to the image (Gauss-Legendre with `steps` points), times
-    the image minus the baseline (left out with `product=False`, as in the paper's figures). With the product a map
-    sums, up to quadrature error, to what the label's logit gains along the line. baseline: broadcasts to the images;
-    black by default. of: the gradient of what, "logit" or "loss". Result as the module says.
-    Raises RequestError also for a baseline of another shape and an unknown `of`.
+    the image minus the baseline (left out with `product=False`, as in the paper's figures). With the product a map sums
+    to what the label's logit gains along the line. baseline: broadcasts to the images (else RequestError); black by
+    default.
     """
     check_counts(steps=steps)
     end = images.detach()
@@ -123,8 +117,8 @@ def integrated_gradients(
     try:
         start = given.expand(images.shape)
     except RuntimeError:
-        shapes = f"{tuple(given.shape)} does not broadcast to images {tuple(images.shape)}"
-        raise RequestError(f"baseline of shape {shapes}") from None
+        shape = tuple(given.shape)
+        raise RequestError(f"baseline of shape {shape} does not broadcast to images {tuple(images.shape)}") from None
     nodes, weights = (torch.from_numpy(values) for values in np.polynomial.legendre.leggauss(steps))
     shares = ((1 + nodes) / 2).to(images)
 
@@ -135,12 +129,15 @@ def integrated_gradients(
     return mean * (end - start) if product else mean
 
 
-METHODS: dict[str, Callable[..., Tensor]] = {
-    method.__name__: method
-    for method in (vanilla_gradient, loss_gradient, guided_backprop, smooth_grad, integrated_gradients)
+_TITLED: dict[Callable[..., Tensor], str] = {
+    vanilla_gradient: "Vanilla Grad",
+    loss_gradient: "Loss Grad",
+    guided_backprop: "Guided Backprop",
+    smooth_grad: "SmoothGrad",
+    integrated_gradients: "Integrated Gradients",
 }
-_TITLES = ("Vanilla Grad", "Loss Grad", "Guided Backprop", "SmoothGrad", "Integrated Gradients")
-TITLES = dict(zip(METHODS, _TITLES, strict=True))
+METHODS = {method.__name__: method for method in _TITLED}
+TITLES = {method.__name__: title for method, title in _TITLED.items()}
 
 
 def by_name(
@@ -152,13 +149,8 @@ def by_name(
     samples: int = 50,
     generator: Generator | None = None,
 ) -> Tensor:
-    """The map `(N, 3, H, W)` of one of METHODS; `samples`: SmoothGrad's copies, and the steps of integrated gradients.
-
-    Without a generator SmoothGrad's noise is the same in every call, so that models are compared on the same copies.
-    Raises RequestError for an unknown method.
-    """
-    if method not in METHODS:
-        raise RequestError(f"method {method!r} is unknown; choose from {', '.join(METHODS)}")
+    """The map of one of METHODS; `samples`: SmoothGrad's copies (without generator by seed 0), or steps."""
+    check_choice("method", method, METHODS)
     options: dict[str, dict[str, Any]] = {
         "smooth_grad": {"samples": samples, "generator": generator or Generator(images.device).manual_seed(0)},
         "integrated_gradients": {"steps": samples},
@@ -177,15 +169,13 @@ def _maps(
     batch_size: int,
     guided: bool = False,
 ) -> Tensor:
-    """Weighted sums of gradients: `weights` `(S,)`, one for each point at which the gradient of an image is taken.
+    """Weighted sums of gradients at points: `weights` `(S,)`, one for each point at which an image's is taken.
 
-    points: given slices of the images and of the weights, the points `(images, weights, 3, H, W)`. Without them the
-    gradient is that at the images themselves.
+    points: given slices of the images and the weights, the points `(images, weights, 3, H, W)`; default: the images.
     """
     check_request(images, labels, 0.0, "linf")
     check_counts(batch_size=batch_size)
-    if of not in ("logit", "loss"):
-        raise RequestError(f"of={of!r} is unknown; choose from logit, loss")
+    check_choice("of", of, ("logit", "loss"))
     sums = torch.zeros(images.shape, dtype=torch.promote_types(images.dtype, torch.float32), device=images.device)
     weights = sums.new_ones(1) if weights is None else weights.to(sums)
     # Whole images side by side where they fit, else the points of one in equal parts.
@@ -206,9 +196,8 @@ def _maps(
 def _score(logits: Tensor, labels: Tensor, of: str) -> Tensor:
     """What the gradient is taken of, summed over the images, which do not depend on each other."""
     if labels.amin() < 0 or labels.amax() >= logits.shape[1]:
-        raise RequestError(
-            f"labels span [{labels.amin()}, {labels.amax()}], but the model's {logits.shape[1]} classes count from 0"
-        )
+        span = f"[{labels.amin()}, {labels.amax()}]"
+        raise RequestError(f"labels span {span}, but the model's {logits.shape[1]} classes count from 0")
     if of == "loss":
         return cross_entropy(logits, labels).sum()
     return at_least_float32(logits).gather(1, labels[:, None])[:, 0].sum()
@@ -221,10 +210,10 @@ class _GuidedReLU(torch.autograd.Function):
     def forward(ctx: Any, values: Tensor, inplace: bool) -> Tensor:
         off = values <= 0
         ctx.save_for_backward(off)
-        if inplace:  # the rest of the model may count on it
-            ctx.mark_dirty(values)
-            return values.masked_fill_(off, 0)
-        return values.masked_fill(off, 0)
+        if not inplace:
+            return values.masked_fill(off, 0)
+        ctx.mark_dirty(values)  # the rest of the model may count on it
+        return values.masked_fill_(off, 0)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
@@ -275,8 +264,6 @@ class _ReLUWatch(TorchDispatchMode):
             while frame and not (isinstance(owner := frame.f_locals.get("self"), nn.Module) and owner in self.names):
                 frame = frame.f_back
             where = f"{self.names[owner]} ({type(owner).__name__})" if frame else "the model"
-            raise RequestError(
-                f"guided_backprop cannot guide the functional ReLU ({packet.__name__}) in the forward of {where}; "
-                "make it an nn.ReLU module"
-            )
+            called = f"the functional ReLU ({packet.__name__}) in the forward of {where}"
+            raise RequestError(f"guided_backprop cannot guide {called}; make it an nn.ReLU module")
         return func(*args, **kwargs)

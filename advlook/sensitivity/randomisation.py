@@ -14,11 +14,7 @@ FRESH_SEED = 1000  # of the first draw of fresh parameters; no model of a study 
 
 
 def stages(model: nn.Module) -> dict[str, tuple[str, ...]]:
-    """The parts of a network from input to output, by name, each with the names of its modules.
-
-    A ResNet has its stem, four groups of blocks and the classifier; AlexNet each convolution with its normalisation,
-    and each linear layer. Together they hold every parameter once. Raises RequestError for any other network.
-    """
+    """The parts of a ResNet or AlexNet (else RequestError) from input to output, with the names of their modules."""
     network, prefix = (model.network, "network.") if isinstance(model, Normalized) else (model, "")
     if isinstance(network, ResNet):
         parts = {"stem": ("conv1", "bn1")} | {name: (name,) for name in ("layer1", "layer2", "layer3", "layer4", "fc")}
@@ -30,18 +26,16 @@ def stages(model: nn.Module) -> dict[str, tuple[str, ...]]:
         parts = {f"conv{k}": names for k, names in enumerate(zip(convolutions, norms, strict=True), 1)}
         parts |= {f"fc{k}": (name,) for k, name in enumerate(linear, 1)}
     else:
-        raise RequestError(
-            f"the stages of a {type(network).__name__} are not known; give a ResNet or AlexNetBN of advlook.models"
-        )
+        kind = type(network).__name__
+        raise RequestError(f"the stages of a {kind} are not known; give a ResNet or AlexNetBN of advlook.models")
     return {stage: tuple(prefix + name for name in names) for stage, names in parts.items()}
 
 
 def randomised(model: nn.Module, chosen: Iterable[str], seed: int = FRESH_SEED) -> nn.Module:
-    """A copy whose `chosen` stages have initial parameters, and initial statistics of batch normalisation.
+    """A copy whose `chosen` stages (else RequestError) have fresh parameters and statistics of batch normalisation.
 
-    Initial values follow the distributions of `advlook.models` and are drawn for the whole network in running order, so
-    that a stage gets the same ones whichever others are chosen. The model and the global random state stay as they
-    were. Raises RequestError for a stage that the network does not have.
+    Initial values are distributed as in `advlook.models`, and drawn for the whole network in running order: a stage
+    gets the same ones whichever others are chosen.
     """
     known, chosen = stages(model), list(chosen)
     for stage in chosen:
@@ -50,19 +44,15 @@ def randomised(model: nn.Module, chosen: Iterable[str], seed: int = FRESH_SEED) 
     fresh, changed = copy.deepcopy(model).cpu(), copy.deepcopy(model)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # the CPU's, so that every device gets the same
-        _draw_parameters(fresh.network if isinstance(fresh, Normalized) else fresh)
+        network = fresh.network if isinstance(fresh, Normalized) else fresh
+        for module in network.modules():  # as the constructors of `advlook.models` and torchvision's ResNet draw them
+            if hasattr(module, "reset_parameters"):
+                module.reset_parameters()
+            if not isinstance(network, ResNet):
+                initialise(module)
+            elif isinstance(module, nn.Conv2d):
+                initialise(module, "fan_out")
     for stage in chosen:
         for name in known[stage]:
             changed.get_submodule(name).load_state_dict(fresh.get_submodule(name).state_dict())
     return changed
-
-
-def _draw_parameters(network: nn.Module) -> None:
-    """Initial values as the constructors of `advlook.models` (and torchvision's ResNet) distribute them."""
-    for module in network.modules():
-        if hasattr(module, "reset_parameters"):
-            module.reset_parameters()
-        if not isinstance(network, ResNet):
-            initialise(module)
-        elif isinstance(module, nn.Conv2d):
-            initialise(module, "fan_out")

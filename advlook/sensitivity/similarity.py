@@ -17,14 +17,13 @@ def similarity(a: Tensor, b: Tensor) -> dict[str, Tensor]:
     """How alike two maps of each image are, by every one of MEASURES: float64 `(N,)`, from maps `(N, 3, H, W)`.
 
     Maps are summed over channels, with their signs or (names in "_abs") as absolute values. Spearman: rank correlation
-    over pixels, -1 to 1, nan where a map is constant. SSIM: structural similarity (Wang et al. 2004: Gaussian window of
-    sigma 1.5, population covariance, a border of 5 pixels left out) of the maps as `pictures` shows them.
-    Raises RequestError for maps of different shapes, smaller than the window, or with values that are not finite.
+    over pixels, nan where a map is constant. SSIM: structural similarity (Wang et al. 2004: Gaussian window of sigma
+    1.5, population covariance) of the maps as `pictures` shows them. Raises RequestError for maps of different shapes,
+    smaller than the window, or not finite.
     """
     if a.shape != b.shape or a.dim() != 4 or min(a.shape[-2:]) < WINDOW:
-        raise RequestError(
-            f"maps {tuple(a.shape)} and {tuple(b.shape)} must have one shape (N, 3, H, W), of {WINDOW} pixels or more"
-        )
+        wanted = f"must have one shape (N, 3, H, W), of {WINDOW} pixels or more"
+        raise RequestError(f"maps {tuple(a.shape)} and {tuple(b.shape)} {wanted}")
     if not (a.isfinite().all() and b.isfinite().all()):
         raise RequestError("maps hold values that are not finite; compute them in float32")
     found = {}
@@ -40,10 +39,7 @@ def similarity(a: Tensor, b: Tensor) -> dict[str, Tensor]:
 
 
 def spearman(a: Tensor, b: Tensor) -> Tensor:
-    """Rank correlation, float64 `(N,)`, of each pair of rows of `a` and `b`, both `(N, P)`.
-
-    Equal values share the mean of their ranks; nan where a row is constant.
-    """
+    """Rank correlation, float64 `(N,)`, of each pair of rows of two `(N, P)`; nan where a row is constant."""
     return (unit_ranks(a) * unit_ranks(b)).sum(1)
 
 
@@ -57,9 +53,8 @@ def unit_ranks(rows: Tensor) -> Tensor:
 def pictures(flat: Tensor, signed: bool) -> np.ndarray:
     """Maps `(N, H, W)`, summed over channels, as pictures in [0, 1]: 0 becomes 0.5 where they are signed, else 0.
 
-    Each map is divided by the 99th percentile of its magnitudes and clipped, because the size of gradients is not
-    compared; by the maximum, one extreme pixel would make all others alike. Values are not negative, because SSIM
-    multiplies local means: a map and its negative would count as equally bright.
+    Each map is divided by the 99th percentile of its magnitudes, as one extreme pixel would make all others alike, and
+    clipped. Values are not negative: SSIM multiplies local means, by which a map would equal its negative.
     """
     values = flat.double().numpy()
     size = np.abs(values).reshape(len(values), -1)

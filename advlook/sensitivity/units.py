@@ -1,10 +1,6 @@
-"""What the units of a layer respond to: the filters of the first layer, and images that excite units of any layer.
+"""The filters of the first layer, and images that excite units (channels of the output) of any layer of a model."""
 
-A layer is named as in `model.named_modules()`; a unit is a channel of its output. The model's mode, parameters,
-gradients, statistics and hooks are left as they were.
-"""
-
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain
@@ -13,10 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from advlook.attacks.ball import ascend, check_counts, l2_norm
-from advlook.core.errors import RequestError
-from advlook.core.gradients import evaluating, input_gradient, per_image
-from advlook.core.precision import autocast
-from advlook.core.progress import tqdm
+from advlook.core import RequestError, autocast, check_choice, evaluating, input_gradient, per_image, tqdm
 from advlook.sensitivity.frequency import filtered
 
 PARAMETERISATIONS = ("pixels", "fourier")
@@ -25,11 +18,7 @@ CONTRAST = 0.02  # root mean square of the noise that an ascent starts from, in 
 
 @dataclass(frozen=True)
 class Maximised:
-    """Images that excite units, one for each unit, and the activations reached.
-
-    An activation is the mean of the unit's map (the unit itself in a linear layer) before any nonlinearity behind the
-    layer, of the model in eval mode on the image.
-    """
+    """Images that excite units, and the activations reached: means of units' maps, before any nonlinearity behind."""
 
     images: Tensor  # (U, 3, size, size) in [0, 1]: of each unit's starts the best
     activations: Tensor  # (U,), of `images`
@@ -38,11 +27,7 @@ class Maximised:
 
 
 def conv_layers(model: nn.Module, *, size: int = 64) -> list[str]:
-    """Names of the convolutions in the order in which they run on an image of `size` pixels a side.
-
-    A convolution that never runs is left out, one that runs more than once is named where it first runs.
-    Raises RequestError for a size that the network cannot take.
-    """
+    """Names of the convolutions in the order in which they first run on an image of `size` pixels a side."""
     ran: dict[str, None] = {}  # a set that keeps the order
     with ExitStack() as stack:
         for name, module in model.named_modules():
@@ -56,8 +41,7 @@ def conv_layers(model: nn.Module, *, size: int = 64) -> list[str]:
 def first_filters(model: nn.Module, *, size: int = 64) -> Tensor:
     """Weights `(units, 3, k, k)`, a copy, of the convolution that runs first on an image of `size` pixels a side.
 
-    To compare the strength of filters between models, fold batch normalisation in: `first_filters(folded(model))`.
-    Raises RequestError where no convolution runs, the first one does not see three channels, or the size does not suit.
+    To compare the strength of filters, give a `folded` model. Raises RequestError where no convolution sees the image.
     """
     names = conv_layers(model, size=size)
     if not names:
@@ -69,22 +53,14 @@ def first_filters(model: nn.Module, *, size: int = 64) -> Tensor:
 
 
 def on_one_scale(filters: Sequence[Tensor]) -> tuple[list[Tensor], float]:
-    """Filters of several models as images in [0, 1] on one symmetric scale, and the weight at its end.
-
-    Weight 0 becomes 0.5, and the largest magnitude of all filters 0 or 1: contrast is proportional to strength.
-    """
+    """Filters of several models as images in [0, 1] on one scale about 0.5, and the weight at its end."""
     limit = max(float(weights.abs().max()) for weights in filters)
     return [0.5 + weights / (2 * limit or 1.0) for weights in filters], limit
 
 
 def colour_variance(images: Tensor) -> Tensor:
-    """How much the colour of each image `(N, 3, H, W)` varies over its pixels, `(N,)`, in squared units of the image.
-
-    With k_c(p) = x_c(p) - the mean of x(p) over channels, the sum over c of the variance of k_c over pixels p. 0 for
-    grey images and images of one colour.
-    """
-    colour = images - images.mean(1, keepdim=True)
-    return colour.var((2, 3), unbiased=False).sum(1)
+    """Variance over pixels of images `(N, 3, H, W)` less their mean over channels, summed over channels: `(N,)`."""
+    return (images - images.mean(1, keepdim=True)).var((2, 3), unbiased=False).sum(1)
 
 
 def maximise(
@@ -111,12 +87,10 @@ def maximise(
 
     size: pixels a side; units: channels of the layer's output, `(N, C, H, W)` or `(N, C)`; starts: ascents of each
     unit, whose noise depends on the generator, the unit and the start alone; batch_size: images in memory at once.
-    `parameterisation="fourier"`: the spectra of noise and steps are scaled by 1/f (Olah et al. 2017, without their
-    colour statistics); jitter: every step sees the image shifted cyclically by up to so many pixels. Both favour smooth
-    images, whatever the model, and lower the activation reached. precision: of the ascent, as in `attacks.pgd`;
-    activations are always in the model's own.
-    Raises RequestError for a layer that is unknown, does not run or has no units, a unit out of range, or other
-    arguments that make no ascent.
+    `parameterisation="fourier"`: the spectra of noise and steps are scaled by 1/f (Olah et al. 2017); jitter: every
+    step sees the image shifted cyclically by up to so many pixels. Both favour smooth images, whatever the model.
+    precision: of the ascent, as in `attacks.pgd`; activations are in the model's own. Raises RequestError for a layer
+    that is unknown, does not run or has no units, a unit out of range, or other arguments that make no ascent.
     """
     units = [int(unit) for unit in units]
     check_counts(size=size, steps=steps, starts=starts, batch_size=batch_size)
@@ -126,7 +100,8 @@ def maximise(
     seed, shift_seed = torch.randint(2**31, (2,), generator=generator, device=generator and generator.device).tolist()
     scale = _spectrum_scale(size) if parameterisation == "fourier" else None
     noise = torch.cat([_noise(starts, size, scale, seed + unit) for unit in units]).to(like.dtype)
-    scale = scale if scale is None else scale.to(like)
+    if scale is not None:
+        scale = scale.to(like)
     draws = torch.Generator().manual_seed(shift_seed)
     shifts = [[0, 0], *(torch.randint(-jitter, jitter + 1, (2,), generator=draws).tolist() for _ in range(steps))]
     chosen = torch.tensor(units).repeat_interleave(starts)
@@ -135,12 +110,12 @@ def maximise(
     with evaluating(target), bar:
         _check_units(target, size, units)
         for images, numbers in zip(noise.split(batch_size), chosen.split(batch_size), strict=True):
-            images = images.to(like.device, memory_format=torch.channels_last)
-            numbers = numbers.to(like.device)
+            images, numbers = images.to(like.device, memory_format=torch.channels_last), numbers.to(like.device)
             with arithmetic:
-                best, *reached = _ascent(target, images, numbers, length, scale, shifts, bar.update)
+                best, *reached = _ascent(target, images, numbers, length, scale, shifts, bar)
             if precision != "float32":
-                reached = [_activations(target, shown, numbers) for shown in (best, images)]
+                with torch.no_grad():
+                    reached = [_of_units(target(shown), numbers).mean(1) for shown in (best, images)]
             parts.append((best, *reached))
     images, reached, began = (torch.cat(part).unflatten(0, (-1, starts)) for part in zip(*parts, strict=True))
     rows, best = torch.arange(len(units), device=like.device), reached.argmax(1)
@@ -184,25 +159,12 @@ def _of_units(output: Tensor, units: Tensor) -> Tensor:
     return output[torch.arange(len(units), device=units.device), units].reshape(len(units), -1)
 
 
-@torch.no_grad()
-def _activations(model: nn.Module, images: Tensor, units: Tensor) -> Tensor:
-    """The mean `(N,)` of the map of unit `units[i]` of image i."""
-    return _of_units(model(images), units).mean(1)
-
-
 def _ascent(
-    model: nn.Module,
-    images: Tensor,
-    units: Tensor,
-    step: float,
-    scale: Tensor | None,
-    shifts: Sequence[Sequence[int]],
-    advance: Callable[[int], object],
+    model: nn.Module, images: Tensor, units: Tensor, step: float, scale: Tensor | None, shifts: list[list], bar: tqdm
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Excite unit `units[i]` in image i, with one step of L2 length `step` for every shift.
 
-    Returns the best images, their activations `(N,)`, and those of the first images. An image is kept shifted, as the
-    model saw it, so that its activation is what the model gives for it.
+    Returns the best images, shifted as the model saw them, their activations `(N,)`, and those of the first images.
     """
     first: Tensor | None = None
     for shift in shifts:
@@ -219,16 +181,12 @@ def _ascent(
             # Masked again, it is still a direction of ascent, because the filter is symmetric and positive.
             direction = filtered(direction, scale).masked_fill_(stuck, 0)
         images = ascend(seen, direction, step, "l2").clamp_(0, 1).roll((-shift[0], -shift[1]), (2, 3))
-        advance(len(images))
+        bar.update(len(images))
     return best, highest, first
 
 
 def _spectrum_scale(size: int) -> Tensor:
-    """What every frequency of `rfft2` is scaled by, `(size, size // 2 + 1)`: 1/f, at f = 0 as at the lowest above it.
-
-    Such steps are gradient ascent in coefficients of amplitude f^-1/2. Olah et al. have coefficients of amplitude 1/f,
-    whose plain gradient steps would be scaled by 1/f^2, and Adam, which normalises every coefficient.
-    """
+    """What every frequency of `rfft2` is scaled by, `(size, size // 2 + 1)`: 1/f, at f = 0 as at the lowest above."""
     frequency = torch.hypot(torch.fft.fftfreq(size)[:, None], torch.fft.rfftfreq(size)[None, :])
     return 1 / frequency.clamp_min(1 / size)
 
@@ -252,8 +210,7 @@ def _check_ascent(units: list[int], size: int, step_size: float, parameterisatio
     """Raise RequestError for a request that makes no ascent."""
     if not units:
         raise RequestError("units is empty; name at least one")
-    if parameterisation not in PARAMETERISATIONS:
-        raise RequestError(f"parameterisation {parameterisation!r} is unknown; choose from pixels, fourier")
+    check_choice("parameterisation", parameterisation, PARAMETERISATIONS)
     if not 0 < step_size <= 1:
         raise RequestError(f"step_size={step_size:g} must be above 0 and at most 1; give it in units of [0, 1]")
     if not 0 <= jitter < size:
@@ -276,6 +233,7 @@ def _check_units(target: _Truncated, size: int, units: Sequence[int]) -> None:
     if not isinstance(output, Tensor) or output.dim() not in (2, 4):
         kind = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else f"type {type(output).__name__}"
         raise RequestError(f"layer {target.layer!r} gives {kind}, not (N, C, H, W) or (N, C); choose another")
-    wrong = [unit for unit in units if not 0 <= unit < output.shape[1]]
-    if wrong:
-        raise RequestError(f"unit {wrong[0]} is unknown; layer {target.layer!r} has units 0 to {output.shape[1] - 1}")
+    for unit in units:
+        if not 0 <= unit < output.shape[1]:
+            there = f"layer {target.layer!r} has units 0 to {output.shape[1] - 1}"
+            raise RequestError(f"unit {unit} is unknown; {there}")

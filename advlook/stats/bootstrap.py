@@ -2,8 +2,7 @@
 
 The intervals of notebooks 01 to 07 resample images only: answers of several seeds are averaged image by image first.
 Claims (notebook 08) resample seeds as well. Comparisons are paired: both models answered the same images, so images
-that are hard for both do not widen an interval.
-"""
+that are hard for both do not widen an interval."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -20,12 +19,9 @@ Effect = Callable[[np.ndarray], np.ndarray]
 def interval(
     values: np.ndarray, effect: Effect | None = None, draws: int = DRAWS
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """An effect with its 95% percentile bootstrap interval over images: effect, low, high.
-
-    values: `(n,)`, or `(n, columns)` with one row an image; the columns of a row are resampled together. effect: a
-    function of the columns' means, `(..., columns)` to `(...)` or to `(..., effects)`; by default the means themselves.
-    All three results are nan where n is 0.
-    """
+    """An effect with its 95% percentile bootstrap interval over images: effect, low, high; nan where there are none.
+    values: `(n,)`, or `(n, columns)` with one row an image, resampled together. effect: a function of the columns'
+    means, `(..., columns)` to `(...)` or to `(..., effects)`; by default the means themselves."""
     values = np.asarray(values, dtype=np.float64)
     effect = effect or (lambda means: means)
     if not len(values):
@@ -37,10 +33,8 @@ def interval(
 
 
 def resampled_means(values: np.ndarray, draws: int = DRAWS) -> np.ndarray:
-    """Means `(draws, ...)` of the rows of `values` `(n, ...)`, resampled with replacement.
-
-    The seed is fixed: arrays with the same number of rows are resampled alike in every call.
-    """
+    """Means `(draws, ...)` of the rows of `values` `(n, ...)`, resampled with replacement. The seed is fixed: arrays
+    with the same number of rows are resampled alike in every call."""
     rng, count, size = np.random.default_rng(0), len(values), max(1, _HELD // len(values))
     parts = []
     for start in range(0, draws, size):
@@ -52,12 +46,9 @@ def resampled_means(values: np.ndarray, draws: int = DRAWS) -> np.ndarray:
 
 
 def resampled_seeds(means: np.ndarray, effect: Effect) -> np.ndarray:
-    """The effect `(draws,)` with the seeds of `means` `(draws, seeds, columns)` resampled with replacement.
-
-    A resample of n values has (n - 1) / n of the variance it should have, half of it for two seeds. Deviations from the
-    effect of all seeds are therefore stretched by sqrt(n / (n - 1)) (Rao and Wu, 1988). A single seed is not resampled:
-    the spread between trainings is then unknown.
-    """
+    """The effect `(draws,)` with the seeds of `means` `(draws, seeds, columns)` resampled with replacement. A resample
+    of n values has (n - 1) / n of the variance it should have: deviations from the effect of all seeds are therefore
+    stretched by sqrt(n / (n - 1)) (Rao and Wu, 1988). A single seed is not resampled."""
     draws, seeds, _ = means.shape
     whole = effect(means.mean(1))
     if seeds == 1:
@@ -70,10 +61,8 @@ def resampled_seeds(means: np.ndarray, effect: Effect) -> np.ndarray:
 @dataclass(frozen=True)
 class Sample:
     """The data of one comparison: `values` `(units, seeds, columns)`, and the effect as a function of column means.
-
     Units are what is resampled (images, filters), the same ones for all seeds. at: the image set or level, where there
-    are several. untested: why no verdict may rest on this comparison; "" where one may.
-    """
+    are several. untested: why no verdict may rest on this comparison; "" where one may."""
 
     values: np.ndarray
     effect: Effect
@@ -83,10 +72,8 @@ class Sample:
 
 
 def resampled_effects(samples: Sequence[Sample], draws: int = DRAWS) -> list[np.ndarray]:
-    """The effect of each sample with units and seeds resampled together: `(draws,)` each.
-
-    Samples with the same number of units share their draws, which take most of the time.
-    """
+    """The effect of each sample with units and seeds resampled together: `(draws,)` each. Samples with the same number
+    of units share their draws, which take most of the time."""
     found: dict[int, np.ndarray] = {}
     for units in {len(sample.values) for sample in samples}:
         chosen = [place for place, sample in enumerate(samples) if len(sample.values) == units]
@@ -100,11 +87,9 @@ def resampled_effects(samples: Sequence[Sample], draws: int = DRAWS) -> list[np.
 
 
 def p_value(effects: np.ndarray, bound: float, units: int) -> float:
-    """Two-sided bootstrap p of "the effect is `bound`", from resampled effects `(draws,)`; 1 where one is nan.
-
-    At most 5% where the 95% interval of the same draws excludes the bound, and never below 2 / 2^units, the chance that
-    all units fall on the same side: a handful that agree have no spread to resample, and prove little.
-    """
+    """Two-sided bootstrap p of "the effect is `bound`", from resampled effects `(draws,)`; 1 where one is nan. At most
+    5% where the 95% interval of the same draws excludes the bound, and never below 2 / 2^units, the chance that all
+    units fall on the same side: a handful that agree have no spread to resample, and prove little."""
     if np.isnan(effects).any():
         return 1.0
     beyond = min((effects <= bound).sum(), (effects >= bound).sum())
@@ -112,11 +97,9 @@ def p_value(effects: np.ndarray, bound: float, units: int) -> float:
 
 
 def holm(values: np.ndarray) -> np.ndarray:
-    """p values `(n,)` adjusted for n questions asked at once (Holm, 1979).
-
-    The smallest is multiplied by n, the next by n - 1, and so on; none falls below its predecessor or exceeds 1. This
-    bounds the family-wise error as far as the p values are right; those of `p_value` are about images, not trainings.
-    """
+    """p values `(n,)` adjusted for n questions asked at once (Holm, 1979). The smallest is multiplied by n, the next by
+    n - 1, and so on; none falls below its predecessor or exceeds 1. This bounds the family-wise error as far as the p
+    values are right; those of `p_value` are about images, not trainings."""
     values = np.asarray(values, dtype=np.float64)
     order = np.argsort(values, kind="stable")
     adjusted = np.empty_like(values)

@@ -19,10 +19,7 @@ def answers(*columns: str) -> Answers:
 
 
 def pooled(rows: pd.DataFrame, values: Answers) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-    """Answers by setting: for "all" seeds, averaged image by image, and for each seed where there are several.
-
-    rows: of one architecture.
-    """
+    """Answers by setting: for "all" seeds, averaged image by image, and for each of several."""
     each = {
         setting: {str(seed): values(run) for seed, run in models.groupby("seed")}
         for setting, models in rows.groupby("setting", sort=False)
@@ -35,9 +32,7 @@ def pooled(rows: pd.DataFrame, values: Answers) -> Iterator[tuple[str, dict[str,
 
 def by_seed(rows: pd.DataFrame, values: Answers) -> tuple[list[int], np.ndarray]:
     """The seeds with both a STD and an ADV model, and their answers `(images, seeds, 2 columns)`, STD's columns first.
-
-    rows: of one architecture. An image for which any model gives nan is left out.
-    """
+    rows: of one architecture. An image for which any model gives nan is left out."""
     each = {key: values(run) for key, run in rows.groupby(["setting", "seed"])}
     seeds = sorted(seed for setting, seed in each if setting == "std" and ("adv", seed) in each)
     if not seeds:
@@ -47,11 +42,8 @@ def by_seed(rows: pd.DataFrame, values: Answers) -> tuple[list[int], np.ndarray]
 
 
 def labelled(table: pd.DataFrame) -> pd.DataFrame:
-    """The table `07_sanity` with the names of its models taken apart.
-
-    comparison: "random-std" and the like for pairs, "up" and "alone" for fresh stages; setting: that of the second
-    model; stage: the one that is fresh, or the lowest of them ("" for pairs).
-    """
+    """The table `07_sanity` with the names of its models taken apart. comparison: "random-std" and the like for pairs,
+    "up" and "alone" for fresh stages; setting: of the second; stage: the (lowest) fresh one."""
     words = table["model_b"].str.split(" ", expand=True).reindex(columns=range(3)).astype(object)
     first, second = (names.str.split("-").str[0] for names in (table["model_a"], words[0]))
     return table.assign(comparison=words[2].fillna(first + "-" + second), setting=second, stage=words[1].fillna(""))
@@ -98,10 +90,8 @@ def bias_difference(means: np.ndarray) -> np.ndarray:
 
 
 def relative_difference(means: np.ndarray) -> np.ndarray:
-    """ADV - STD in points `(..., levels)`, each accuracy taken in percent of the model's own at level 0.
-
-    means: `(..., 2 levels)`. nan or infinite where an accuracy at level 0 is 0.
-    """
+    """ADV - STD in points `(..., levels)`, each accuracy taken in percent of the model's own at level 0. means: `(...,
+    2 levels)`. nan or infinite where an accuracy at level 0 is 0."""
     std, adv = np.split(means, 2, axis=-1)
     with np.errstate(invalid="ignore", divide="ignore"):
         return 100 * (adv / adv[..., :1] - std / std[..., :1])

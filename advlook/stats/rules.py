@@ -4,8 +4,7 @@ A `Claim` says what of the tables is compared, and its `Rule` when it holds. Eff
 claim. A comparison resamples units (images, filters, maximising inputs) and seeds together, the same units for STD and
 ADV and for every seed; `low` and `high` are its plain 95% interval. A verdict needs more: p of at most 5% after Holm's
 correction for all comparisons of all claims, and agreement of all seeds. The 5% are about images: a few trainings do
-not tell how often others would disagree.
-"""
+not tell how often others would disagree."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -43,8 +42,7 @@ class Rule:
 
     A turn asks for every one, the first of which is of things as they were before a change. reason: why these bounds. A
     comparison is *for* the claim or *against* it if it lies on that side of the bounds after correction and in every
-    seed, and *open* otherwise.
-    """
+    seed, and *open* otherwise."""
 
     low: float = 0.0
     high: float = math.inf
@@ -82,10 +80,7 @@ class Rule:
 
     def judged(self, sample: Sample, effects: np.ndarray) -> dict[str, object]:
         """Effect, interval, and the p of the bounds that the effect must be clear of, on the side where it lies.
-
-        effects: resampled, `(draws,)`. inside: whether the effect is within the bounds; agreed: whether that of every
-        seed is on the same side.
-        """
+        effects: resampled, `(draws,)`. inside: within the bounds; agreed: every seed is on its side."""
         units, means = len(sample.values), sample.values.mean(0)
         effect, each = float(sample.effect(means.mean(0))), sample.effect(means)
         low, high = np.percentile(effects, [2.5, 97.5], method="inverted_cdf")
@@ -113,11 +108,9 @@ class Claim:
 
 
 def compare(tables: Tables, claims: Sequence[Claim]) -> pd.DataFrame:
-    """Every comparison of every claim and architecture, as saved in `08_comparisons`.
-
-    side: "for", "against" or "open", after correction; each_seed: the effect in the models of each seed; units: how
-    many images or other units; reason: why no verdict rests on it. The correction counts all that was compared.
-    """
+    """Every comparison of every claim and architecture, as saved in `08_comparisons`. side: "for", "against" or "open",
+    after correction for all that was compared; each_seed: the effect in the models of each seed; units: how many images
+    or other units; reason: why no verdict rests on it."""
     asked: list[tuple[dict[str, object], Rule, Sample | None]] = []
     archs = dict.fromkeys(arch for table in tables.values() if "arch" in table for arch in table["arch"].unique())
     for claim in claims:
@@ -140,11 +133,9 @@ def compare(tables: Tables, claims: Sequence[Claim]) -> pd.DataFrame:
 
 
 def conclude(compared: pd.DataFrame, claims: Sequence[Claim]) -> pd.DataFrame:
-    """The verdict on every claim and architecture, as saved in `08_claims` (COLUMNS), from the result of `compare`.
-
-    Of several comparisons the effect shown is the decisive one (see `Rule`), named by `at`; `held` counts those for,
-    against and open, and says where there is one seed only. The claim holds between bound_low and bound_high.
-    """
+    """The verdict on every claim and architecture, as saved in `08_claims` (COLUMNS), from the result of `compare`. Of
+    several comparisons the effect shown is the decisive one (see `Rule`), named by `at`; `held` counts those for,
+    against and open, and says where there is one seed only."""
     rows = []
     for claim in claims:
         rule = {"bound_low": claim.rule.low, "bound_high": claim.rule.high, "rule": str(claim.rule)}

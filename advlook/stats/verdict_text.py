@@ -41,10 +41,8 @@ def report(table: pd.DataFrame) -> str:
 
 
 def markdown(tables: Mapping[str, pd.DataFrame]) -> str:
-    """A Markdown table: a row a claim, in words; a column a preset and architecture, verdict and effect.
-
-    tables: `08_claims` by the name of its preset.
-    """
+    """A Markdown table: a row a claim, in words; a column a preset and architecture, verdict and effect. tables:
+    `08_claims` by the name of its preset."""
     columns = {}
     for name, table in tables.items():
         full = "**" + table["verdict"] + "** " + table.apply(told, axis=1)

@@ -10,45 +10,26 @@ import torch
 
 from advlook.core.presets import Preset
 
-PACKAGES = (
-    "torch",
-    "torchvision",
-    "numpy",
-    "pandas",
-    "matplotlib",
-    "seaborn",
-    "papermill",
-    "safetensors",
-    "scikit-image",
-    "opencv-python-headless",
-)
+_COMPUTING = ("torch", "torchvision", "numpy", "scikit-image", "opencv-python-headless")
+PACKAGES = (*_COMPUTING, "pandas", "matplotlib", "seaborn", "papermill", "safetensors")
 
 
 def describe(preset: Preset, device: torch.device) -> dict[str, object]:
     """A JSON-like record of the preset, the code and the machine's kind."""
     commit, dirty = git_commit()
-    return {
-        "preset": preset.name,
-        "preset_digest": preset.digest,
-        "seeds": list(preset.seeds),
-        "commit": commit,
-        "dirty": dirty,
-        "python": platform.python_version(),
-        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"{os.cpu_count()} CPU cores",
-    }
+    made_by = {"preset": preset.name, "preset_digest": preset.digest, "seeds": list(preset.seeds)}
+    made_by |= {"commit": commit, "dirty": dirty, "python": platform.python_version()}
+    made_by["packages"] = {name: importlib.metadata.version(name) for name in PACKAGES}
+    cuda = device.type == "cuda"
+    return made_by | {"device": torch.cuda.get_device_name(device) if cuda else f"{os.cpu_count()} CPU cores"}
 
 
 def git_commit() -> tuple[str | None, bool | None]:
-    """The project's commit and whether tracked sources differ from it; None twice outside a git checkout.
-
-    Results (figures/) do not count as changed sources: writing them is what a run does.
-    """
+    """The commit, and whether tracked sources other than results differ from it; None twice outside a git checkout."""
 
     def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(Path(__file__).parent), *arguments], capture_output=True, text=True, check=True
-        ).stdout.strip()
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
         return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--", ":/", ":(exclude,top)figures"))

@@ -1,11 +1,11 @@
-"""The common style of every figure: one palette, and what several figures draw alike.
+"""The common style of every figure: one palette, and what several figures draw alike. A figure is drawn from a table,
+and computes nothing but means over seeds. STD is vermilion and ADV is blue everywhere (colours that differ for
+colour-blind readers too); architectures differ by line style and marker."""
 
-A figure is drawn from a table, and computes nothing but means over seeds. STD is vermilion and ADV is blue everywhere
-(colours that differ for colour-blind readers too); architectures differ by line style and marker.
-"""
-
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 from math import ceil
+from typing import Any
 
 import pandas as pd
 import seaborn as sns
@@ -14,8 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from torch import Tensor
 
-from advlook.core.names import ARCH_NAMES, NAMES
-from advlook.core.presets import SETTINGS
+from advlook.core import ARCH_NAMES, NAMES, SETTINGS
 
 COLORS = {"std": "#D55E00", "adv": "#0072B2", "random": "#7F7F7F"}
 INK = "#222222"  # titles, means and intervals that belong to no setting
@@ -46,8 +45,6 @@ STYLE: dict[str, object] = {
     "lines.markersize": 6,
 }
 
-# Panels and legends ------------------------------------------------------------------------------------------------
-
 
 def new_figure(rows: int, columns: int, width: float, height: float, **options: object) -> tuple[Figure, list[Axes]]:
     """A figure of `rows` x `columns` panels (inches), outside pyplot's registry, in the study's style."""
@@ -64,6 +61,32 @@ def label_outer(axes: Sequence[Axes], titles: Sequence[str], below: str | Sequen
         bottom.set_xlabel(label)
     for axis, label in zip(axes[:: len(titles)], beside, strict=True):
         axis.set_ylabel(label)
+
+
+Size = tuple[float, float, float]  # inches: one side of the figure, then a panel along the other side, and a margin
+Labels = tuple[str | Sequence[str], str]  # below the panels and beside them, where {} is the architecture
+
+
+def arch_rows(
+    table: pd.DataFrame, columns: Mapping[Any, str], size: Size, labels: Labels = ("", ""), **options: object
+) -> tuple[Figure, list[tuple[Axes, pd.DataFrame, Any]]]:
+    """A row of panels an architecture; a column for each key of `columns`, under its title. size: the width first.
+    Returns the figure and, panel by panel, its axis, the rows of the table on its architecture, and its key."""
+    archs, (width, height, margin) = table["arch"].unique(), size
+    figure, axes = new_figure(len(archs), len(columns), width, height * len(archs) + margin, **options)
+    label_outer(axes, list(columns.values()), labels[0], [labels[1].format(ARCH_NAMES[arch]) for arch in archs])
+    keys = zip(axes, product(archs, columns), strict=True)
+    return figure, [(axis, select(table, arch=arch), key) for axis, (arch, key) in keys]
+
+
+def arch_columns(
+    table: pd.DataFrame, size: Size, labels: Labels, **options: object
+) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
+    """A panel an architecture side by side, with the rows of the table on each. size: the height first."""
+    archs, (height, width, margin) = table["arch"].unique(), size
+    figure, axes = new_figure(1, len(archs), width * len(archs) + margin, height, **options)
+    label_outer(axes, [ARCH_NAMES[arch] for arch in archs], labels[0], [labels[1]])
+    return figure, [(axis, select(table, arch=arch)) for axis, arch in zip(axes, archs, strict=True)]
 
 
 def handle(label: str, color: str = DARK, **line: object) -> Line2D:
@@ -84,7 +107,7 @@ def legend(figure: Figure, handles: Sequence[Line2D], ncols: int = 0) -> None:
 # What is drawn from tables -----------------------------------------------------------------------------------------
 
 
-def select(table: pd.DataFrame, **values: object) -> pd.DataFrame:
+def select(table: pd.DataFrame, /, **values: object) -> pd.DataFrame:
     """The rows whose columns have these values: `select(table, arch="resnet10", setting="std")`."""
     for column, value in values.items():
         table = table[table[column] == value]
@@ -109,11 +132,17 @@ def band(axis: Axes, rows: pd.DataFrame, over: str, value: str, color: str, **li
     axis.fill_between(spread.index, spread["min"], spread["max"], color=color, alpha=0.18, lw=0)
 
 
-def difference_band(axis: Axes, rows: pd.DataFrame, over: str) -> None:
-    """ADV - STD over a column: of all seeds with its 95% interval as a band, of each seed as a thin line.
+def bands(
+    axis: Axes, rows: pd.DataFrame, over: str, value: str, settings: Iterable[str] = SETTINGS, **line: object
+) -> None:
+    """A `band` a setting, in its colour."""
+    for setting in settings:
+        band(axis, select(rows, setting=setting), over, value, COLORS[setting], **line)
 
-    rows: with the columns seed ("all" or a number), difference, low, high.
-    """
+
+def difference_band(axis: Axes, rows: pd.DataFrame, over: str) -> None:
+    """ADV - STD over a column: of all seeds with its 95% interval as a band, of each seed as a thin line. rows: with
+    the columns seed ("all" or a number), difference, low, high."""
     axis.axhline(0, color=GREY, lw=1)
     for seed, run in rows.groupby(rows["seed"].astype(str)):
         if seed == "all":
@@ -121,6 +150,12 @@ def difference_band(axis: Axes, rows: pd.DataFrame, over: str) -> None:
             axis.fill_between(run[over], run["low"], run["high"], color=INK, alpha=0.15, lw=0)
         else:
             axis.plot(run[over], run["difference"], color=LIGHT, lw=1, zorder=1)
+
+
+def difference_handles(rows: pd.DataFrame) -> list[Line2D]:
+    """The entries of a legend that explain `difference_band`."""
+    seeds = [handle("single seeds", LIGHT, lw=1)] if rows["seed"].nunique() > 1 else []
+    return [handle("difference, 95% interval", INK, marker="o", ms=4), *seeds]
 
 
 # Pictures ----------------------------------------------------------------------------------------------------------
@@ -133,17 +168,20 @@ def bare(axes: Iterable[Axes], *, frame: bool = True) -> None:
         axis.grid(visible=False)
 
 
-def picture(axis: Axes, image: Tensor, title: str = "", *, size: float = 9.5, **style: object) -> None:
-    """An image `(3, H, W)` in [0, 1], pixel by pixel, below a title of `size` points in a style, such as `color`."""
+def show(axis: Axes, image: Tensor) -> None:
+    """An image `(3, H, W)` in [0, 1], pixel by pixel, below whatever title there is."""
     axis.imshow(image.clamp(0, 1).permute(1, 2, 0).numpy(), interpolation="nearest")
+
+
+def picture(axis: Axes, image: Tensor, title: str = "", *, size: float = 9.5, **style: object) -> None:
+    """An image, as of `show`, below a title of `size` points in a style, such as `color`."""
+    show(axis, image)
     axis.set_title(title, fontsize=size, fontweight="normal", **style)
 
 
 def brightest(values: Tensor) -> Tensor:
     """The end of a colour scale of signed values: the 99.5th percentile of magnitudes, as a few are far above the rest.
-
-    It is above 0 also where all values are 0, so that one can divide by it.
-    """
+    It is above 0 also where all values are 0, so that one can divide by it."""
     magnitudes = values.abs().flatten()  # not `quantile`, which takes no more than 2**24 values
     return magnitudes.kthvalue(max(1, round(0.995 * len(magnitudes)))).values.clamp_min(1e-30)
 

@@ -11,10 +11,9 @@ from torch import nn
 
 from advlook.attacks.active_batch import ActiveBatch
 from advlook.attacks.apgd import _Climb, _climb, apgd, apgd_checkpoints, dlr, targeted_dlr
-from advlook.attacks.ball import ascend, project, random_in_ball
+from advlook.attacks.ball import ascend, project, random_in_ball, random_noise
 from advlook.attacks.fgsm import fgsm
 from advlook.attacks.mi_fgsm import mi_fgsm
-from advlook.attacks.noise import random_noise
 from advlook.attacks.pgd import pgd
 from advlook.attacks.suite import NAMED_ATTACKS, attack_suite
 from advlook.core.errors import RequestError

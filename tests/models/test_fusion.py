@@ -167,7 +167,7 @@ def tuned(arch="resnet10", seed=0):
     fused = new_ensemble(parts, 3, seed)
     before = [parameter.detach().clone() for parameter in fused.parameters()]
     counts = []
-    after = fine_tune(fused, PRESET, arch, images, seed, progressed=counts.append)
+    after = fine_tune(fused, PRESET, arch, images, seed, device="cpu", progressed=counts.append)
     return parts, before, after, counts
 
 

@@ -1,7 +1,6 @@
 """The plots of notebook 02."""
 
 from collections.abc import Mapping, Sequence
-from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -9,21 +8,11 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from advlook.core.names import ARCH_NAMES, NAMES, eps_label
+from advlook.core.names import ARCH_NAMES, NAMES
+from advlook.core.names import eps_label as eps_label
 from advlook.core.presets import SETTINGS
 from advlook.study import style
-from advlook.study.style import summary
-
-__all__ = [
-    "accuracy_curves",
-    "adversarial_examples",
-    "attack_comparison",
-    "convergence",
-    "eps_label",
-    "radius_histogram",
-    "summary",
-    "transfer_matrix",
-]
+from advlook.study.style import summary as summary
 
 _LINES = {  # attacks over the radius
     "pgd": {"label": "PGD", "ls": "-", "marker": "o", "ms": 5},
@@ -31,68 +20,57 @@ _LINES = {  # attacks over the radius
     "noise": {"label": "random noise", "ls": (0, (1, 3))},
 }
 _ITSELF = "itself\n(white box)"
+_WHISKERS = {"elinewidth": 1, "ecolor": style.DARK}
+_ACCURACY = "top-1 accuracy [%]"
 
 
 def accuracy_curves(table: pd.DataFrame, steps: int) -> Figure:
-    """Accuracy over the radius of the ball, a panel an architecture, under PGD, FGSM and noise; seeds as a band.
-
-    table: `02_attacks`; steps: of the PGD that is drawn.
-    """
+    """Accuracy over the radius of the ball, a panel an architecture, under PGD, FGSM and noise; seeds as a band. table:
+    `02_attacks`; steps: of the PGD that is drawn."""
     table = _one_pgd(table, steps).assign(levels=lambda rows: rows["eps"] * 255)
-    archs = table["arch"].unique()
-    figure, axes = style.new_figure(1, len(archs), 4.8 * len(archs) + 1.2, 4.2, sharey=True)
-    for axis, arch in zip(axes, archs, strict=True):
-        for setting, (attack, line) in product(SETTINGS, _LINES.items()):
-            rows = style.select(table[table["attack"].isin(["none", attack])], arch=arch, setting=setting)
-            style.band(axis, rows, "levels", "top1", style.COLORS[setting], **line)
+    labels = "radius eps of the L-infinity ball [1/255]", _ACCURACY
+    figure, panels = style.arch_columns(table, (4.2, 4.8, 1.2), labels, sharey=True)
+    for axis, rows in panels:
+        for attack, line in _LINES.items():
+            style.bands(axis, rows[rows["attack"].isin(["none", attack])], "levels", "top1", **line)
         axis.set_ylim(-2, 102)
-    titles = [ARCH_NAMES[arch] for arch in archs]
-    style.label_outer(axes, titles, "radius eps of the L-infinity ball [1/255]", ["top-1 accuracy [%]"])
     handles = style.setting_handles() + [style.handle(**line) for line in _LINES.values()]
     figure.legend(handles=handles, loc="outside right upper")
     return figure
 
 
 def attack_comparison(table: pd.DataFrame, eps: float, steps: int) -> Figure:
-    """Accuracy under each attack at the study's radius, one point a model, weakest attack first.
-
-    table: `02_attacks`; eps, steps: the radius and the steps at which noise, FGSM and PGD are taken from the curves.
-    """
+    """Accuracy under each attack at the study's radius, one point a model, weakest attack first. table: `02_attacks`;
+    eps, steps: the radius and the steps at which noise, FGSM and PGD are taken from the curves."""
     table = _one_pgd(table, steps)
     table = table[_at(table, eps) | (table["attack"] == "none") | (table["norm"] == "l2")]
-    order = table.groupby("attack")["top1"].mean().sort_values(kind="stable").index
-    places = {attack: place for place, attack in enumerate(order)}
-    archs = table["arch"].unique()
-    figure, axes = style.new_figure(1, len(archs), 4.8 * len(archs) + 1.8, 0.42 * len(order) + 1.6, sharey=True)
-    for axis, arch in zip(axes, archs, strict=True):
-        rows = style.select(table, arch=arch)
-        axis.scatter(rows["top1"], rows["attack"].map(places), color=rows["setting"].map(style.COLORS), s=45, alpha=0.8)
+    order = list(table.groupby("attack")["top1"].mean().sort_values(kind="stable").index)
+    figure, panels = style.arch_columns(table, (0.42 * len(order) + 1.6, 4.8, 1.8), (_ACCURACY, ""), sharey=True)
+    for axis, rows in panels:
+        colors = rows["setting"].map(style.COLORS)
+        axis.scatter(rows["top1"], rows["attack"].map(order.index), color=colors, s=45, alpha=0.8)
         axis.set_xlim(-3, 103)
         axis.set_yticks(range(len(order)), order)
-    style.label_outer(axes, [ARCH_NAMES[arch] for arch in archs], "top-1 accuracy [%]", [""])
     figure.legend(handles=style.setting_handles(marker="o", ls=""), loc="outside right upper")
     return figure
 
 
 def convergence(table: pd.DataFrame, eps: float, steps: int) -> Figure:
-    """Is the attack converged? Accuracy under PGD over the gradients it may use, by more steps or by more restarts.
-
-    A panel an architecture and setting, each on its own scale; a grey line is what the suite of attacks leaves.
-    table: `02_attacks`; eps: the study's radius; steps: those of each restart.
-    """
+    """Is the attack converged? Accuracy under PGD over the gradients it may use, by more steps or by more restarts. A
+    panel an architecture and setting, each on its own scale; a grey line is what the suite of attacks leaves. table:
+    `02_attacks`; eps: the study's radius; steps: those of each restart."""
     table = table[_at(table, eps)].assign(gradients=lambda rows: rows["steps"] * rows["restarts"])
-    archs = table["arch"].unique()
-    figure, axes = style.new_figure(len(archs), 2, 9.6, 2.9 * len(archs) + 0.9, sharex=True)
-    style.label_outer(axes, ["", ""], "gradients an image: steps x restarts", ["top-1 accuracy [%]"] * len(archs))
-    for axis, (arch, setting) in zip(axes, product(archs, SETTINGS), strict=True):
-        rows = style.select(table, arch=arch, setting=setting)
+    labels = "gradients an image: steps x restarts", _ACCURACY
+    figure, panels = style.arch_rows(table, dict.fromkeys(SETTINGS, ""), (9.6, 2.9, 0.9), labels, sharex=True)
+    for axis, of_arch, setting in panels:
+        rows, color = style.select(of_arch, setting=setting), style.COLORS[setting]
         pgd = style.select(rows, attack="pgd")
-        style.band(axis, style.select(pgd, restarts=1), "gradients", "top1", style.COLORS[setting], marker="o")
-        style.band(axis, style.select(pgd, steps=steps), "gradients", "top1", style.COLORS[setting], ls=":", marker="s")
+        style.band(axis, style.select(pgd, restarts=1), "gradients", "top1", color, marker="o")
+        style.band(axis, style.select(pgd, steps=steps), "gradients", "top1", color, ls=":", marker="s")
         suite = rows[rows["attack"].str.startswith("suite")].groupby("seed")["top1"].min()
         axis.axhspan(suite.min(), suite.max(), color=style.GREY, alpha=0.3, lw=0)
         axis.axhline(suite.mean(), color=style.GREY, lw=1.5, zorder=1)
-        axis.set(title=f"{ARCH_NAMES[arch]} {NAMES[setting]}", xscale="log")
+        axis.set(title=f"{ARCH_NAMES[rows['arch'].iloc[0]]} {NAMES[setting]}", xscale="log")
         bottom, top = axis.get_ylim()
         axis.set_ylim(max(-1, min(bottom, suite.min() - 1)), max(top, bottom + 5))
         effort = sorted(pgd["gradients"].unique())
@@ -105,11 +83,8 @@ def convergence(table: pd.DataFrame, eps: float, steps: int) -> Figure:
 
 
 def transfer_matrix(table: pd.DataFrame) -> Figure:
-    """Accuracy of each kind of model (rows) on examples made against each kind (columns), mean over pairs of models.
-
-    Only pairs of different models count; the last column is every model on the examples made against itself.
-    table: `02_transfer`.
-    """
+    """Accuracy of each kind of model (rows) on examples made against each kind (columns), mean over pairs of different
+    models; the last column is each model on its own. table: `02_transfer`."""
     own = (table[["arch", "setting", "seed"]].to_numpy() == table.filter(like="target_").to_numpy()).all(1)
     source = table["arch"].map(ARCH_NAMES) + "\n" + table["setting"].map(NAMES)
     target = table["target_arch"].map(ARCH_NAMES) + " " + table["target_setting"].map(NAMES)
@@ -117,7 +92,7 @@ def transfer_matrix(table: pd.DataFrame) -> Figure:
     means = table["top1"].groupby([target, source.mask(own, _ITSELF)]).mean().unstack()
     means = means.reindex(index=target.unique(), columns=order)
     figure, (axis,) = style.new_figure(1, 1, 1.6 * len(order) + 2.2, 0.7 * len(means) + 1.8)
-    colors = {"vmin": 0, "vmax": 100, "cmap": "viridis", "cbar_kws": {"label": "top-1 accuracy [%]"}}
+    colors = {"vmin": 0, "vmax": 100, "cmap": "viridis", "cbar_kws": {"label": _ACCURACY}}
     sns.heatmap(means, annot=True, fmt=".0f", ax=axis, linewidths=1, annot_kws={"size": 12}, **colors)
     axis.set(xlabel="examples made against", ylabel="accuracy of")
     axis.grid(visible=False)
@@ -127,31 +102,27 @@ def transfer_matrix(table: pd.DataFrame) -> Figure:
 
 def radius_histogram(table: pd.DataFrame) -> Figure:
     """How far images are from an error: the share of images that PGD loses first at each L2 radius; mean over seeds.
-
-    table: `02_radii`, whose first and last radius stand for "wrong as it is" and "never lost".
-    """
-    archs, radii = table["arch"].unique(), sorted(table["eps"].unique())
-    figure, axes = style.new_figure(len(archs), 1, 9.5, 2.6 * len(archs) + 0.9, sharex=True)
+    table: `02_radii`, whose first and last radius stand for "wrong as it is" and "never lost"."""
+    radii = sorted(table["eps"].unique())
+    below = "L2 radius at which PGD first loses the image"
+    figure, panels = style.arch_rows(table, {"": ""}, (9.5, 2.6, 0.9), (below, "images [%]"), sharex=True)
     names = ["wrong\nas it is", *(f"{eps:.2g}" for eps in radii[1:-1]), "never\nlost"]
-    whiskers = {"elinewidth": 1, "ecolor": style.DARK}
-    for axis, arch in zip(axes, archs, strict=True):
+    for axis, rows, _ in panels:
         for setting, shift in (("std", -0.2), ("adv", 0.2)):
-            rows = style.select(table, arch=arch, setting=setting)
-            mean, low, high = rows.groupby("eps")["lost"].agg(["mean", "min", "max"]).loc[radii].to_numpy().T
-            drawn = {"color": style.COLORS[setting], "label": NAMES[setting], "error_kw": whiskers}
+            lost = style.select(rows, setting=setting).groupby("eps")["lost"]
+            mean, low, high = lost.agg(["mean", "min", "max"]).loc[radii].to_numpy().T
+            drawn = {"color": style.COLORS[setting], "label": NAMES[setting], "error_kw": _WHISKERS}
             axis.bar(np.arange(len(radii)) + shift, mean, 0.4, yerr=[mean - low, high - mean], **drawn)
-        axis.set(title=ARCH_NAMES[arch], ylabel="images [%]", xticks=range(len(radii)), xticklabels=names)
+        axis.set_title(ARCH_NAMES[rows["arch"].iloc[0]])
+        axis.set_xticks(range(len(radii)), names)
         axis.grid(visible=False, axis="x")
-    axes[-1].set_xlabel("L2 radius at which PGD first loses the image")
-    axes[0].legend()
+    panels[0][0].legend()
     return figure
 
 
 def adversarial_examples(found: Mapping[str, Mapping[str, Tensor]], classes: Sequence[str], eps: float) -> Figure:
     """Columns: images of one draw. Rows: the original, then per model the perturbation, magnified, and the result.
-
-    found: what `measure.examples` returns, by the model's label ("STD", "ADV"), all of the same images.
-    """
+    found: what `measure.examples` returns, by the model's label ("STD", "ADV"), all of the same images."""
     first = next(iter(found.values()))
     rows, count = 1 + 2 * len(found), len(first["labels"])
     figure, axes = style.new_figure(rows, count, 1.75 * count + 0.6, 2.05 * rows)
@@ -163,11 +134,12 @@ def adversarial_examples(found: Mapping[str, Mapping[str, Tensor]], classes: Seq
     for (name, parts), noises, results in zip(found.items(), lines[::2], lines[1::2], strict=True):
         noises[0].set_ylabel(f"perturbation\nagainst {name}")
         results[0].set_ylabel(f"what {name} sees")
-        for column, (noise, result) in enumerate(zip(noises, results, strict=True)):
-            image, attacked, label, after = (parts[key][column] for key in ("images", "attacked", "labels", "after"))
+        keys = ("images", "attacked", "labels", "after", "after_probability")
+        columns = zip(noises, results, *(parts[key] for key in keys), strict=True)
+        for noise, result, image, attacked, label, after, probability in columns:
             style.picture(noise, (attacked - image) / (2 * eps) + 0.5)
-            text = f"{classes[after]} {100 * parts['after_probability'][column]:.0f}%"
-            style.picture(result, attacked, text, size=9, color=style.WRONG if after != label else style.RIGHT)
+            text, color = f"{classes[after]} {100 * probability:.0f}%", style.WRONG if after != label else style.RIGHT
+            style.picture(result, attacked, text, size=9, color=color)
     return figure
 
 

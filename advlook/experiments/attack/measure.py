@@ -22,10 +22,7 @@ RADII = [2 ** (exponent / 2) for exponent in range(-6, 7)]  # of `smallest_radii
 
 
 def attack_rows(study: Study, key: ModelKey) -> Iterator[Row]:
-    """Accuracy under each of `attack_cells`, then after each attack of the suite.
-
-    All on the same `curve_images` test images; the random draws of every row come from one fixed seed.
-    """
+    """Accuracy under each of `attack_cells`, then after each attack of the suite, on the same `curve_images` images."""
     model, images, where = _asked(study, key)
     where["right"] = correct(model, images, **where)
     for about, attack in attack_cells(study):
@@ -38,10 +35,8 @@ def attack_rows(study: Study, key: ModelKey) -> Iterator[Row]:
 
 
 def attack_cells(study: Study) -> list[tuple[Row, Attack]]:
-    """Each attack but the suite, with the columns of `02_attacks` that name it.
-
-    Noise, FGSM and PGD over the radius; then, at the study's radius, PGD by its steps and restarts, and other attacks.
-    """
+    """Each attack but the suite, with the columns of `02_attacks` that name it: noise, FGSM and PGD over the radius;
+    then, at the study's radius, PGD by its steps and restarts, and other attacks."""
     config, cells = study.preset.evaluation, []
 
     def add(name: str, attack: Callable[..., Tensor], eps: float = config.eps, **effort: object) -> None:
@@ -62,8 +57,7 @@ def attack_cells(study: Study) -> list[tuple[Row, Attack]]:
     for eps in radii:
         add("noise", attacks.random_noise, eps, steps=0)
         add("fgsm", attacks.fgsm, eps)
-    efforts = [(eps, config.pgd_steps, 1) for eps in radii]
-    efforts += [(config.eps, steps, 1) for steps in config.steps]
+    efforts = [(eps, config.pgd_steps, 1) for eps in radii] + [(config.eps, steps, 1) for steps in config.steps]
     efforts += [(config.eps, config.pgd_steps, restarts) for restarts in config.restarts]
     for eps, steps, restarts in dict.fromkeys(efforts):
         effort = {"steps": steps, "restarts": restarts}
@@ -82,17 +76,14 @@ def _about(name: str, eps: float, *, norm: str = "linf", steps: int = 1, restart
 
 
 def _asked(study: Study, key: ModelKey) -> tuple[nn.Module, ImageSet, dict[str, object]]:
-    """A model, the images that it is attacked on, and how they are shown to it."""
     config = study.preset.evaluation
     where = {"batch_size": config.batch_size, "device": study.device}
     return study.model(*key), study.test.subset(config.curve_images), where
 
 
 def transfer(study: Study, key: ModelKey, targets: Sequence[ModelKey] = ()) -> Iterator[Row]:
-    """Accuracy of every STD and ADV model, or of these targets, on adversarial examples (MI-FGSM) made against one.
-
-    One row a target: target_arch, target_setting, target_seed, top1; the target that is the source is white-box.
-    """
+    """Accuracy of every STD and ADV model, or of these targets, on adversarial examples (MI-FGSM) made against one. One
+    row a target: target_arch, target_setting, target_seed, eps, top1, images; the source itself is white-box."""
     config, targets = study.preset.evaluation, targets or list(study.each_model())
     model, images, where = _asked(study, key)
     right: list[list[Tensor]] = [[] for _ in targets]
@@ -110,11 +101,8 @@ def transfer(study: Study, key: ModelKey, targets: Sequence[ModelKey] = ()) -> I
 
 
 def smallest_radii(study: Study, key: ModelKey) -> Iterator[Row]:
-    """How many images, in percent, PGD loses first at each of a row of growing L2 radii (0: wrong without an attack).
-
-    The radius at which an image is lost bounds the norm of its smallest adversarial perturbation from above; those that
-    are never lost have infinity.
-    """
+    """How many images, in percent, PGD loses first at each of a row of growing L2 radii. That radius bounds the norm of
+    an image's smallest adversarial perturbation from above: 0 if it is wrong as it is, infinity if never lost."""
     config = study.preset.evaluation
     model, images, where = _asked(study, key)
     alive = correct(model, images, **where)
@@ -132,10 +120,7 @@ def smallest_radii(study: Study, key: ModelKey) -> Iterator[Row]:
 
 
 def trust(study: Study, key: ModelKey) -> Iterator[Row]:
-    """The checks of `advlook.checks`, one row each.
-
-    Transfer is from the STD model of the same architecture, of another seed where there is one.
-    """
+    """The checks of `advlook.checks`, one row each; transfer is from a STD model, if possible of another seed."""
     config, (arch, setting, seed) = study.preset.evaluation, key
     model, shown, _ = _asked(study, key)
     images, labels = next(shown.batches(len(shown), study.device))
@@ -153,11 +138,8 @@ def random_targets(labels: Tensor, classes: int, generator: torch.Generator) -> 
 
 
 def examples(study: Study, key: ModelKey, count: int) -> dict[str, Tensor]:
-    """Adversarial examples to look at, for the first `count` images of a fixed random draw.
-
-    Returns, on the CPU: `images` and `attacked` `(count, 3, H, W)`; `labels`; and for both versions the class
-    predicted and its probability: `before`, `before_probability`, `after`, `after_probability`, each `(count,)`.
-    """
+    """Adversarial examples of `count` images of a fixed draw, on the CPU: `images` and `attacked` `(count, 3, H, W)`;
+    `labels`; and each predicted class and its probability: `before`, `before_probability`, `after`, ..."""
     config, model = study.preset.evaluation, study.model(*key)
     images, labels = next(study.test.subset(count, seed=1).batches(count, study.device))
     generator = torch.Generator(study.device).manual_seed(0)

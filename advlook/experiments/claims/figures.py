@@ -20,11 +20,9 @@ _SECTION, _GAP = 1.5, 0.35  # heights, in rows
 
 
 def forest(table: pd.DataFrame) -> Figure:
-    """A line a claim and architecture, by section: the effect with its 95% interval, seeds as small points.
-
-    Right of the zero line, or inside a shaded margin, lies what the paper says. Units differ, so each claim has a scale
-    of its own, on which its architectures compare, and the numbers stand beside it. table: `08_claims`.
-    """
+    """A line a claim and architecture, by section: the effect with its 95% interval, seeds as small points. Right of
+    the zero line, or inside a shaded margin, lies what the paper says. Units differ, so each claim has a scale of its
+    own, on which its architectures compare, and the numbers stand beside it. table: `08_claims`."""
     table = table.fillna({"held": ""})
     sections = table["where"].str.split(",").str[0]
     rows = len(table) + table["claim"].nunique() * (1 + _GAP) + sections.nunique() * _SECTION
@@ -38,11 +36,11 @@ def forest(table: pd.DataFrame) -> Figure:
             write(_TEXT, y, claim["statement"].iloc[0], fontsize=9.5)
             _draw_effects(axis, claim, y + 1)
             for place, (_, row) in enumerate(claim.iterrows(), 1):
-                tested, color = row["verdict"] != UNTESTED, VERDICT_COLORS[row["verdict"]]
-                weight = "bold" if tested else "normal"
+                verdict, tested = row["verdict"], row["verdict"] != UNTESTED
+                marked = {"color": VERDICT_COLORS[verdict], "weight": "bold" if tested else "normal"}
                 write(_ARCH, y + place, ARCH_NAMES[row["arch"]], fontsize=9, ha="right", color="#555555")
                 write(_EFFECT, y + place, told(row) if tested else "", fontsize=9)
-                write(_VERDICT, y + place, row["verdict"], fontsize=9, color=color, weight=weight)
+                write(_VERDICT, y + place, verdict, fontsize=9, **marked)
                 write(_HELD, y + place, row["held"], fontsize=8.5, color="#555555")
             y += 1 + len(claim) + _GAP
     axis.set(xlim=(-_EDGE, _EDGE), ylim=(y, -0.6), yticks=[], xticks=[0])

@@ -2,8 +2,7 @@
 
 Each claim names a table, what of it is compared (`samples.py`), and a rule that no result can move (`stats/rules.py`).
 When the rules were written, earlier runs of presets quick and imagenette had been read. They were changed once since,
-where a review found that a rule did not ask what its sentence says; none was changed for a verdict.
-"""
+where a review found that a rule did not ask what its sentence says; none was changed for a verdict."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -74,23 +73,17 @@ CLAIMS = (
 )  # fmt: skip
 
 
-# Their verdicts ----------------------------------------------------------------------------------------------------
-
-
 def load_tables(study: Study) -> dict[str, pd.DataFrame]:
-    """The tables that claims read, by name, as far as they are there; RequestError where there is none at all.
-
-    Two gain a column of what the preset says. `06_runs`: whether a set is of `low` resolution, at most half of the
-    pixels a side that models see. `05_conflicts`: whether the images are `photographs`. No image or model is opened.
-    """
+    """The tables that claims read, by name, as far as they are there; RequestError where there is none at all. Two gain
+    a column: `06_runs`, whether a set is of `low` resolution, at most half of the pixels a side that models see;
+    `05_conflicts`, whether the images are `photographs`. No image or model is opened."""
     tables, data = {}, study.preset.data
     for name in dict.fromkeys([*(claim.table for claim in CLAIMS), "05_checks"]):
         with suppress(RequestError):  # what needs it is not tested
             tables[name] = study.load_table(name)
     if not tables:
-        raise RequestError(
-            f"{study.earlier / 'tables'} has no tables; run `advlook reproduce --preset {study.preset.name}` first"
-        )
+        remedy = f"run `advlook reproduce --preset {study.preset.name}` first"
+        raise RequestError(f"{study.earlier / 'tables'} has no tables; {remedy}")
     if "06_runs" in tables:
         tables["06_runs"]["low"] = tables["06_runs"]["pixels"] <= data.size / 2
     if "05_conflicts" in tables:

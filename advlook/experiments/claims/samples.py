@@ -1,8 +1,5 @@
-"""What each claim compares: from the tables of a preset to the samples of one architecture.
-
-Functions take their own arguments first, then the tables and the architecture, and raise Untested where a table lacks
-what they need.
-"""
+"""What each claim compares: from the tables of a preset to the samples of one architecture. Functions take their own
+arguments first, then the tables and the architecture, and raise Untested where a table lacks what they need."""
 
 from collections.abc import Sequence
 
@@ -65,11 +62,8 @@ def units(measure: str, tables: Tables, arch: str, deep: bool = False) -> list[S
 
 
 def _sweep(tables: Tables, arch: str, operation: str, effect: Effect) -> list[list[Sample]]:
-    """For each window of an operation of notebook 04, a comparison for every level that counts, in ascending order.
-
-    A level counts where STD or ADV keeps half of its own accuracy. Beyond, both approach chance, where every difference
-    vanishes.
-    """
+    """For each window of an operation of notebook 04, a comparison for every level that counts, in ascending order:
+    where STD or ADV keeps half of its own accuracy. Beyond, both approach chance, where every difference vanishes."""
     rows = rows_of(tables, "04_sweeps", arch, "right")
     rows = rows[rows["operation"].str.split().str[0] == operation]
     found = []
@@ -88,7 +82,7 @@ def _sweep(tables: Tables, arch: str, operation: str, effect: Effect) -> list[li
 
 
 def _turn(after: Sequence[Sample]) -> list[Sample]:
-    """What a rule over "turn" asks for: the comparison before the change, and those after it."""
+    """The comparison before the change, and those after it."""
     return [Sample(after[0].values, lead_before, after[0].seeds, "before"), *after]
 
 
@@ -119,7 +113,6 @@ def relative_change(means: np.ndarray) -> np.ndarray:
 
 
 def _require_stylized(tables: Tables) -> None:
-    """Raise Untested where the checks of notebook 05 found that its images do not count as stylized."""
     if "05_checks" in tables and not tables["05_checks"]["passed"].all():
         raise Untested("by 05_checks these images do not count as stylized")
 
@@ -131,11 +124,8 @@ def stylized(tables: Tables, arch: str) -> list[Sample]:
 
 
 def conflicts(tables: Tables, arch: str) -> list[Sample]:
-    """Answers by shape and by texture on cue conflicts.
-
-    No verdict rests on those made of photographs: a network with a shape bias of 27% on the stimuli of Geirhos et al.
-    (2019) has 79% on ours.
-    """
+    """Answers by shape and by texture on cue conflicts. No verdict rests on those made of photographs: a network with a
+    shape bias of 27% on the stimuli of Geirhos et al. (2019) has 79% on ours."""
     _require_stylized(tables)
     rows = rows_of(tables, "05_conflicts", arch, "by_shape", "by_texture")
     untested = "the stimuli carry too little texture" if rows["photographs"].any() else ""
@@ -143,11 +133,8 @@ def conflicts(tables: Tables, arch: str) -> list[Sample]:
 
 
 def ensembles(names: Sequence[str], tables: Tables, arch: str, low: bool | None = None) -> list[Sample]:
-    """How far the first of these combinations is ahead of the best of the others, on every image set.
-
-    low: only on sets of low resolution, or only on the others. Of fine-tuned and frozen ensembles those count that are
-    more accurate over all combinations: the others have not learned the set.
-    """
+    """How far the first of these combinations is ahead of the best of the others, on every set, or those (not) `low`.
+    Of fine-tuned and frozen ones those count that are more accurate: the others have not learned the set."""
     rows = rows_of(tables, "06_runs", arch, "right", "members").sort_values("seed")
     sets = (rows if low is None else rows[rows["low"] == low]).groupby(["dataset", "pixels"], sort=False)
     found = []
@@ -179,11 +166,13 @@ def _ahead(means: np.ndarray) -> np.ndarray:
     return 100 * (means[..., 0] - means[..., 1:].max(-1))
 
 
-def dependence(tables: Tables, arch: str) -> list[Sample]:
-    """Similarity of a trained model's maps to those of its kind with other seeds, less that to an untrained one's.
+def _first_less_second(means: np.ndarray) -> np.ndarray:
+    return means[..., 0] - means[..., 1]
 
-    Two seeds have one such pair, and count as one.
-    """
+
+def dependence(tables: Tables, arch: str) -> list[Sample]:
+    """Similarity of a trained model's maps to those of its kind with other seeds, less that to an untrained one's; of
+    two seeds, which have one such pair, as of one."""
     rows = paired.labelled(rows_of(tables, "07_sanity", arch, "by_image"))
     rows = rows[(rows["method"] == "guided_backprop") & (rows["measure"] == "spearman_abs")]
     found = []
@@ -203,7 +192,3 @@ def dependence(tables: Tables, arch: str) -> list[Sample]:
             values, seeds = values.mean(1, keepdims=True), seeds[:1]
         found.append(Sample(values, _first_less_second, seeds, setting.upper()))
     return found
-
-
-def _first_less_second(means: np.ndarray) -> np.ndarray:
-    return means[..., 0] - means[..., 1]

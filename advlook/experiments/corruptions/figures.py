@@ -1,7 +1,6 @@
 """The figures of notebook 04: images under every operation, accuracy over its level, and where ADV overtakes STD."""
 
-from collections.abc import Mapping, Sequence
-from itertools import product
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -20,13 +19,12 @@ _TOP5 = {"ls": "--", "lw": 1.3, "marker": "s", "mfc": "white", "ms": 4}
 
 
 def example_grid(found: Mapping[str, Mapping[float, Tensor]]) -> Figure:
-    """Images under every operation: a block of rows an image, in it a row an operation, its level above each picture.
-
-    found: by operation and level, images `(N, 3, H, W)`. Of many levels `_MOST` are shown, the first and the last among
-    them; reversed colours are shown at the end of each block's last row.
-    """
+    """Images under every operation: a block of rows an image, in it a row an operation, under its levels. found: by
+    operation and level, images `(N, 3, H, W)`. Of many levels `_MOST` are shown."""
     names = [name for name in found if name != REVERSAL]
-    lines = {name: _spread(list(found[name])) for name in names}
+    levels = {name: list(found[name]) for name in names}
+    places = {name: np.linspace(0, len(each) - 1, min(_MOST, len(each))).round() for name, each in levels.items()}
+    lines = {name: [levels[name][int(place)] for place in places[name]] for name in names}  # evenly chosen
     columns = max(map(len, lines.values())) + (REVERSAL in found)
     count = len(next(iter(found[names[0]].values())))
     heights = ([1.0] * len(names) + [0.15]) * count
@@ -44,12 +42,6 @@ def example_grid(found: Mapping[str, Mapping[float, Tensor]]) -> Figure:
     return figure
 
 
-def _spread(levels: Sequence[float]) -> list[float]:
-    """At most `_MOST` levels, evenly chosen."""
-    places = np.linspace(0, len(levels) - 1, min(_MOST, len(levels))).round().astype(int)
-    return [levels[place] for place in places]
-
-
 def level_name(operation: str, level: float) -> str:
     """A level in words: "sigma 0.5", "1 pass"; of a corruption of FAMILIES its severity and strength, "1: 0.04"."""
     if operation == "blur":
@@ -65,10 +57,8 @@ def fall(
     """Accuracy over the level of every operation, and under it ADV - STD; two rows of panels an architecture.
 
     Above: top-1 (solid) and top-5 (dashed), mean over seeds with their range. Below: the difference in top-1 with its
-    95% interval over images, single seeds in grey; a diamond with a bar marks where ADV overtakes STD.
-    table: `04_corruptions`, or `relative` of it; differences: `04_differences` of one measure; crossings:
-    `04_crossings`.
-    """
+    95% interval over images, single seeds in grey; a diamond with a bar marks where ADV overtakes STD. table:
+    `04_corruptions`, or `relative` of it; differences: `04_differences` of one measure; crossings: `04_crossings`."""
     archs, operations = (list(dict.fromkeys(table[column])) for column in ("arch", "operation"))
     widths = [0.42 if name == REVERSAL else 1 for name in operations]
     ratios = {"width_ratios": widths, "height_ratios": [1.55, 1] * len(archs)}
@@ -76,10 +66,9 @@ def fall(
     figure, axes = style.new_figure(*shape, sharex="col", sharey="row", gridspec_kw=ratios)
     for arch, (above, below) in zip(archs, np.array(axes).reshape(len(archs), 2, len(operations)), strict=True):
         for operation, curve, difference in zip(operations, above, below, strict=True):
-            for setting in SETTINGS:
-                rows = style.select(table, arch=arch, operation=operation, setting=setting)
-                style.band(curve, rows, "level", "top5", style.COLORS[setting], **_TOP5)
-                style.band(curve, rows, "level", "top1", style.COLORS[setting], marker="o")
+            rows = style.select(table, arch=arch, operation=operation)
+            style.bands(curve, rows, "level", "top5", **_TOP5)
+            style.bands(curve, rows, "level", "top1", marker="o")
             style.difference_band(difference, style.select(differences, arch=arch, operation=operation), "level")
             if operation == REVERSAL:
                 difference.set(xticks=[0, 1], xticklabels=["as they\nare", "reversed"], xlim=(-0.6, 1.6))
@@ -94,9 +83,7 @@ def fall(
     beside = [text for arch in archs for text in (f"{ARCH_NAMES[arch]}\n{label}", "ADV - STD\n[points]")]
     style.label_outer(axes, titles, levels, beside)
     handles = [*style.setting_handles(), style.handle("top-1", marker="o", ms=5), style.handle("top-5", **_TOP5)]
-    handles.append(style.handle("difference, 95% interval", style.INK, marker="o", ms=4))
-    if differences["seed"].nunique() > 1:
-        handles.append(style.handle("single seeds", style.LIGHT, lw=1))
+    handles += style.difference_handles(differences)
     if crossings is not None:
         handles.append(style.handle("ADV overtakes STD", style.RIGHT, marker="D", ms=7, mec="white", lw=6, alpha=0.7))
     style.legend(figure, handles, ncols=4)
@@ -122,42 +109,27 @@ def _level_text(level: float, low: float, high: float) -> str:
 
 
 def family_curves(table: pd.DataFrame) -> Figure:
-    """Top-1 accuracy over the severity of each corruption, a row an architecture; mean over seeds, and their range.
-
-    table: `04_families`.
-    """
-    archs, corruptions = (list(dict.fromkeys(table[column])) for column in ("arch", "corruption"))
-    size = 2.3 * len(corruptions), 2.5 * len(archs) + 0.6
-    figure, axes = style.new_figure(len(archs), len(corruptions), *size, sharex=True, sharey=True)
-    for axis, (arch, corruption) in zip(axes, product(archs, corruptions), strict=True):
-        for setting in SETTINGS:
-            rows = style.select(table, arch=arch, corruption=corruption, setting=setting)
-            style.band(axis, rows, "severity", "top1", style.COLORS[setting], marker="o")
+    """Top-1 accuracy over the severity of each corruption, a row an architecture; mean and range over seeds."""
+    titles = {name: f"{FAMILIES[name].family}:\n{name}" for name in dict.fromkeys(table["corruption"])}
+    size, labels = (2.3 * len(titles), 2.5, 0.6), ("severity", "{}\naccuracy [%]")
+    figure, panels = style.arch_rows(table, titles, size, labels, sharex=True, sharey=True)
+    for axis, rows, corruption in panels:
+        style.bands(axis, style.select(rows, corruption=corruption), "severity", "top1", marker="o")
         axis.set(ylim=(-2, 102), xticks=range(6))
-    titles = [f"{FAMILIES[corruption].family}:\n{corruption}" for corruption in corruptions]
-    style.label_outer(axes, titles, "severity", [f"{ARCH_NAMES[arch]}\naccuracy [%]" for arch in archs])
     style.legend(figure, style.setting_handles(marker="o", ms=5))
     return figure
 
 
 def overtaking(crossings: pd.DataFrame) -> pd.DataFrame:
-    """To be read: the level at which ADV overtakes STD, with its 95% interval, a column for all seeds and for each.
-
-    crossings: `04_crossings`.
-    """
-    shown = crossings.assign(
-        text=[_level_text(row.level, row.low, row.high) for row in crossings.itertuples()],
-        seed=crossings["seed"].map(lambda seed: "all seeds" if seed == "all" else f"seed {seed}"),
-    )
-    wide = shown.pivot(index=["arch", "operation"], columns="seed", values="text")[list(dict.fromkeys(shown["seed"]))]
-    return wide.rename(index=ARCH_NAMES).rename_axis(columns=None)
+    """To be read: the level of `04_crossings` with its 95% interval, a column for all seeds and for each."""
+    texts = [_level_text(row.level, row.low, row.high) for row in crossings.itertuples()]
+    wide = crossings.assign(text=texts).pivot(index=["arch", "operation"], columns="seed", values="text")
+    titles = {seed: "all seeds" if seed == "all" else f"seed {seed}" for seed in crossings["seed"].unique()}
+    return wide[list(titles)].rename(index=ARCH_NAMES, columns=titles).rename_axis(columns=None)
 
 
 def reversed_colors(table: pd.DataFrame, differences: pd.DataFrame) -> pd.DataFrame:
-    """To be read: top-1 and top-5 on images as they are and reversed, and ADV - STD in points with its interval.
-
-    table: `04_corruptions`; differences: `04_differences`.
-    """
+    """To be read: top-1 and top-5 on images as they are and reversed, and ADV - STD in points with its interval."""
     rows = style.select(table, operation=REVERSAL)
     rows = rows.assign(images=rows["level"].map({0.0: "as they are", 1.0: "reversed"}))
     wide = rows.pivot_table(["top1", "top5"], ["arch", "images"], "setting", sort=False).round(1)

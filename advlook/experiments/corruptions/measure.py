@@ -2,8 +2,7 @@
 
 Accuracies are in percent, differences (ADV - STD) in points. Every sweep starts at level 0, the images as they are.
 Levels are the sigma of the blur in pixels, the passes of the median filter, and 1 for reversed colours. The answers
-image by image are in `04_sweeps`; "all" seeds are averaged image by image.
-"""
+image by image are in `04_sweeps`; "all" seeds are averaged image by image."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -28,19 +27,15 @@ from advlook.study.study import ModelKey, Study
 from advlook.study.tables import Row
 
 Sweep = Iterable[tuple[float, Tensor]]  # levels and images, each made when it is asked for
+Operations = Callable[[Tensor], Mapping[str, Sweep]]  # from a batch of images, by name
 
 COLUMNS = ["arch", "setting", "seed", "operation", "level", "top1", "top5", "images"]
 REVERSAL = "reversal"
 
 
-# Operations --------------------------------------------------------------------------------------------------------
-
-
 def sweeps(images: Tensor, config: CorruptionsConfig) -> dict[str, Sweep]:
-    """The sweeps of a preset by operation: "blur", "median" (5x5: "median 5x5"), "reversal".
-
-    images: float `(N, 3, H, W)` in [0, 1]; level 0 gives them back. A median continues from the level before.
-    """
+    """The sweeps of a preset by operation: "blur", "median" (5x5: "median 5x5"), "reversal". images: float `(N, 3, H,
+    W)` in [0, 1]; level 0 gives them back. A median continues from the level before."""
     named = {"median" if size == 3 else f"median {size}x{size}": size for size in config.median_kernels}
     return {
         "blur": ((sigma, gaussian_blur(images, sigma, config.blur_kernel)) for sigma in (0.0, *config.sigmas)),
@@ -58,9 +53,6 @@ def _filtered(images: Tensor, passes: Iterable[int], kernel_size: int) -> Iterat
 
 def _severities(images: Tensor, generator: torch.Generator) -> dict[str, Sweep]:
     return {title: corruption.sweep(images, generator) for title, corruption in FAMILIES.items()}
-
-
-# Measurements ------------------------------------------------------------------------------------------------------
 
 
 def swept_images(study: Study, count: int | None = None) -> ImageSet:
@@ -83,20 +75,14 @@ def shown_families(study: Study) -> dict[str, dict[int, Tensor]]:
 def sweep_rows(
     study: Study, key: ModelKey, only: str | None = None, chosen: slice | Tensor = slice(None)
 ) -> Iterator[Row]:
-    """Accuracy at every level of every operation; "right" holds which images were right.
-
-    only: one operation alone; chosen: the images of these numbers (in `swept_images`) alone.
-    """
+    """Accuracy at every level of every operation, or of one, on all of `swept_images`, or on those chosen."""
     operations = partial(sweeps, config=study.preset.corruptions)
     for (operation, level), hits in _hits(study, key, swept_images(study)[chosen], operations, only).items():
         yield {"operation": operation, "level": level, **_accuracies(hits), "right": hits[:, 0].numpy()}
 
 
 def family_rows(study: Study, key: ModelKey, only: str | None = None) -> Iterator[Row]:
-    """Accuracy at severity 0 to 5 of each of FAMILIES, on the first `corruptions.family_images` of the images.
-
-    only: one corruption alone.
-    """
+    """Accuracy at severity 0 to 5 of each of FAMILIES, or of one, on the first `corruptions.family_images` images."""
     images = swept_images(study, study.preset.corruptions.family_images)
     generator = torch.Generator(study.device).manual_seed(0)  # so that all models see the same noise
     found = _hits(study, key, images, partial(_severities, generator=generator), only)
@@ -107,16 +93,10 @@ def family_rows(study: Study, key: ModelKey, only: str | None = None) -> Iterato
 
 @torch.no_grad()
 def _hits(
-    study: Study,
-    key: ModelKey,
-    images: ImageSet,
-    operations: Callable[[Tensor], Mapping[str, Sweep]],
-    only: str | None = None,
+    study: Study, key: ModelKey, images: ImageSet, operations: Operations, only: str | None = None
 ) -> dict[tuple[str, float], Tensor]:
-    """By operation and level, whether each of the best k answers is the label: bool `(N, k)`, on the CPU.
-
-    k is `evaluation.top_k`, at most the number of classes. Images that a level leaves unchanged are answered once.
-    """
+    """By operation and level, whether each of the best `evaluation.top_k` answers is the label: bool `(N, k)`, on the
+    CPU. Images that a level leaves unchanged are answered once."""
     config, found = study.preset.evaluation, defaultdict(list)
     batches, count = images.batches(config.batch_size, study.device), -(-len(images) // config.batch_size)
     # At position 0, over the bar of the models: moving between lines leaves marks in an executed notebook.
@@ -140,15 +120,11 @@ def _accuracies(hits: Tensor) -> dict[str, float]:
     return {"top1": percent(hits[:, 0]), "top5": percent(hits.any(1)), "images": len(hits)}
 
 
-# Tables ------------------------------------------------------------------------------------------------------------
-
-
 def corruption_tables(study: Study) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Measure every model; save all tables and return `04_corruptions`, `04_differences` and `04_crossings`."""
     rows = study.save_table("04_sweeps", study.rows("04_sweeps", sweep_rows))
     tables = {"04_corruptions": rows[COLUMNS], "04_differences": differences(rows), "04_crossings": crossings(rows)}
-    corrupted, differing, crossing = (study.save_table(name, table) for name, table in tables.items())
-    return corrupted, differing, crossing
+    return tuple(study.save_table(name, table) for name, table in tables.items())
 
 
 def relative(table: pd.DataFrame) -> pd.DataFrame:
@@ -160,28 +136,20 @@ def relative(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def differences(rows: pd.DataFrame) -> pd.DataFrame:
-    """ADV - STD in top-1 with its 95% interval over images, by arch, operation, seed, measure and level.
-
-    measure: "accuracy", or "relative", with each accuracy in percent of its own at level 0. rows: of `sweep_rows`.
-    """
+    """ADV - STD in top-1 with its 95% interval over images, by arch, operation, seed, measure and level. measure:
+    "accuracy", or "relative", with each accuracy in percent of its own at level 0. rows: of `sweep_rows`."""
     found = []
     for key, levels, std, adv in _pairs(rows):
-        measured = {
-            "accuracy": interval(100 * (adv - std)),
-            "relative": interval(np.concatenate([std, adv], axis=1), relative_difference),
-        }
-        for measure, (effect, low, high) in measured.items():
-            for place, level in enumerate(levels):
-                found.append((*key, measure, level, effect[place], low[place], high[place], len(std)))
+        relative = interval(np.concatenate([std, adv], axis=1), relative_difference)
+        for measure, effects in (("accuracy", interval(100 * (adv - std))), ("relative", relative)):
+            found += [(*key, measure, *effect, len(std)) for effect in zip(levels, *effects, strict=True)]
     columns = ["arch", "operation", "seed", "measure", "level", "difference", "low", "high", "images"]
     return pd.DataFrame(found, columns=columns)
 
 
 def crossings(rows: pd.DataFrame) -> pd.DataFrame:
-    """The level at which ADV overtakes STD in top-1 (`overtaken_at`), with its 95% interval over images.
-
-    Infinite where it never does; `high` is where it does not in 2.5% of the resamples. rows: of `sweep_rows`.
-    """
+    """The level at which ADV overtakes STD in top-1 (`overtaken_at`), with its 95% interval over images; infinite where
+    it never does, `high` where it does not in 2.5% of the resamples. rows: of `sweep_rows`."""
     found = [
         (*key, *map(float, interval(adv - std, partial(overtaken_at, levels))), len(std))
         for key, levels, std, adv in _pairs(rows[rows["operation"] != REVERSAL])
@@ -190,10 +158,8 @@ def crossings(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def overtaken_at(levels: np.ndarray, difference: np.ndarray) -> np.ndarray:
-    """The first level at which a difference `(..., levels)` exceeds 0, by linear interpolation between levels: `(...)`.
-
-    The lowest level where it exceeds 0 from the start, infinity where it never does.
-    """
+    """The first level at which a difference `(..., levels)` exceeds 0, by linear interpolation: `(...)`; the lowest
+    level where it does from the start, infinity where it never does."""
     above = difference > 0
     after = above.argmax(-1)
     before = np.maximum(after - 1, 0)
@@ -204,10 +170,7 @@ def overtaken_at(levels: np.ndarray, difference: np.ndarray) -> np.ndarray:
 
 
 def _pairs(rows: pd.DataFrame) -> Iterator[tuple[tuple[str, str, str], np.ndarray, np.ndarray, np.ndarray]]:
-    """`(arch, operation, seed)`, levels, and how often STD and ADV are right about each image: `(images, levels)` each.
-
-    seed: as of `pooled`.
-    """
+    """`(arch, operation, seed)`, levels, and how often STD and ADV are right about each image: `(images, levels)`."""
     for (arch, operation), chosen in rows.groupby(["arch", "operation"], sort=False):
         levels = np.sort(chosen["level"].unique())
         for seed, shares in pooled(chosen, lambda run: right_of(run.sort_values("level")).T):

@@ -1,29 +1,25 @@
-"""The plots of notebook 06: five combinations on every image set, over resolution, and compared image by image.
-
-Drawn from the tables `06_ensembles`, `06_resolution` and `06_comparisons`; only means over runs are computed here. STD
-is vermilion, ADV blue, both together green; single models are hollow and dotted, pairs filled and solid.
-"""
+"""The plots of notebook 06: five combinations on every image set, over resolution, and compared image by image. Drawn
+from the tables `06_ensembles`, `06_resolution` and `06_comparisons`; only means over runs are computed here. STD is
+vermilion, ADV blue, both together green; single models are hollow and dotted, pairs filled and solid."""
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from advlook.core.names import ARCH_NAMES
-from advlook.study.style import COLORS, new_figure
+from advlook.study import style
 from advlook.study.style import image_grid as image_grid
 
-_BOTH = "#009E73"  # green: STD and ADV together
 _SINGLE, _PAIR = {"mfc": "white", "ls": ":", "lw": 1.6, "ms": 5}, {"ls": "-", "lw": 1.6, "ms": 5}
 LINE_STYLES = {  # of every combination
-    "STD": {"color": COLORS["std"], "marker": "o", **_SINGLE},
-    "ADV": {"color": COLORS["adv"], "marker": "o", **_SINGLE},
-    "STD+STD": {"color": COLORS["std"], "marker": "D", **_PAIR},
-    "ADV+ADV": {"color": COLORS["adv"], "marker": "D", **_PAIR},
-    "STD+ADV": {"color": _BOTH, "marker": "s", **_PAIR},
+    "STD": {"color": style.COLORS["std"], "marker": "o", **_SINGLE},
+    "ADV": {"color": style.COLORS["adv"], "marker": "o", **_SINGLE},
+    "STD+STD": {"color": style.COLORS["std"], "marker": "D", **_PAIR},
+    "ADV+ADV": {"color": style.COLORS["adv"], "marker": "D", **_PAIR},
+    "STD+ADV": {"color": style.GREEN, "marker": "s", **_PAIR},
 }
-MODE_FILLS = {"fine-tuned": _BOTH, "frozen": "white"}  # of markers
+MODE_FILLS = {"fine-tuned": style.GREEN, "frozen": "white"}  # of markers
 
 
 def parameter_counts(table: pd.DataFrame) -> pd.DataFrame:
@@ -34,22 +30,19 @@ def parameter_counts(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def accuracies(table: pd.DataFrame) -> Figure:
-    """Accuracy of every combination (Figure 9): a column an image set, by resolution, a row an architecture and mode.
-
-    A point is a run, a line their mean; every panel has an accuracy axis of its own. table: `06_ensembles`.
-    """
+    """Accuracy of every combination (Figure 9): a column an image set, by resolution, a row an architecture and mode. A
+    point is a run, a line their mean; every panel has an accuracy axis of its own. table: `06_ensembles`."""
     lines = list(table[["arch", "mode"]].drop_duplicates().sort_values(["arch", "mode"]).itertuples(index=False))
     sets, names = _sets(table), _combinations(table)
-    figure, axes = new_figure(len(lines), len(sets), 2.6 * len(sets) + 0.9, 2.4 * len(lines) + 0.7, sharex=True)
+    figure, axes = style.new_figure(len(lines), len(sets), 2.6 * len(sets) + 0.9, 2.4 * len(lines) + 0.7, sharex=True)
     for place, axis in enumerate(axes):
         (arch, mode), (dataset, pixels) = lines[place // len(sets)], sets[place % len(sets)]
-        rows = table[(table["arch"] == arch) & (table["mode"] == mode)]
-        rows = rows[(rows["dataset"] == dataset) & (rows["pixels"] == pixels)]
+        rows = style.select(table, arch=arch, mode=mode, dataset=dataset, pixels=pixels)
         for x, name in enumerate(names):
-            values, style = rows[rows["combination"] == name]["top1"], LINE_STYLES[name]
-            color, fill = style["color"], style.get("mfc", style["color"])
+            values, drawn = rows[rows["combination"] == name]["top1"], LINE_STYLES[name]
+            color, fill = drawn["color"], drawn.get("mfc", drawn["color"])
             axis.plot([x - 0.3, x + 0.3], [values.mean()] * 2, color=color, lw=2.2, zorder=2)
-            points = axis.scatter(x + _shifts(len(values), 0.1), values, s=26, marker=style["marker"], lw=1.2, zorder=3)
+            points = axis.scatter(x + _shifts(len(values), 0.1), values, s=26, marker=drawn["marker"], lw=1.2, zorder=3)
             points.set(facecolor=fill, edgecolor=color)
         axis.set_xlim(-0.6, len(names) - 0.4)
         axis.set_xticks(range(len(names)), [name.replace("+", "+\n") for name in names], fontsize=8)
@@ -61,21 +54,18 @@ def accuracies(table: pd.DataFrame) -> Figure:
 
 
 def resolution(table: pd.DataFrame, compared: pd.DataFrame) -> Figure:
-    """One image set at falling resolution: accuracy above, below how far the other pairs are ahead of STD+ADV.
-
-    A column an architecture and set. Above, a line is the mean over runs, small points are runs; below, differences
-    image by image with their 95% intervals, of single models where the preset has no pairs of a kind. Panels of one set
-    have the same axes. table: `06_resolution`; compared: `06_comparisons`. Without a row the figure says so.
-    """
+    """One image set at falling resolution: accuracy above, below how far the other pairs are ahead of STD+ADV. A column
+    an architecture and set. Above, a line is the mean over runs, points are runs; below, differences with 95%
+    intervals, of single models where there are no pairs."""
     if table.empty:
-        figure, (axis,) = new_figure(1, 1, 6, 1)
+        figure, (axis,) = style.new_figure(1, 1, 6, 1)
         axis.set_axis_off()
         axis.text(0.5, 0.5, "None of the image sets that were to be degraded is here.", ha="center", va="center")
         return figure
     columns = table[["dataset", "arch"]].drop_duplicates().sort_values(["dataset", "arch"]).to_numpy().tolist()
-    compared = compared[(compared["table"] == "06_resolution") & (compared["combination"] == "STD+ADV")]
+    compared = style.select(compared, table="06_resolution", combination="STD+ADV")
     size, heights = (3.6 * len(columns) + 0.9, 6.6), {"height_ratios": [1.3, 1]}
-    figure, axes = new_figure(2, len(columns), *size, sharex="col", gridspec_kw=heights)
+    figure, axes = style.new_figure(2, len(columns), *size, sharex="col", gridspec_kw=heights)
     first: dict[str, tuple[Axes, Axes]] = {}
     for (dataset, arch), *panels in zip(columns, axes[: len(columns)], axes[len(columns) :], strict=True):
         for axis, other in zip(panels, first.setdefault(dataset, panels), strict=True):
@@ -83,22 +73,21 @@ def resolution(table: pd.DataFrame, compared: pd.DataFrame) -> Figure:
                 axis.sharey(other)
                 axis.tick_params(labelleft=False)
         above, below = panels
-        _accuracy_lines(above, table[(table["dataset"] == dataset) & (table["arch"] == arch)])
-        _difference_lines(below, compared[(compared["dataset"] == dataset) & (compared["arch"] == arch)])
+        _accuracy_lines(above, style.select(table, dataset=dataset, arch=arch))
+        _difference_lines(below, style.select(compared, dataset=dataset, arch=arch))
         above.set_title(f"{dataset}\n{ARCH_NAMES[arch]}", fontsize=11)
     axes[0].set_ylabel("accuracy [%]")
     axes[len(columns)].set_ylabel("ahead of STD+ADV\n[points]")
-    handles = [Line2D([], [], **LINE_STYLES[name], label=name) for name in _combinations(table)]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    style.legend(figure, [style.handle(name, **LINE_STYLES[name]) for name in _combinations(table)])
     return figure
 
 
 def _accuracy_lines(axis: Axes, rows: pd.DataFrame) -> None:
-    for shift, (name, style) in zip(_shifts(len(LINE_STYLES), 0.03), LINE_STYLES.items(), strict=True):
+    for shift, (name, drawn) in zip(_shifts(len(LINE_STYLES), 0.03), LINE_STYLES.items(), strict=True):
         runs = rows[rows["combination"] == name]
         means = runs.groupby("resolution")["top1"].mean()
-        axis.plot(means.index * 2**shift, means, **style)
-        axis.scatter(runs["resolution"] * 2**shift, runs["top1"], s=5, color=style["color"], alpha=0.5, zorder=3)
+        axis.plot(means.index * 2**shift, means, **drawn)
+        axis.scatter(runs["resolution"] * 2**shift, runs["top1"], s=5, color=drawn["color"], alpha=0.5, zorder=3)
 
 
 def _difference_lines(axis: Axes, rows: pd.DataFrame) -> None:
@@ -109,7 +98,7 @@ def _difference_lines(axis: Axes, rows: pd.DataFrame) -> None:
         of = rows[rows["against"] == name].sort_values("pixels")
         bars = _bars(of)[::-1]
         axis.errorbar(of["pixels"] * 2**shift, -of["difference"], bars, capsize=2, elinewidth=1.2, **LINE_STYLES[name])
-    axis.axhline(0, color=_BOTH, lw=2)
+    axis.axhline(0, color=style.GREEN, lw=2)
     levels = sorted(rows["pixels"].unique())
     axis.set_xscale("log", base=2)
     axis.set_xticks(levels, [str(level) for level in levels])
@@ -118,32 +107,26 @@ def _difference_lines(axis: Axes, rows: pd.DataFrame) -> None:
 
 
 def paired(compared: pd.DataFrame) -> Figure:
-    """STD+ADV against the better other pair, and against the better single model: a line an image set.
-
-    A panel an architecture and comparison; the bar is the 95% interval over images. Right of zero STD+ADV is more
-    accurate. compared: `06_comparisons`.
-    """
+    """STD+ADV against the better other pair, and against the better single model: a line an image set. A panel an
+    architecture and comparison, 95% intervals over images. compared: `06_comparisons`."""
     compared = compared[compared["table"] == "06_ensembles"]
     sets = _sets(compared)[::-1]
     kinds = [kind for kind in ("better pair", "better single") if kind in set(compared["against"])]
     panels = [(kind, arch) for kind in kinds for arch in dict.fromkeys(compared["arch"])]
     size = 3.5 * len(panels) + 1.6, 0.62 * len(sets) + 1.9
-    figure, axes = new_figure(1, len(panels), *size, sharex=True, sharey=True)
+    figure, axes = style.new_figure(1, len(panels), *size, sharex=True, sharey=True)
     for (kind, arch), axis in zip(panels, axes, strict=True):
-        rows = compared[(compared["arch"] == arch) & (compared["against"] == kind)]
+        rows = style.select(compared, arch=arch, against=kind)
         for (mode, fill), shift in zip(MODE_FILLS.items(), (0.14, -0.14), strict=True):
             of = rows[rows["mode"] == mode]
             heights = [sets.index(key) + shift for key in zip(of["dataset"], of["pixels"], strict=True)]
-            style = {"color": _BOTH, "fmt": "o", "ms": 6, "capsize": 3, "lw": 1.5, "mfc": fill}
-            axis.errorbar(of["difference"], heights, xerr=_bars(of), **style)
-        axis.axvline(0, color="#888888", lw=1.2)
+            drawn = {"color": style.GREEN, "fmt": "o", "ms": 6, "capsize": 3, "lw": 1.5, "mfc": fill}
+            axis.errorbar(of["difference"], heights, xerr=_bars(of), **drawn)
+        axis.axvline(0, color=style.GREY, lw=1.2)
         axis.set_yticks(range(len(sets)), [f"{dataset}, {pixels} px" for dataset, pixels in sets])
         axis.set(ylim=(-0.6, len(sets) - 0.4), xlabel="STD+ADV ahead by [points]")
         axis.set_title(f"{ARCH_NAMES[arch]}\nagainst the {kind}", fontsize=11)
-    handles = [
-        Line2D([], [], color=_BOTH, marker="o", mfc=fill, ls="", label=mode) for mode, fill in MODE_FILLS.items()
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    style.legend(figure, [style.handle(mode, style.GREEN, marker="o", mfc=f, ls="") for mode, f in MODE_FILLS.items()])
     return figure
 
 

@@ -1,8 +1,6 @@
 """What notebook 06 compares: STD+ADV with other ensembles, on every image set and at every resolution of one set.
-
 Ensembles are compared image by image on the same test images; the answers of a combination's runs to an image are
-averaged first, and intervals are over images. Differences are in points of top-1 accuracy.
-"""
+averaged first, and intervals are over images. Differences are in points of top-1 accuracy."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -30,12 +28,8 @@ _TREND = ["arch", "dataset", "mode", "combination", "against", "coarsest", "fine
 
 
 def fusion_tables(study: Study) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Make all runs; save and return `06_ensembles`, `06_resolution`, `06_comparisons` and `06_trends`.
-
-    The first two have a row a run: on every target of the preset that is there; and, with frozen backbones, on sets
-    that are degraded further and further. Saved as well is `06_runs`, the first with the answers to every image. Raises
-    RequestError where no target is there.
-    """
+    """Make all runs (RequestError without a target); save `06_runs`, and save and return `06_ensembles` (without the
+    answers), `06_resolution` (sets degraded further and further, frozen backbones), `06_comparisons`, `06_trends`."""
     config = study.preset.ensembles
     targets, absent = find_targets(study, config.targets)
     if not targets:
@@ -53,11 +47,8 @@ def fusion_tables(study: Study) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFram
 
 
 def derived_tables(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """`06_ensembles`, `06_comparisons` and `06_trends` from `06_runs` and `06_resolution`: without images or models.
-
-    Of a `06_resolution` without the answers to every image, as of earlier versions, nothing is derived: then there is
-    no `06_trends`, and `06_comparisons` has the rows of `06_ensembles` alone (by its column "table").
-    """
+    """`06_ensembles`, `06_comparisons` and `06_trends` from `06_runs` and `06_resolution`: without images or models. Of
+    a `06_resolution` without the answers to every image, as of earlier versions, nothing is derived."""
     fused = tables["06_runs"]
     found = {"06_ensembles": fused[[*WHERE, *_RUN, "members", "parameters"]]}
     compared = [comparisons(fused).assign(table="06_ensembles")]
@@ -69,10 +60,8 @@ def derived_tables(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame
 
 
 def comparisons(rows: pd.DataFrame) -> pd.DataFrame:
-    """Every one of CONTRASTS wherever its combinations are: the difference with its 95% interval (low, high).
-
-    The better of two is whichever is better on the resampled images. rows: of `runs.measure`.
-    """
+    """Every one of CONTRASTS wherever its combinations are: the difference with its 95% interval (low, high). The
+    better of two is whichever is better on the resampled images. rows: of `runs.measure`."""
     found = []
     for where, runs in rows.groupby(WHERE, sort=False):
         right = _shares(runs)
@@ -85,11 +74,9 @@ def comparisons(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def trends(rows: pd.DataFrame) -> pd.DataFrame:
-    """How the lead of STD over ADV changes from the finest to the coarsest resolution of one set, in points.
-
-    combination, against: pairs of equals, and single models; change: their difference at the coarsest less that at the
-    finest, with its 95% interval over images. rows: of `runs.measure`, on levels of the same images.
-    """
+    """How the lead of STD over ADV changes from the finest to the coarsest resolution of one set, in points. change:
+    the difference of `combination` and `against` at the coarsest less that at the finest, with its 95% interval over
+    images. rows: of `runs.measure`, on levels of the same images."""
     found = []
     for where, levels in rows.groupby(["arch", "dataset", "mode"], sort=False):
         ends = levels["pixels"].min(), levels["pixels"].max()

@@ -2,8 +2,7 @@
 
 A *run* is one ensemble trained on a target, fine-tuned or with frozen backbones. Finished runs are kept under a key of
 what made them (checkpoints, images, configuration), so that an interrupted study goes on with the next ones. As with
-checkpoints the code is not part of the key: whoever changes what a run does deletes `data/cache/ensembles`.
-"""
+checkpoints the code is not part of the key: whoever changes what a run does deletes `data/cache/ensembles`."""
 
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -39,9 +38,7 @@ Progress = Callable[[int], object]  # is told how many images were seen
 @dataclass(frozen=True)
 class Runs:
     """Runs on one target that are made together: a single fine-tuned one, or frozen ones, which share the features.
-
-    chosen: combination and number of each. A run has the same result in whatever company it is made.
-    """
+    chosen: combination and number of each. A run has the same result in whatever company it is made."""
 
     arch: str
     target: Target
@@ -108,7 +105,6 @@ def _frozen(runs: Runs, study: Study, progressed: Progress) -> Iterator[Row]:
 
 
 def _answers(study: Study, model: nn.Module, images: ImageSet) -> Tensor:
-    """What a model or backbone gives for every image, in eval mode and on the CPU: `(N, width)`."""
     return predict(model, images, batch_size=study.preset.evaluation.batch_size, device=study.device)
 
 
@@ -131,11 +127,8 @@ def every_run(study: Study, targets: Iterable[Target], modes: Sequence[str] = MO
 
 
 def measure(study: Study, runs: Collection[Runs]) -> pd.DataFrame:
-    """A row each run (COLUMNS); those that are not kept yet are made first.
-
-    seed: the number of the run, which draws the classifier and the order of images, and turns to the next checkpoints;
-    right: which test images it is right about.
-    """
+    """A row each run (COLUMNS); those that are not kept yet are made first. seed: the number of the run, which draws
+    the classifier, the order of images and the checkpoints; right: which test images it is right about."""
     make(study, runs)
     return kept(study, runs)
 
@@ -152,14 +145,10 @@ def make(study: Study, runs: Collection[Runs]) -> None:
         load_images(study, whole, "train", augmented=each.mode == FINE_TUNED)
         load_images(study, whole, "test")
     small = sum(each.cost(study.preset) for each in runs) < FEW
-    run_all(
-        _make,
-        [(study.preset, study.data, each, places[each]) for each in missing],
-        1 if small else worker_count(len(runs), study.device),
-        title=f"{len(missing)} ensembles",
-        total=sum(each.cost(study.preset) for each in missing),
-        progress=study.progress,
-    )
+    jobs = [(study.preset, study.data, each, places[each]) for each in missing]
+    total, workers = sum(each.cost(study.preset) for each in missing), worker_count(len(runs), study.device)
+    shown = {"title": f"{len(missing)} ensembles", "total": total, "progress": study.progress}
+    run_all(_make, jobs, 1 if small else workers, **shown)
 
 
 def kept(study: Study, runs: Collection[Runs]) -> pd.DataFrame:

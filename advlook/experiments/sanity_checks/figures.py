@@ -25,9 +25,8 @@ METHOD_STYLES = {
     "smooth_grad": ("#56B4E9", "^"),
     "integrated_gradients": ("#000000", "v"),
 }
-MEASURE_NAMES = dict(
-    zip(MEASURES, ("Spearman, signed", "Spearman, absolute", "SSIM, signed", "SSIM, absolute"), strict=True)
-)
+_NAMES = "Spearman, signed", "Spearman, absolute", "SSIM, signed", "SSIM, absolute"
+MEASURE_NAMES = dict(zip(MEASURES, _NAMES, strict=True))
 KIND_NAMES = NAMES | {"random": "untrained"}
 PAIRS = {  # what is compared, from the top of the figure down: pairs of kinds, then the controls
     "random-std": ("untrained - STD", style.COLORS["std"]),
@@ -37,14 +36,13 @@ PAIRS = {  # what is compared, from the top of the figure down: pairs of kinds, 
     "adv-adv": ("ADV, other seed", style.COLORS["adv"]),
     "random-random": ("untrained, other seed", style.COLORS["random"]),
 }
+_AS_TRAINED = pd.DataFrame([{"stage": "none", "mean": 1.0, "low": 1.0, "high": 1.0}])
 
 
 def conclusions(table: pd.DataFrame, measure: str = "spearman_abs") -> pd.DataFrame:
-    """To be read: mean similarities of a trained model's maps, with 95% intervals.
-
-    One row an arch, setting and method; what they are compared with: the model with "all stages fresh", the end of the
-    cascade; "untrained" and "other seed", the pairs. "difference" is the effect, that of the last two.
-    """
+    """To be read: mean similarities of a trained model's maps, with 95% intervals. One row an arch, setting and method;
+    what they are compared with: the model with "all stages fresh", the end of the cascade; "untrained" and "other
+    seed", the pairs. "difference" is the effect, that of the last two."""
     rows = labelled(table[table["measure"] == measure])
     pairs = {f"random-{setting}": "untrained" for setting in SETTINGS}
     pairs |= {f"{setting}-{setting}": "other seed" for setting in SETTINGS}
@@ -60,22 +58,20 @@ def conclusions(table: pd.DataFrame, measure: str = "spearman_abs") -> pd.DataFr
 
 
 def maps_by_kind(shown: ImageSet, maps: Mapping[str, Maps]) -> Figure:
-    """Rows: for each image its maps on the untrained, the STD and the ADV model; columns: the methods.
-
-    maps: by kind of model, then by method, of all images `shown`. Absolute values summed over channels, each map on
-    its own scale (`similarity.pictures`): white is 0, black its 99th percentile.
-    """
+    """Rows: for each image its maps on the untrained, the STD and the ADV model; columns: the methods. maps: by kind of
+    model, then by method, of all images `shown`. Absolute values summed over channels, each map on its own scale
+    (`similarity.pictures`): white is 0, black its 99th percentile."""
     methods, rows = list(next(iter(maps.values()))), len(maps)
     heights = ([1.0] * rows + [0.12]) * len(shown)  # a gap below the maps of each image
-    size = 10.5, 1.68 * sum(heights) + 0.4
-    figure, axes = style.new_figure(len(heights), 1 + len(methods), *size, gridspec_kw={"height_ratios": heights})
+    size, ratios = (10.5, 1.68 * sum(heights) + 0.4), {"height_ratios": heights}
+    figure, axes = style.new_figure(len(heights), 1 + len(methods), *size, gridspec_kw=ratios)
     style.bare(axes)
     grid = np.reshape(axes, (len(shown), rows + 1, 1 + len(methods)))
     for axis in [*grid[:, rows].flat, *grid[:, :rows, 0].flat]:
         axis.set_axis_off()
     for image, number, block in zip(to_float(shown.images), shown.labels, grid, strict=True):
         middle = block[rows // 2, 0]
-        middle.imshow(image.permute(1, 2, 0).numpy(), interpolation="nearest")
+        style.show(middle, image)
         label = middle.text(0.5, 1.04, shown.classes[number], transform=middle.transAxes, ha="center")
         label.set_in_layout(False)  # or the whole row would move down for it
     for row, (kind, by_method) in enumerate(maps.items()):
@@ -89,11 +85,8 @@ def maps_by_kind(shown: ImageSet, maps: Mapping[str, Maps]) -> Figure:
 
 
 def similarities(table: pd.DataFrame) -> Figure:
-    """How alike the maps of two models are: a row of panels a method, a column a measure, a line a kind of pair.
-
-    Faint points are images (mean over the pairs of that kind), marked points their mean with a 95% interval.
-    table: `07_sanity`.
-    """
+    """How alike the maps of two models are: a row of panels a method, a column a measure, a line a kind of pair. Faint
+    points are images, marked points their mean with a 95% interval. table: `07_sanity`."""
     rows = labelled(table)
     rows = rows[rows["comparison"].isin(PAIRS)]
     archs, methods = (list(rows[column].unique()) for column in ("arch", "method"))
@@ -110,16 +103,12 @@ def similarities(table: pd.DataFrame) -> Figure:
         axis.grid(visible=False, axis="y")
     axes[0].set(ylim=(len(pairs) - 0.45, -0.55), yticks=range(len(pairs)), yticklabels=[PAIRS[p][0] for p in pairs])
     axes[0].set_xlim(right=1.03)
-    style.label_outer(
-        axes, list(MEASURE_NAMES.values()), "similarity", [TITLES.get(method, method) for method in methods]
-    )
-    handles = [
-        style.handle(ARCH_NAMES[arch], style.LIGHT, mec=style.INK, marker=style.ARCH_STYLES[arch][1], ls="")
-        for arch in archs
-    ]
+    beside = [TITLES.get(method, method) for method in methods]
+    style.label_outer(axes, list(MEASURE_NAMES.values()), "similarity", beside)
+    markers, drawn = {ARCH_NAMES[arch]: style.ARCH_STYLES[arch][1] for arch in archs}, {"ls": "", "mec": style.INK}
+    handles = [style.handle(name, style.LIGHT, marker=marker, **drawn) for name, marker in markers.items()]
     handles.append(style.handle("one image", style.GREY, marker="|", ls="", ms=8))
-    handles.append(style.handle("95% interval of the mean", style.INK, lw=1.6))
-    style.legend(figure, handles)
+    style.legend(figure, [*handles, style.handle("95% interval of the mean", style.INK, lw=1.6)])
     return figure
 
 
@@ -134,11 +123,8 @@ def _spread(axis: Axes, rows: pd.DataFrame, place: float, color: str, marker: st
 
 def over_stages(table: pd.DataFrame, comparison: str, measures: Sequence[str] = ("spearman_abs", "ssim_abs")) -> Figure:
     """Similarity to the maps of the trained model over the stage that is fresh; lines are means, bands 95% intervals.
-
     comparison: "up", where every stage nearer to the output is fresh too, or "alone". A row of panels an architecture
-    and measure, a column a setting.
-    table: `07_sanity`.
-    """
+    and measure, a column a setting. table: `07_sanity`."""
     rows = style.select(labelled(table), comparison=comparison)
     archs, settings = (rows[column].unique() for column in ("arch", "setting"))
     panels = list(product(archs, measures, settings))
@@ -152,34 +138,28 @@ def over_stages(table: pd.DataFrame, comparison: str, measures: Sequence[str] = 
         chosen = style.select(rows, arch=arch, measure=measure, setting=setting)
         for method, curve in means(chosen, ["method", "stage"]).groupby("method", sort=False):
             color, marker = METHOD_STYLES.get(method, (style.COLORS["random"], "x"))
-            if comparison == "up":
-                trained = pd.DataFrame([{"stage": "none", "mean": 1.0, "low": 1.0, "high": 1.0}])
-                curve = pd.concat([trained, curve])
+            curve = pd.concat([_AS_TRAINED, curve]) if comparison == "up" else curve
             front = 3 if method == "guided_backprop" else 2
             axis.plot(curve["stage"], curve["mean"], color=color, marker=marker, ms=5, zorder=front, **line)
             axis.fill_between(curve["stage"], curve["low"], curve["high"], color=color, alpha=0.18, lw=0)
         axis.set_title(f"{ARCH_NAMES[arch]} {NAMES[setting]}")
     axes[0].set_ylim(top=1.03)
-    known = [method for method in rows["method"].unique() if method in METHOD_STYLES]
-    style.legend(
-        figure, [style.handle(TITLES[m], METHOD_STYLES[m][0], marker=METHOD_STYLES[m][1], ms=5) for m in known]
-    )
+    known = {TITLES[method]: METHOD_STYLES[method] for method in rows["method"].unique() if method in METHOD_STYLES}
+    style.legend(figure, [style.handle(title, color, marker=m, ms=5) for title, (color, m) in known.items()])
     return figure
 
 
 def cascade_pictures(shown: ImageSet, maps: Mapping[str, Mapping[str, Maps]]) -> Figure:
     """The cascade to look at: columns are the stages down to which a network is fresh, rows method, setting and image.
-
     maps: by setting ("std", "adv"), then as `measure.cascade_maps` gives them, of all images `shown`. Absolute values,
-    each map on its own scale; below it its Spearman correlation (absolute values) with the one of the trained model.
-    """
+    each map on its own scale; below it its Spearman correlation (absolute values) with the one of the trained model."""
     first = next(iter(maps.values()))
     names, methods = list(first), list(next(iter(first.values())))
     rows, width = list(product(range(len(shown)), methods, maps)), 1 + len(names)
     figure, axes = style.new_figure(len(rows), width, 1.28 * width + 0.5, 1.55 * len(rows) + 0.4)
     style.bare(axes)
     for (image, method, setting), line in zip(rows, np.reshape(axes, (len(rows), width)), strict=True):
-        line[0].imshow(to_float(shown.images)[image].permute(1, 2, 0).numpy(), interpolation="nearest")
+        style.show(line[0], to_float(shown.images)[image])
         line[0].set_ylabel(f"{TITLES.get(method, method)}\n{NAMES[setting]}", color=style.COLORS[setting], fontsize=10)
         changed = {name: maps[setting][name][method][image : image + 1] for name in names}
         for axis, (name, one) in zip(line[1:], changed.items(), strict=True):

@@ -1,12 +1,9 @@
 """Sanity checks: do sensitivity maps depend on a model's parameters (Adebayo et al. 2018; the paper's appendix A)?
 
-Maps of one image are compared between models whose parameters differ: untrained, STD and ADV ones, those of another
-seed, and trained ones with fresh parameters in some stages. A map that stays as it is says nothing about parameters.
-
-Models in the table `07_sanity` are named by setting and seed: "std-0"; "random-0" is an untrained network, the one from
-which std-0 and adv-0 began. "std-0 layer3 up" is std-0 with fresh parameters in layer3 and in every stage above it, up
-to the output; "std-0 layer3 alone" has them in layer3 only. The words are separated by single spaces.
-"""
+Maps of one image are compared between models whose parameters differ: a map that stays as it is says nothing about
+them. In the table `07_sanity` models are named by setting and seed: "std-0"; "random-0" is the untrained network from
+which std-0 and adv-0 began; "std-0 layer3 up" is std-0 with fresh parameters in layer3 and in every stage above it, up
+to the output, "std-0 layer3 alone" has them in layer3 only. The words are separated by single spaces."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -36,8 +33,6 @@ DRAWS = 4  # of fresh parameters in a cascade
 
 Maps = Mapping[str, Tensor]  # by method, each (N, 3, H, W)
 
-# Maps --------------------------------------------------------------------------------------------------------------
-
 
 def shown_images(study: Study, count: int | None = None) -> ImageSet:
     """The test images of the sanity checks, a random draw; or the first `count` of them, if there are more."""
@@ -48,11 +43,8 @@ def shown_images(study: Study, count: int | None = None) -> ImageSet:
 def maps_of(
     study: Study, model: nn.Module, shown: ImageSet, samples: int | None = None, methods: Iterable[str] | None = None
 ) -> Maps:
-    """Maps `(N, 3, H, W)`, on the CPU, of images for their labels, by method (default: all).
-
-    samples: at most so many of SmoothGrad and integrated gradients, by default as the preset says. All models see the
-    same images with the same noise of SmoothGrad.
-    """
+    """Maps `(N, 3, H, W)`, on the CPU, of images for their labels, by method (default: all); all models see the same
+    noise of SmoothGrad. samples: at most, of SmoothGrad and integrated gradients; by default as the preset says."""
     images, labels = next(shown.batches(len(shown), study.device))
     most = study.preset.visualize.samples
     fast = nn.Sequential(folded(model))  # once for all methods, which do not look into a Sequential to fold it again
@@ -69,17 +61,11 @@ def cascade_maps(study: Study, model: nn.Module, shown: ImageSet, methods: Seque
     return found
 
 
-# Measurements ------------------------------------------------------------------------------------------------------
-
-
 def sanity_table(study: Study) -> pd.DataFrame:
     """Every comparison of every model, saved as `07_sanity`: COLUMNS, one row a pair of models, method and measure.
+    by_image: the similarity of the two maps of each image, to 4 digits, `(images,)`; value: their mean."""
 
-    by_image: the similarity of the two maps of each image, to 4 digits, `(images,)`; value: their mean.
-    """
-
-    # As many as one architecture has: of the one before nothing is needed any more.
-    @lru_cache(maxsize=len(KINDS) * len(study.preset.seeds))
+    @lru_cache(maxsize=len(KINDS) * len(study.preset.seeds))  # as many as one architecture has
     def known(key: ModelKey) -> Maps:
         return maps_of(study, study.model(*key), shown_images(study))
 
@@ -92,12 +78,11 @@ def sanity_table(study: Study) -> pd.DataFrame:
 
 
 def partners(study: Study, key: ModelKey) -> list[ModelKey]:
-    """The models of the same architecture, from before it in KINDS, that a model's maps are compared with.
+    """The models of the same architecture that a model's maps are compared with: one of each kind before it in KINDS,
+    and, as controls, models of its own kind.
 
-    It is paired with one untrained, STD or ADV model; and, as controls, with models of its own kind. All are of other
-    seeds: models of one seed have the same initial weights, which training leaves in part, and maps show them. Where
-    there is one seed, kinds are paired within it, and there are no controls.
-    """
+    All are of other seeds: models of one seed have the same initial weights, which training leaves in part, and maps
+    show them. Where there is one seed, kinds are paired within it, and there are no controls."""
     arch, kind, seed = key
     seeds = study.preset.seeds
     place = seeds.index(seed)
@@ -112,10 +97,8 @@ def pair_rows(first: ModelKey, second: ModelKey, maps: Callable[[ModelKey], Maps
 
 
 def cascade_rows(study: Study, key: ModelKey) -> Iterator[Row]:
-    """Similarity of a trained model's maps to those with fresh stages: from the output down, and each stage alone.
-
-    Of the first seed only.
-    """
+    """Similarity of a trained model's maps (first seed) to those with fresh stages: from the output down, and each
+    alone."""
     arch, kind, seed = key
     if kind == "random" or seed != study.preset.seeds[0]:
         return
@@ -130,11 +113,9 @@ def cascade_rows(study: Study, key: ModelKey) -> Iterator[Row]:
 
 
 class Cascade:
-    """Maps of a trained model, and of the same with fresh stages, on CASCADE_IMAGES and with CASCADE_SAMPLES.
-
-    Image k has the fresh parameters of draw k mod DRAWS, the same for all methods and stages: a single draw's accident
-    would pass for a finding. `order`: the stages from the output down; `original`: the maps as trained.
-    """
+    """Maps of a trained model, and of the same with fresh stages, on CASCADE_IMAGES and with CASCADE_SAMPLES. Image k
+    has the fresh parameters of draw k mod DRAWS, the same for all methods and stages: a single draw's accident would
+    pass for a finding. `order`: the stages from the output down; `original`: the maps as trained."""
 
     def __init__(self, study: Study, key: ModelKey, methods: Iterable[str] | None = None) -> None:
         self.study, self.model, self.methods = study, study.model(*key), methods
@@ -169,20 +150,14 @@ def by_image(values: np.ndarray) -> Row:
     return {"value": pd.Series(values).mean(), "images": len(values), "by_image": values}
 
 
-# What the table says -----------------------------------------------------------------------------------------------
-
-
 def image_means(rows: pd.DataFrame) -> np.ndarray:
     """The similarity of each image `(images,)`, averaged over rows; nan where no pair of models has one."""
     return pd.DataFrame(list(rows["by_image"])).mean().to_numpy()
 
 
 def means(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """Mean, low, high and the number of images for each group of rows: `interval` over images.
-
-    Several pairs of models are averaged image by image first: images are resampled, models are not. An image for which
-    the measure is nan does not count.
-    """
+    """Mean, low, high and the number of images for each group of rows: `interval` over images, where pairs of models
+    are averaged image by image first. An image for which the measure is nan does not count."""
     found = []
     for key, group in rows.groupby(list(by), sort=False):
         values = image_means(group)
@@ -192,12 +167,9 @@ def means(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
 
 def effects(table: pd.DataFrame) -> pd.DataFrame:
-    """Does a map tell a trained model from an untrained one? One row an arch, setting, method and measure.
-
-    effect: similarity of two trained models of different seeds, less that of a trained and an untrained one, with its
-    95% interval over images (both on the same images); nan where there is no second seed. Above 0 the map shows more
-    than what any parameters give.
-    """
+    """Does a map tell a trained model from an untrained one? One row an arch, setting, method and measure. effect:
+    similarity of two trained models of different seeds, less that of a trained and an untrained one, with its 95%
+    interval over images; nan where there is no second seed. Above 0 the map shows more than any parameters give."""
     rows, by, found = labelled(table), ["arch", "setting", "method", "measure"], []
     for key, group in rows[rows["setting"].isin(SETTINGS)].groupby(by, sort=False):
         trained, untrained = (group[group["comparison"] == f"{kind}-{key[1]}"] for kind in (key[1], "random"))
@@ -207,11 +179,8 @@ def effects(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def half_fallen(table: pd.DataFrame, measure: str = "spearman_abs") -> pd.DataFrame:
-    """The stage at which the cascade has taken half of what it takes in all, by method and by arch and setting.
-
-    It starts at similarity 1 and ends where every stage is fresh; "-" if it never falls. A stage near the output: the
-    map depends on the last layers; one near the input: it hardly does.
-    """
+    """The stage at which the cascade has taken half of what it takes in all, by method and by arch and setting; "-" if
+    it never falls. Near the output: the map depends on the last layers; near the input: it hardly does."""
     rows = labelled(table[table["measure"] == measure])
     curves = means(rows[rows["comparison"] == "up"], ["arch", "setting", "method", "stage"])
     found: dict[tuple[str, str], dict[str, str]] = {}

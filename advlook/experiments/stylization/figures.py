@@ -31,11 +31,9 @@ def picture_grid(pictures: Mapping[str, Tensor], names: Sequence[str]) -> Figure
 
 
 def strength_curves(table: pd.DataFrame, differences: pd.DataFrame, chance: float) -> Figure:
-    """Top-1 over the strength of the style, in percent of all images and of the control; below each ADV - STD.
-
-    Above: mean over seeds with their range, dotted the `chance` [%] to be right. Below: 95% intervals over images,
-    single seeds in grey. table: `05_stylization`; differences: `05_differences`.
-    """
+    """Top-1 over the strength of the style, in percent of all images and of the control; below each ADV - STD. Above:
+    mean over seeds with their range, dotted the `chance` [%] to be right. Below: 95% intervals over images, single
+    seeds in grey. table: `05_stylization`; differences: `05_differences`."""
     table, differences = (style.select(rows, variant=STYLIZED) for rows in (table, differences))
     table = table.assign(accuracy=table["top1"], relative=100 * table["top1"] / table["control"].replace(0, np.nan))
     measures = {"accuracy": "top-1 [%]", "relative": "top-1 [% of the control]"}
@@ -43,9 +41,7 @@ def strength_curves(table: pd.DataFrame, differences: pd.DataFrame, chance: floa
     size, ratios = (3.5 * len(panels) + 0.6, 6.0), {"height_ratios": [1.5, 1]}
     figure, axes = style.new_figure(2, len(panels), *size, sharex=True, sharey="row", gridspec_kw=ratios)
     for (arch, measure), above, below in zip(panels, axes[: len(panels)], axes[len(panels) :], strict=True):
-        for setting in SETTINGS:
-            rows = style.select(table, arch=arch, setting=setting)
-            style.band(above, rows, "strength", measure, style.COLORS[setting], marker="o")
+        style.bands(above, style.select(table, arch=arch), "strength", measure, marker="o")
         if measure == "accuracy":
             above.axhline(chance, color=style.GREY, ls=":", lw=1.5)
         style.difference_band(below, style.select(differences, arch=arch, measure=measure), "strength")
@@ -54,47 +50,36 @@ def strength_curves(table: pd.DataFrame, differences: pd.DataFrame, chance: floa
     titles = [f"{ARCH_NAMES[arch]}\n{measures[measure]}" for arch, measure in panels]
     style.label_outer(axes, titles, "strength", ["accuracy", "ADV - STD\n[points]"])
     handles = [*style.setting_handles(marker="o", ms=5), style.handle("chance", style.GREY, ls=":", lw=1.5)]
-    handles += [
-        style.handle("difference, 95% interval", style.INK, marker="o", ms=4),
-        style.handle("single seeds", style.LIGHT, lw=1),
-    ]
-    style.legend(figure, handles)
+    style.legend(figure, handles + style.difference_handles(differences))
     return figure
 
 
 def variant_differences(differences: pd.DataFrame) -> Figure:
     """ADV - STD on the variants of Table 2, a panel an architecture: filled in points, hollow in percent of the own.
-
-    Bars are 95% intervals over images, small marks single seeds. differences: `05_differences`.
-    """
+    Bars are 95% intervals over images, small marks single seeds. differences: `05_differences`."""
     lines = [(STYLIZED, 1.0), (REVERSED, 0.0), (STANDARD, 0.0)]  # from below
-    archs = list(dict.fromkeys(differences["arch"]))
-    figure, axes = style.new_figure(1, len(archs), 4.3 * len(archs) + 1.2, 3.2, sharex=True, sharey=True)
-    for arch, axis in zip(archs, axes, strict=True):
+    marks = {"accuracy": (0.14, style.INK), "relative": (-0.14, "white")}
+    labels = "ADV ahead by [points]", ""
+    figure, panels = style.arch_columns(differences, (3.2, 4.3, 1.2), labels, sharex=True, sharey=True)
+    for axis, of_arch in panels:
         axis.axvline(0, color=style.GREY, lw=1.2)
         for height, (variant, strength) in enumerate(lines):
-            rows = style.select(differences, arch=arch, variant=variant, strength=strength)
-            _interval(axis, style.select(rows, measure="accuracy"), "difference", height + 0.14, style.INK)
-            if variant != STANDARD:  # relative to itself it is always 0
-                _interval(
-                    axis, style.select(rows, measure="relative"), "difference", height - 0.14, style.INK, fill="white"
-                )
+            for measure, (shift, fill) in marks.items():
+                if (variant, measure) != (STANDARD, "relative"):  # relative to itself it is always 0
+                    rows = style.select(of_arch, variant=variant, strength=strength, measure=measure)
+                    _interval(axis, rows, "difference", height + shift, style.INK, fill)
         axis.set_yticks(range(len(lines)), [variant for variant, _ in lines])
-        axis.set(ylim=(-0.6, len(lines) - 0.4), title=ARCH_NAMES[arch], xlabel="ADV ahead by [points]")
+        axis.set_ylim(-0.6, len(lines) - 0.4)
         axis.grid(visible=False, axis="y")
-    own = style.handle(
-        "top-1 in percent of the model's own on standard images", style.INK, marker="o", ms=6, ls="", mfc="white"
-    )
-    style.legend(figure, [style.handle("top-1", style.INK, marker="o", ms=6, ls=""), own])
+    drawn = {"marker": "o", "ms": 6, "ls": ""}
+    own = style.handle("top-1 in percent of the model's own on standard images", style.INK, mfc="white", **drawn)
+    style.legend(figure, [style.handle("top-1", style.INK, **drawn), own])
     return figure
 
 
 def shape_bias(table: pd.DataFrame) -> Figure:
     """Shape bias of STD and ADV, over all cue conflicts and by the class of the shape; beside it how many they decide.
-
-    Bars are 95% intervals over images, small marks single seeds. Of many classes those with the most images are shown.
-    table: `05_shape_bias`.
-    """
+    Bars are 95% intervals, small marks seeds. Of many classes the largest are shown. table: `05_shape_bias`."""
     archs, known = (list(dict.fromkeys(table[column])) for column in ("arch", "class"))
     largest = set(table.groupby("class", sort=False)["images"].first().nlargest(_CLASSES + 1).index)  # "all" is first
     classes = [name for name in known if name in largest][::-1]  # from below
@@ -119,8 +104,8 @@ def shape_bias(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def _interval(axis: Axes, rows: pd.DataFrame, value: str, height: float, color: str, fill: str | None = None) -> None:
-    """A point with its interval for all seeds, and a small mark for each; no bar where there is no interval."""
+def _interval(axis: Axes, rows: pd.DataFrame, value: str, height: float, color: str, fill: str = "") -> None:
+    """A point with its interval for all seeds, and a small mark for each."""
     pooled = style.select(rows, seed="all")
     for found in rows.drop(pooled.index)[value]:
         axis.plot(found, height, "|", color=color, ms=5.8, mew=1, zorder=3)
@@ -131,9 +116,7 @@ def _interval(axis: Axes, rows: pd.DataFrame, value: str, height: float, color: 
 
 def check_plots(checked: pd.DataFrame, checks: pd.DataFrame, chance: float) -> Figure:
     """Whether the images count as stylized: distances of patches, agreement of edges, accuracy by small patches alone.
-
-    checked: `05_checked`; checks: `05_checks`; chance: to be right, in percent.
-    """
+    checked: `05_checked`; checks: `05_checks`; chance: to be right, in percent."""
     figure, (texture, shape, small) = style.new_figure(1, 3, 13.5, 3.7, gridspec_kw={"width_ratios": [1.3, 1.3, 0.8]})
     distances = {
         "before, to the style": ("patches_before", _BEFORE),
@@ -142,8 +125,10 @@ def check_plots(checked: pd.DataFrame, checks: pd.DataFrame, chance: float) -> F
     }
     farthest = checked[[column for column, _ in distances.values()]].max().max()
     agreements = {"to the style": ("edges_style", style.GREEN), "to the content": ("edges_content", style.PURPLE)}
-    _histograms(texture, checked, distances, np.linspace(0, farthest, 41), "distance of patches")
-    _histograms(shape, checked, agreements, np.linspace(-1, 1, 41), "correlation of edges")
+    _histograms(texture, checked, distances, np.linspace(0, farthest, 41))
+    texture.set(xlabel="distance of patches", ylabel="images")
+    _histograms(shape, checked, agreements, np.linspace(-1, 1, 41))
+    shape.set(xlabel="correlation of edges", ylabel="images")
     accuracies = 100 * checked[["patch_right_before", "patch_right"]].astype(float).mean()
     bars = small.bar(["content", "stylized"], accuracies, 0.6, color=[_BEFORE, style.GREEN])
     small.bar_label(bars, fmt="%.0f" if chance >= 1 else "%.1f", padding=2, fontsize=10)
@@ -157,13 +142,10 @@ def check_plots(checked: pd.DataFrame, checks: pd.DataFrame, chance: float) -> F
     return figure
 
 
-def _histograms(
-    axis: Axes, rows: pd.DataFrame, columns: dict[str, tuple[str, str]], bins: np.ndarray, label: str
-) -> None:
+def _histograms(axis: Axes, rows: pd.DataFrame, columns: Mapping[str, tuple[str, str]], bins: np.ndarray) -> None:
     for title, (column, color) in columns.items():
         axis.hist(rows[column], bins, color=color, alpha=0.65, label=title)
     axis.legend(loc="best", fontsize=9)
-    axis.set(xlabel=label, ylabel="images")
 
 
 def findings(checks: pd.DataFrame) -> str:
@@ -175,24 +157,16 @@ def findings(checks: pd.DataFrame) -> str:
 
 
 def table_2(table: pd.DataFrame) -> pd.DataFrame:
-    """Table 2 in the paper's layout: architecture, setting and metric against variants; mean (and range) over seeds.
-
-    table: `05_stylization`.
-    """
+    """Table 2 in the paper's layout: architecture, setting and metric against variants; mean (range) over seeds."""
     strongest = table[(table["variant"] != STYLIZED) | (table["strength"] == 1)]
     cells = style.summary(strongest, ["arch", "setting", "variant"], ["top1", "top5"]).rename_axis(columns="metric")
-    wide = cells.stack().unstack("variant")[[STANDARD, REVERSED, STYLIZED]]
-    archs = dict.fromkeys(table["arch"].map(ARCH_NAMES))
-    lines = list(product(archs, map(NAMES.get, SETTINGS), ("top1", "top5")))
+    wide = cells.stack().unstack("variant", sort=False)[[STANDARD, REVERSED, STYLIZED]]
     names = {"top1": "top-1 [%]", "top5": "top-5 [%]"}
-    return wide.loc[lines].rename(index=names).rename_axis(index=[None] * 3, columns=None)
+    return wide.rename(index=names).rename_axis(index=[None] * 3, columns=None)
 
 
 def decisions(table: pd.DataFrame) -> pd.DataFrame:
-    """What decided over the cue conflicts, in percent, and the shape bias with its 95% interval and that of each seed.
-
-    table: `05_shape_bias`.
-    """
+    """What decided over the cue conflicts, in percent, and the shape bias with its 95% interval; by seed."""
     keys = ["arch", "setting"]
     every = style.select(table, **{"class": "all"})
     rows = style.select(every, seed="all").set_index(keys)

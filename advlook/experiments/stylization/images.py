@@ -24,6 +24,7 @@ from advlook.study.code import code_digest
 from advlook.study.study import Study
 
 Chosen = slice | Tensor  # numbers of images
+Progress = Callable[[int], object]  # is told how many images were made
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 CHUNK = 16  # images optimised together and kept in one file; what is made again is made in whole chunks
 _ALONE = 10_000  # steps, over all images, up to which one process is used: it takes seconds
@@ -31,11 +32,8 @@ _ALONE = 10_000  # steps, over all images, up to which one process is used: it t
 
 @dataclass(frozen=True)
 class Stylized:
-    """Test images before and after stylization, in the same order.
-
-    images, contents: `ImageSet`s with the contents' labels; styles: those drawn from; drawn: int64 `(N,)`, the place
-    among them of each image's style; strength: as of `stylize`.
-    """
+    """Test images before and after stylization, in the same order. images, contents: with the contents' labels; styles:
+    those drawn from; drawn: int64 `(N,)`, the place among them of each image's style; strength: as of `stylize`."""
 
     images: ImageSet
     contents: ImageSet
@@ -55,18 +53,15 @@ class Stylized:
     def table(self) -> pd.DataFrame:
         """Which style each image got: image (its place in the set), label (name of its class), style, strength."""
         labels = [self.contents.classes[label] for label in self.contents.labels.tolist()]
-        return pd.DataFrame(
-            {"image": range(len(labels)), "label": labels, "style": self.names, "strength": self.strength}
-        )
+        columns = {"image": range(len(labels)), "label": labels, "style": self.names, "strength": self.strength}
+        return pd.DataFrame(columns)
 
 
 @dataclass(frozen=True)
 class CueConflict:
-    """Images with the shape of one class and the texture of another (Geirhos et al. 2019).
-
-    images: with the labels of the shape; textures: int64 `(N,)`, the classes of the texture; contents, sources: the
-    images that shape and texture were taken from, None where they were drawn together.
-    """
+    """Images with the shape of one class and the texture of another (Geirhos et al. 2019). images: with the labels of
+    the shape; textures: int64 `(N,)`, the classes of the texture; contents, sources: the images that shape and texture
+    were taken from, None where they were drawn together."""
 
     images: ImageSet
     textures: Tensor
@@ -79,9 +74,7 @@ def stylized_set(study: Study, strength: float = 1.0, chosen: Chosen | None = No
 
     chosen: of `contents_of`; None for all at strengths 0 and 1, and for the first `stylization.partial_images` in
     between. A number stands for the same image in the same style at every strength, and its result does not depend on
-    the others chosen. On the CPU every core works; what is finished is kept if the run is stopped.
-    Raises RequestError where the styles are missing or the strength is outside [0, 1].
-    """
+    the others chosen. Raises RequestError where the styles are missing or the strength is outside [0, 1]."""
     contents, styles = contents_of(study), study_styles(study)
     drawn = assign(len(contents), len(styles))
     if chosen is None:
@@ -98,10 +91,8 @@ def contents_of(study: Study) -> ImageSet:
 
 
 def cue_conflict_set(study: Study, chosen: Chosen = slice(None)) -> CueConflict:
-    """`stylization.cues` test images with the texture of a test image of another class, made as in `stylized_set`.
-
-    chosen: of them. The embedded set brings its own, in which both cues are known exactly.
-    """
+    """`stylization.cues` test images (or those chosen) with the texture of a test image of another class, made as in
+    `stylized_set`. The embedded set brings its own, in which both cues are known exactly."""
     count, data = study.preset.stylization.cues, study.preset.data
     if data.name == "synthetic":
         drawn = test_bed.generate(count, data.size, seed=0, split="cue_conflict")
@@ -116,13 +107,8 @@ def cue_conflict_set(study: Study, chosen: Chosen = slice(None)) -> CueConflict:
 
 def study_styles(study: Study) -> Styles:
     """The styles that the preset names, twice as large as its images, so that their texture is finer than objects."""
-    return load_styles(
-        study.preset.stylization.styles,
-        2 * study.preset.data.size,
-        study.data / "datasets",
-        cache=study.data / "cache" / "images",
-        progress=study.progress,
-    )
+    names, size, folder = study.preset.stylization.styles, 2 * study.preset.data.size, study.data / "datasets"
+    return load_styles(names, size, folder, cache=study.data / "cache" / "images", progress=study.progress)
 
 
 def styles_digest(study: Study) -> str | None:
@@ -131,10 +117,8 @@ def styles_digest(study: Study) -> str | None:
 
 
 def conflicting_pairs(labels: Tensor, count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Places `(count,)` of contents, none of them twice, and of textures of other classes, drawn by a seed.
-
-    As many as there are where `count` is more. Raises RequestError where all labels are the same.
-    """
+    """Places of contents, none of them twice, and of textures of other classes, drawn by a seed: `(count,)` each, or as
+    many as there are. Raises RequestError where all labels are the same."""
     if (labels == labels[0]).all():
         raise RequestError("cue conflicts need images of two classes or more, and there is one")
     generator = torch.Generator().manual_seed(seed)
@@ -144,11 +128,8 @@ def conflicting_pairs(labels: Tensor, count: int, seed: int = 0) -> tuple[Tensor
 
 
 def _made(study: Study, contents: Tensor, styles: Tensor, drawn: Tensor, strength: float, chosen: Chosen) -> Tensor:
-    """`stylize` of the chosen uint8 contents, each in the style drawn for it: uint8 `(N, 3, H, W)`.
-
-    All contents are divided into chunks, kept in a file each. A chunk is made whole even for one image of it, since the
-    batch in which an image is optimised changes its rounding.
-    """
+    """`stylize` of the chosen uint8 contents, each in the style drawn for it: uint8 `(N, 3, H, W)`. A chunk of contents
+    is kept in a file, and made whole even for one image of it, as the batch changes an image's rounding."""
     check_strength(strength)
     if strength == 0:
         return contents[chosen]
@@ -183,11 +164,7 @@ def _made(study: Study, contents: Tensor, styles: Tensor, drawn: Tensor, strengt
 
 
 def _make(
-    path: Path,
-    arrays: list[np.ndarray],
-    options: dict[str, object],
-    device: torch.device,
-    progressed: Callable[[int], object],
+    path: Path, arrays: list[np.ndarray], options: dict[str, object], device: torch.device, progressed: Progress
 ) -> None:
     """Make and keep one chunk, by one thread, so that its bits do not depend on how many are made beside it."""
     images, styles = (to_float(torch.from_numpy(part).to(device)).contiguous() for part in arrays[:2])
@@ -203,10 +180,7 @@ def _make(
 
 
 def trained_adain(study: Study, styles: Styles) -> AdaIN:
-    """The network of a study: torchvision's encoder, and a decoder trained on the study's training images and styles.
-
-    Raises RequestError where the encoder's weights cannot be downloaded.
-    """
+    """torchvision's encoder (RequestError without a download), and a decoder trained on the study's images."""
     data, encoder = study.preset.data, Encoder()
     images = study.training_images
     if data.name == "synthetic":

@@ -1,10 +1,8 @@
 """What notebook 05 measures: accuracy under another texture, and whether shape or texture decides.
 
-Accuracies are in percent, differences (ADV - STD) in points. A variant of the test images is "standard", "reversed" (in
-colours) or "stylized", at a strength from 0, the control, to 1. All variants show the same images, strengths in between
-the first of them, so that models and variants are compared image by image: the answers are in `05_variants` and
-`05_conflicts`. "all" seeds are averaged image by image.
-"""
+Accuracies are in percent, differences (ADV - STD) in points; "all" seeds are averaged image by image. A variant of the
+test images is "standard", "reversed" (in colours) or "stylized", at a strength from 0, the control, to 1. All variants
+show the same images, strengths in between the first of them: the answers are in `05_variants` and `05_conflicts`."""
 
 from collections.abc import Iterator
 from functools import lru_cache, partial
@@ -18,16 +16,7 @@ from torch import Tensor
 from advlook.attacks.suite import percent
 from advlook.core.names import CONFLICT, REVERSED, STANDARD, STYLIZED
 from advlook.data.image_sets import ImageSet, to_float
-from advlook.experiments.stylization.images import (
-    STRENGTHS,
-    Chosen,
-    CueConflict,
-    Stylized,
-    contents_of,
-    cue_conflict_set,
-    styles_digest,
-    stylized_set,
-)
+from advlook.experiments.stylization import images as made
 from advlook.experiments.stylization.validity import checks
 from advlook.models.evaluation import predict, top_k
 from advlook.stats.bootstrap import interval
@@ -42,52 +31,48 @@ ENGINES = {  # described by their method: none of them makes Stylized-ImageNet
     "adain": "AdaIN with a decoder trained here",
 }
 
+_DIFFERENCES = ["arch", "variant", "strength", "seed", "measure", "difference", "low", "high", "images"]
+
+Answered = tuple[tuple[object, ...], dict[str, np.ndarray]]
 Variant = tuple[str, float]  # name and strength
-VARIANTS: tuple[Variant, ...] = ((STANDARD, 0.0), (REVERSED, 0.0), *((STYLIZED, strength) for strength in STRENGTHS))
-
-
-# Images ------------------------------------------------------------------------------------------------------------
+VARIANTS: tuple[Variant, ...] = ((STANDARD, 0.0), (REVERSED, 0.0), *((STYLIZED, each) for each in made.STRENGTHS))
 
 
 @lru_cache(maxsize=1)
-def stylized(study: Study) -> dict[float, Stylized]:
+def stylized(study: Study) -> dict[float, made.Stylized]:
     """The stylized test images at every strength; kept for the last study, since every model is shown them."""
-    return {strength: stylized_set(study, strength) for strength in STRENGTHS}
+    return {strength: made.stylized_set(study, strength) for strength in made.STRENGTHS}
 
 
 @lru_cache(maxsize=1)
-def conflicts(study: Study) -> CueConflict:
+def conflicts(study: Study) -> made.CueConflict:
     """All cue conflicts; kept like the images of `stylized`."""
-    return cue_conflict_set(study)
+    return made.cue_conflict_set(study)
 
 
-def variant_images(study: Study, variant: str, strength: float, chosen: Chosen | None = None) -> ImageSet:
+def variant_images(study: Study, variant: str, strength: float, chosen: made.Chosen | None = None) -> ImageSet:
     """A variant of the test images, with the labels of the contents; all of it, or the images of the numbers chosen."""
     if variant == STYLIZED:
-        return (stylized(study)[strength] if chosen is None else stylized_set(study, strength, chosen)).images
-    standard = contents_of(study)[slice(None) if chosen is None else chosen]
+        return (stylized(study)[strength] if chosen is None else made.stylized_set(study, strength, chosen)).images
+    standard = made.contents_of(study)[slice(None) if chosen is None else chosen]
     # Of bytes: what `reverse_colors` is of floats.
     return ImageSet(255 - standard.images, standard.labels, standard.classes) if variant == REVERSED else standard
 
 
 def shown(study: Study, count: int) -> tuple[dict[str, Tensor], list[str]]:
-    """Content, style and the result at every strength above 0, for `count` test images of a fixed draw.
-
-    Returns float `(N, 3, H, W)` in [0, 1] by what they are, and the class of each.
-    """
-    made = stylized(study)
-    full, smallest = made[1.0], min(len(one.images) for one in made.values())  # every strength has these
+    """Content, style and the result at every strength above 0, of `count` test images of a fixed draw, float `(N, 3, H,
+    W)` in [0, 1] by what they are; and the class of each."""
+    every = stylized(study)
+    full, smallest = every[1.0], min(len(one.images) for one in every.values())  # every strength has these
     chosen = torch.randperm(smallest, generator=torch.Generator().manual_seed(0))[:count]
     pictures = {"content": to_float(full.contents.images[chosen]), "style": to_float(full.pictures(chosen))}
-    pictures |= {f"strength {s:g}": to_float(one.images.images[chosen]) for s, one in made.items() if s}
+    pictures |= {f"strength {s:g}": to_float(one.images.images[chosen]) for s, one in every.items() if s}
     return pictures, [full.contents.classes[label] for label in full.contents.labels[chosen].tolist()]
 
 
 def shown_conflicts(study: Study, count: int) -> tuple[dict[str, Tensor], list[str]]:
-    """Shape, texture and their cue conflict, like `shown`; the conflict alone if it was drawn as one.
-
-    A name states the class of the shape, then that of the texture.
-    """
+    """Shape, texture and their cue conflict, like `shown`; the conflict alone if it was drawn as one. A name states the
+    class of the shape, then that of the texture."""
     found = conflicts(study)
     chosen = torch.randperm(len(found.images), generator=torch.Generator().manual_seed(0))[:count]
     parts = {"shape": found.contents, "texture": found.sources, "both in one": found.images}
@@ -96,17 +81,11 @@ def shown_conflicts(study: Study, count: int) -> tuple[dict[str, Tensor], list[s
     return pictures, [f"{classes[shape]},\n{classes[texture]}" for shape, texture in pairs]
 
 
-# Measurements ------------------------------------------------------------------------------------------------------
-
-
 def variant_rows(
-    study: Study, key: ModelKey, only: Variant | None = None, chosen: Chosen | None = None
+    study: Study, key: ModelKey, only: Variant | None = None, chosen: made.Chosen | None = None
 ) -> Iterator[Row]:
-    """Accuracy on every variant; "control" is top-1 on the same images as they are.
-
-    "right" and "right_control" hold which images were right. only: one variant alone; chosen: the images of these
-    numbers alone, which answer as among all.
-    """
+    """Accuracy on every variant; "control" is top-1 on the same images as they are; "right" and "right_control" hold
+    which were right. only: one variant; chosen: the images of these numbers alone, which answer as among all."""
     config = study.preset.evaluation
     ask = partial(predict, study.model(*key), batch_size=config.batch_size, device=study.device)
     standard = variant_images(study, STANDARD, 0.0, chosen)
@@ -120,25 +99,19 @@ def variant_rows(
         yield row | {"right": right.numpy(), "right_control": before.numpy()}
 
 
-def conflict_rows(study: Study, key: ModelKey, chosen: Chosen | None = None) -> Iterator[Row]:
-    """One row: which cue conflicts the model answers by their shape, and which by their texture.
-
-    chosen: the images of these numbers alone.
-    """
-    found = conflicts(study) if chosen is None else cue_conflict_set(study, chosen)
+def conflict_rows(study: Study, key: ModelKey, chosen: made.Chosen | None = None) -> Iterator[Row]:
+    """One row: which cue conflicts (all, or those chosen) the model answers by their shape, which by their texture."""
+    found = conflicts(study) if chosen is None else made.cue_conflict_set(study, chosen)
     size = study.preset.evaluation.batch_size
     named = predict(study.model(*key), found.images, batch_size=size, device=study.device).argmax(1)
     cues = {"by_shape": found.images.labels, "by_texture": found.textures}
     yield {"images": len(named)} | {name: (named == cue).numpy() for name, cue in cues.items()}
 
 
-# Tables ------------------------------------------------------------------------------------------------------------
-
-
 def stylization_tables(study: Study) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Measure every model; save all tables and return `05_stylization`, `05_differences` and `05_shape_bias`."""
     rows, decided = (
-        study.save_table(name, study.rows(name, measurement, inputs=[styles_digest(study)]))
+        study.save_table(name, study.rows(name, measurement, inputs=[made.styles_digest(study)]))
         for name, measurement in {"05_variants": variant_rows, "05_conflicts": conflict_rows}.items()
     )
     tables = {
@@ -146,16 +119,13 @@ def stylization_tables(study: Study) -> tuple[pd.DataFrame, pd.DataFrame, pd.Dat
         "05_differences": pd.concat([differences(rows), bias_differences(decided)], ignore_index=True),
         "05_shape_bias": shape_bias(decided, conflicts(study).images),
     }
-    table, differing, biases = (study.save_table(name, table) for name, table in tables.items())
-    return table, differing, biases
+    return tuple(study.save_table(name, table) for name, table in tables.items())
 
 
 def differences(rows: pd.DataFrame) -> pd.DataFrame:
     """ADV - STD in top-1 on every variant, with its 95% interval, by arch, variant, strength, seed and measure.
-
     measure: "accuracy"; "change", minus the same difference on the images as they are; "relative", with each accuracy
-    in percent of the model's own on the images as they are. rows: of `variant_rows`.
-    """
+    in percent of the model's own on the images as they are. rows: of `variant_rows`."""
     found = []
     for key, right in _answered(rows, ["arch", "variant", "strength"], "right_control", "right"):
         effects = zip(MEASURES, *interval(np.concatenate([right["std"], right["adv"]], axis=1), _effects), strict=True)
@@ -163,12 +133,7 @@ def differences(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found, columns=_DIFFERENCES)
 
 
-_DIFFERENCES = ["arch", "variant", "strength", "seed", "measure", "difference", "low", "high", "images"]
-
-
-def _answered(
-    rows: pd.DataFrame, by: list[str], *columns: str
-) -> Iterator[tuple[tuple[object, ...], dict[str, np.ndarray]]]:
+def _answered(rows: pd.DataFrame, by: list[str], *columns: str) -> Iterator[Answered]:
     """`(*key, seed)`, seeds as of `pooled`, and by setting what models answer in these columns: `(images, columns)`."""
     for key, runs in rows.groupby(by, sort=False):
         for seed, found in pooled(runs, answers(*columns)):
@@ -184,11 +149,8 @@ def _effects(means: np.ndarray) -> np.ndarray:
 
 def shape_bias(rows: pd.DataFrame, images: ImageSet) -> pd.DataFrame:
     """Shape bias (Geirhos et al. 2019) by arch, setting, seed (each and "all") and class of the shape (each and "all").
-
-    shape_bias: decisions for the shape in percent of those for either cue, with its 95% interval over images (low,
-    high), nan where some resample holds no decision; by_shape, by_texture: in percent of all images.
-    rows: of `conflict_rows`; images: the cue conflicts.
-    """
+    shape_bias: decisions for the shape in percent of those for either cue, with its 95% interval over images, nan where
+    some resample holds no decision; by_shape, by_texture: in percent of all images. rows: of `conflict_rows`."""
     classes = {"all": torch.ones_like(images.labels, dtype=torch.bool)}
     classes |= {name: images.labels == number for number, name in enumerate(images.classes)}
     found = []
@@ -212,9 +174,6 @@ def bias_differences(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found, columns=_DIFFERENCES)
 
 
-# Does it count as stylized? ----------------------------------------------------------------------------------------
-
-
 def check_tables(study: Study) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Measure the images of strength 1 (`checks`); save and return `05_checked` and `05_checks`."""
     checked = study.save_table("05_checked", checks(study, stylized(study)[1.0]))
@@ -223,10 +182,8 @@ def check_tables(study: Study) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def validity(checked: pd.DataFrame, chance: float) -> pd.DataFrame:
     """One row a check: check, finding, and in percent value, its 95% interval over images (low, high), bound, passed.
-
     The first two pass if they hold for most images (interval above 50%). The last is the share of its lead over chance
-    [%] that the patch classifier keeps: it passes if the interval is below 50%, and never where there was no lead.
-    """
+    [%] that the patch classifier keeps: it passes if the interval is below 50%, and never where there was no lead."""
     nearer = checked["patches_to_style"] < checked["patches_to_content"]
     kept = checked["edges_content"] > checked["edges_style"]
     right = 100 * checked[["patch_right_before", "patch_right"]].to_numpy(dtype=float)
@@ -236,12 +193,11 @@ def validity(checked: pd.DataFrame, chance: float) -> pd.DataFrame:
         return 100 * np.divide(led[..., 1], led[..., 0], out=np.full(led.shape[:-1], np.nan), where=led[..., 0] > 0)
 
     found = []
-    for check, holds, text in (
-        ("texture", nearer, "patches are nearer to the style's than to the content's on {:.0f}% of the images"),
-        ("shape", kept, "edges agree more with the content's than with the style's on {:.0f}% of the images"),
-    ):
+    holding = {"texture": (nearer, "patches are nearer to the style's than to the content's")}
+    holding["shape"] = (kept, "edges agree more with the content's than with the style's")
+    for check, (holds, text) in holding.items():
         value, low, high = map(float, interval(100 * holds.to_numpy(dtype=float)))
-        found.append((check, text.format(value), value, low, high, 50.0, low > 50))
+        found.append((check, f"{text} on {value:.0f}% of the images", value, low, high, 50.0, low > 50))
     value, low, high = map(float, interval(right, lead))
     before, after, least = (f"{share:.{0 if chance >= 1 else 1}f}%" for share in (*right.mean(0), chance))
     text = f"the patch classifier falls from {before} to {after}, chance is {least}"

@@ -1,10 +1,9 @@
 """Whether images count as stylized: patches like the style's, edges like the content's, little told by small patches.
-
 Raw patches and the patch classifier share nothing with what `stylize` optimises. Edges follow from the layout that it
-keeps; they are measured because at full strength the style may still have covered them.
-"""
+keeps; they are measured because at full strength the style may still have covered them."""
 
 import math
+from dataclasses import replace
 from itertools import chain, islice
 
 import pandas as pd
@@ -16,7 +15,7 @@ from advlook.core.errors import RequestError
 from advlook.core.files import digest
 from advlook.core.progress import tqdm
 from advlook.corruptions.stylization import gram_distance
-from advlook.data.image_sets import to_float
+from advlook.data.image_sets import ImageSet, to_float
 from advlook.experiments.stylization.images import Stylized
 from advlook.models.checkpoints import load_checkpoint, save_checkpoint
 from advlook.sensitivity.edges import edges
@@ -39,10 +38,8 @@ _HELD = 2**22  # values of images that are measured at once
 
 
 def patch_quantiles(images: Tensor) -> Tensor:
-    """Quantiles `(N, 64, 256)` of an image's raw 5x5 patches, projected on 64 fixed random unit vectors.
-
-    images: float `(N, 3, H, W)` in [0, 1], of any size; of a large one 16,384 random patches count.
-    """
+    """Quantiles `(N, 64, 256)` of the raw 5x5 patches of images `(N, 3, H, W)`, projected on 64 fixed random unit
+    vectors; of a large image 16,384 random patches count."""
     directions = torch.randn(_PROJECTIONS, 3, PATCH, PATCH, generator=torch.Generator().manual_seed(0))
     directions = F.normalize(directions.flatten(1), dim=1).view_as(directions).to(images)
     found = F.conv2d(images, directions).flatten(2)
@@ -55,18 +52,14 @@ def patch_quantiles(images: Tensor) -> Tensor:
 
 
 def patch_distance(one: Tensor, other: Tensor) -> Tensor:
-    """Sliced Wasserstein distance `(N,)` between the patches of images (Bonneel et al. 2015), of their quantiles.
-
-    It compares whole distributions, where Gram matrices compare second moments.
-    """
+    """Sliced Wasserstein distance `(N,)` between the patches of images (Bonneel et al. 2015), of their quantiles. It
+    compares whole distributions, where Gram matrices compare second moments."""
     return (one - other).square().mean((1, 2)).sqrt()
 
 
 def edge_agreement(images: Tensor, others: Tensor) -> Tensor:
-    """Correlation `(N,)` over pixels of the edge strengths of blurred luminance (`edges`, sigma 1.5).
-
-    images, others: float `(N, 3, H, W)`. nan where there is no edge. Raises RequestError for different shapes.
-    """
+    """Correlation `(N,)` over pixels of the edge strengths (`edges`, sigma 1.5) of images `(N, 3, H, W)`; nan where
+    there is no edge. Raises RequestError for different shapes."""
     if images.shape != others.shape:
         raise RequestError(f"images {tuple(images.shape)} and {tuple(others.shape)} must have the same shape")
     strengths = (edges(some, EDGE_SCALE).flatten(1).double() for some in (images, others))
@@ -76,9 +69,7 @@ def edge_agreement(images: Tensor, others: Tensor) -> Tensor:
 
 class PatchClassifier(nn.Module):
     """Classifies by the mean, over all places, of logits that see 9x9 pixels each (after Brendel and Bethge 2019).
-
-    `places(2 * images - 1)` are these logits, `(N, classes, h, w)`: place (i, j) sees the pixels from (4i, 4j) on.
-    """
+    `places(2 * images - 1)` are these logits, `(N, classes, h, w)`: place (i, j) sees the pixels from (4i, 4j) on."""
 
     def __init__(self, classes: int, width: int = _WIDTH) -> None:
         super().__init__()
@@ -100,10 +91,7 @@ class PatchClassifier(nn.Module):
 
 
 def patch_classifier(study: Study) -> PatchClassifier:
-    """The patch classifier of a study, in eval mode on its device; trained on its training images, kept in the cache.
-
-    For `_STEPS` steps a class, but at most `_EPOCHS` epochs; less than a minute on a core for ten classes at 64 px.
-    """
+    """The patch classifier of a study, in eval mode on its device; trained on its images, kept in the cache."""
     data, code = study.preset.data, code_digest(patch_classifier)
     key = digest([code, data.name, data.size, data.store, data.crop_scale, data.train_images, torch.__version__])
     path = study.data / "cache" / "patches" / study.preset.name / f"classifier-{key}.safetensors"
@@ -122,8 +110,9 @@ def _fit(model: PatchClassifier, study: Study) -> PatchClassifier:
     an_epoch = min(len(images), data.train_images or len(images))
     batch_size = min(_BATCH, an_epoch)
     steps = min(_STEPS * data.classes, _EPOCHS * (an_epoch // batch_size))
-    # Clipped crops: the committed tables rest on classifiers that were trained on them.
-    epochs = (images.training_batches(data, batch_size, generator, study.device, clipped=True) for _ in range(steps))
+    if isinstance(images, ImageSet):
+        images = replace(images, clipped=True)  # the committed tables rest on classifiers trained on such crops
+    epochs = (images.training_batches(data, batch_size, generator, study.device) for _ in range(steps))
     batches = islice(chain.from_iterable(epochs), steps)
     bar = tqdm(batches, "patch classifier", steps, unit=" steps", disable=not study.progress, leave=False)
     for step, (batch, labels) in enumerate(bar):
@@ -145,13 +134,11 @@ def _window(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def checks(study: Study, made: Stylized) -> pd.DataFrame:
-    """All measurements, one row an image.
+    """All measurements, one row an image, behind the columns of `Stylized.table`.
 
-    Columns: those of `Stylized.table`; patches_to_style, patches_to_content and patches_before (content to style), as
-    of `patch_distance`; edges_content and edges_style (the style reduced to the image's size), as of `edge_agreement`;
-    gram_before and gram_after (content and image to style); patch_right_before and patch_right, whether the patch
-    classifier names the content's class.
-    """
+    patches_to_style, patches_to_content and patches_before (content to style): of `patch_distance`; edges_content and
+    edges_style (the style reduced to the image's size): of `edge_agreement`; gram_before and gram_after: content and
+    image to style; patch_right_before and patch_right: whether the patch classifier names the content's class."""
     model, table = patch_classifier(study), made.table()
     batches = torch.arange(len(table)).split(max(1, _HELD // made.styles.images[0].numel()))
     found = []
@@ -164,7 +151,6 @@ def checks(study: Study, made: Stylized) -> pd.DataFrame:
 
 @torch.no_grad()
 def _checked(model: nn.Module, images: Tensor, contents: Tensor, styles: Tensor, labels: Tensor) -> dict[str, list]:
-    """The columns that `checks` adds."""
     reduced = F.interpolate(styles, images.shape[2:], mode="bilinear", antialias=True)
     patches, before, wanted = map(patch_quantiles, (images, contents, styles))
     columns = {

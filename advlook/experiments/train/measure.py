@@ -17,10 +17,8 @@ MODEL = ["arch", "setting", "seed"]
 
 
 def tradeoff(study: Study, key: ModelKey) -> Iterator[Row]:
-    """Table 1, one row a model: clean top-1 and top-k, and accuracy under FGSM and PGD, on every test image.
-
-    "right" and "right_pgd" tell which images are right clean, and which still under PGD: bool `(images,)`.
-    """
+    """Table 1, one row a model: clean top-1 and top-k, and accuracy under FGSM and PGD, on every test image; "right"
+    and "right_pgd" tell which are right clean, and which still under PGD: bool `(images,)`."""
     right, best = clean_answers(study, key)
     under = attacked_answers(study, key, right)
     accuracies = {"top1": right, "top5": best, "robust_fgsm": under["fgsm"], "robust_pgd": under["pgd"]}
@@ -37,10 +35,8 @@ def clean_answers(study: Study, key: ModelKey) -> tuple[Tensor, Tensor]:
 
 
 def attacked_answers(study: Study, key: ModelKey, right: Tensor, **options: object) -> dict[str, Tensor]:
-    """Which test images `(N,) bool` are still right under each attack: `{"fgsm", "pgd"}`.
-
-    right: the first of `clean_answers`; options: of `models.evaluation.survivors`, such as the batches to attack.
-    """
+    """Which test images `(N,) bool` are still right under each attack: `{"fgsm", "pgd"}`. right: the first of
+    `clean_answers`; options: of `models.evaluation.survivors`, such as the batches to attack."""
     config = study.preset.evaluation
     effort = {"steps": config.pgd_steps, "restarts": config.pgd_restarts}
     where = {"batch_size": config.batch_size, "device": study.device} | options
@@ -49,9 +45,7 @@ def attacked_answers(study: Study, key: ModelKey, right: Tensor, **options: obje
 
 def training_history(study: Study) -> pd.DataFrame:
     """Every epoch of every model, trained now where there is no checkpoint: arch, setting, seed, epoch, loss, ...
-
-    External models whose files hold no history are left out; without any history there are no rows.
-    """
+    External models whose files hold no history are left out."""
     study.train_all()
     frames = [pd.DataFrame(columns=[*MODEL, "epoch", "loss", "clean", "fgsm", "pgd"])]
     for key in study.each_model():
@@ -74,11 +68,8 @@ def overfitting_report(history: pd.DataFrame) -> pd.DataFrame:
 
 
 def cues(study: Study, key: ModelKey) -> Iterator[Row]:
-    """Which of its two cues a model reads in the embedded test-bed, in percent of `test_images` images a split.
-
-    On `cue_conflict`, where silhouette and texture name different classes: answers by either, and by neither. With
-    one cue alone: accuracy on `shape_only` and `texture_only`.
-    """
+    """Which of its two cues a model reads in the embedded test-bed, in percent: answers by silhouette, texture and
+    neither where they disagree; accuracy with one alone (`shape_only`, `texture_only`)."""
     conflict, answers = cue_answers(study, key, "cue_conflict")
     by_shape, by_texture = (percent(answers == cue) for cue in (conflict.shapes, conflict.textures))
     row = {"by_texture": by_texture, "by_shape": by_shape, "by_neither": 100 - by_shape - by_texture}

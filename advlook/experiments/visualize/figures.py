@@ -1,7 +1,5 @@
-"""The plots of notebook 03: maps, filters and maximising inputs to look at, and the measures of scale.
-
-Drawn from images or from the tables `03_scale` and `03_fourier`; nothing is computed here but means over seeds.
-"""
+"""The plots of notebook 03: maps, filters and maximising inputs to look at, and the measures of scale. Drawn from
+images or from tables, `03_scale` if nothing else is said; only means over seeds are computed here."""
 
 from collections.abc import Mapping, Sequence
 from itertools import product
@@ -18,8 +16,6 @@ from advlook.sensitivity.maps import TITLES
 from advlook.sensitivity.units import Maximised, on_one_scale
 from advlook.study import style
 
-# Pictures ----------------------------------------------------------------------------------------------------------
-
 
 def map_grid(
     images: Tensor, found: Mapping[str, Mapping[str, Tensor]], shared: bool = False, side: float = 1.5
@@ -28,30 +24,24 @@ def map_grid(
 
     images: `(N, 3, H, W)`; found: by the model's setting, by method, maps `(N, 3, H, W)`. A map is shown in colour
     around grey, which stands for 0: its channels are those of the image. With `shared` all maps of one method end at
-    the same value, so that a model's weaker maps look weaker; without, each ends at its own 99.5th percentile.
-    side: of a picture, in inches.
-    """
+    the same value, so that a model's weaker maps look weaker; without, each ends at its own 99.5th percentile."""
     methods = list(next(iter(found.values())))
-    columns = list(product(found, methods))
+    columns, bold = list(product(found, methods)), {"fontsize": 9.5, "fontweight": "bold"}
     figure, lines = _blocks(len(images), [1, *[len(methods)] * len(found)], side, side)
     limits = {method: max(float(style.brightest(maps[method])) for maps in found.values()) for method in methods}
-    lines[0][0].set_title("image", fontsize=9.5, fontweight="bold")
+    lines[0][0].set_title("image", **bold)
     for axis, (setting, method) in zip(lines[0][1:], columns, strict=True):
-        title = "\n".join([NAMES[setting], *TITLES[method].split()])
-        axis.set_title(title, fontsize=9.5, fontweight="bold", color=style.COLORS[setting])
+        axis.set_title("\n".join([NAMES[setting], *TITLES[method].split()]), color=style.COLORS[setting], **bold)
     for place, (image, line) in enumerate(zip(images, lines, strict=True)):
-        _show(line[0], image)
+        style.show(line[0], image)
         for axis, (setting, method) in zip(line[1:], columns, strict=True):
             values = found[setting][method][place]
-            _show(axis, 0.5 + values / (2 * (limits[method] if shared else float(style.brightest(values)))))
+            style.show(axis, 0.5 + values / (2 * (limits[method] if shared else float(style.brightest(values)))))
     return figure
 
 
 def filter_grid(found: Mapping[str, Tensor], columns: int = 8) -> Figure:
-    """First-layer filters of several models on one scale, strongest first.
-
-    found: by the model's setting, weights `(units, 3, k, k)`; grey is 0.
-    """
+    """First-layer filters `(units, 3, k, k)` of models, by setting, on one scale around grey, strongest first."""
     pictures, limit = on_one_scale(list(found.values()))
     rows = max(-(-len(weights) // columns) for weights in pictures)
     figure = style.new_figure(1, 1, 3.6 * len(found), 0.42 * rows + 0.9)[0]
@@ -69,9 +59,7 @@ def filter_grid(found: Mapping[str, Tensor], columns: int = 8) -> Figure:
 
 def maximised_grid(found: Mapping[str, Mapping[str, Maximised]], count: int, first: int = 0) -> Figure:
     """Inputs that excite units, a row a layer (deeper ones below), a block of columns a model, the same units of each.
-
-    found: by the model's setting, by layer. Under each picture stands the mean activation of the unit's map.
-    """
+    found: by the model's setting, by layer. Under each picture stands the mean activation of the unit's map."""
     layers = list(next(iter(found.values())))
     columns = list(product(found, range(first, first + count)))
     figure, lines = _blocks(len(layers), [count] * len(found), 1.12, 1.42)
@@ -82,16 +70,13 @@ def maximised_grid(found: Mapping[str, Mapping[str, Maximised]], count: int, fir
         for axis, (setting, unit) in zip(line, columns, strict=True):
             result = found[setting][layer]
             if unit < len(result.images):
-                _show(axis, result.images[unit])
+                style.show(axis, result.images[unit])
                 axis.set_xlabel(f"{result.activations[unit]:.2g}", fontsize=9, labelpad=2)
     return figure
 
 
 def _blocks(rows: int, columns: Sequence[int], width: float, height: float) -> tuple[Figure, list[list[Axes]]]:
-    """A grid of places for pictures, `width` x `height` inches each, with a gap between blocks of columns.
-
-    Returns the figure and its rows of axes.
-    """
+    """A grid of places for pictures, `width` x `height` inches each, and its rows; with gaps between blocks."""
     widths = [share for count in columns for share in (*[1] * count, 0.25)][:-1]
     size = width * sum(widths) + 0.7, height * rows + 0.5
     figure, axes = style.new_figure(rows, len(widths), *size, gridspec_kw={"width_ratios": widths})
@@ -102,41 +87,28 @@ def _blocks(rows: int, columns: Sequence[int], width: float, height: float) -> t
     return figure, np.reshape(axes, (rows, -1))[:, np.equal(widths, 1)].tolist()
 
 
-def _show(axis: Axes, image: Tensor) -> None:
-    """An image `(3, H, W)` below whatever title there is."""
-    axis.imshow(image.clamp(0, 1).permute(1, 2, 0).numpy(), interpolation="nearest")
-
-
-# Measures ----------------------------------------------------------------------------------------------------------
-
-
 def fourier_maps(table: pd.DataFrame, column: str = "changed") -> Figure:
-    """Heat maps over the plane of frequencies, the lowest in the middle: answers changed, in percent.
-
-    table: `03_fourier`; a row an architecture, a column a setting, mean over seeds, all on one scale.
-    """
-    archs, settings = table["arch"].unique(), table["setting"].unique()
-    figure, axes = style.new_figure(len(archs), len(settings), 3.3 * len(settings) + 1, 3.2 * len(archs) + 0.3)
-    means = table.groupby(["arch", "setting", "fy", "fx"])[column].mean()
-    style.label_outer(axes, [""] * len(settings), "horizontal [cycles/px]", ["vertical [cycles/px]"] * len(archs))
-    for axis, (arch, setting) in zip(axes, product(archs, settings), strict=True):
-        grid = means[arch, setting].unstack()
+    """Heat maps over the plane of frequencies, the lowest in the middle: answers changed, in percent. table:
+    `03_fourier`; a row an architecture, a column a setting, mean over seeds, all on one scale."""
+    settings, labels = table["setting"].unique(), ("horizontal [cycles/px]", "vertical [cycles/px]")
+    size = 3.3 * len(settings) + 1, 3.2, 0.3
+    figure, panels = style.arch_rows(table, dict.fromkeys(settings, ""), size, labels)
+    most = table.groupby(["arch", "setting", "fy", "fx"])[column].mean().max()
+    for axis, rows, setting in panels:
+        grid = style.select(rows, setting=setting).pivot_table(column, "fy", "fx")
         half = (grid.index[1] - grid.index[0]) / 2
         ends = (grid.index[0] - half, grid.index[-1] + half)
-        drawn = axis.imshow(grid, extent=(*ends, *ends), origin="lower", cmap="magma", vmin=0, vmax=means.max())
-        axis.set_title(f"{ARCH_NAMES[arch]} {NAMES[setting]}", color=style.COLORS[setting])
+        drawn = axis.imshow(grid, extent=(*ends, *ends), origin="lower", cmap="magma", vmin=0, vmax=most)
+        axis.set_title(f"{ARCH_NAMES[rows['arch'].iloc[0]]} {NAMES[setting]}", color=style.COLORS[setting])
         axis.grid(visible=False)
         axis.set(xticks=[-0.4, 0, 0.4], yticks=[-0.4, 0, 0.4])
-    figure.colorbar(drawn, ax=axes, label="answers changed [%]", shrink=0.8)
+    figure.colorbar(drawn, ax=figure.axes, label="answers changed [%]", shrink=0.8)
     return figure
 
 
 def answer_curves(table: pd.DataFrame) -> Figure:
     """Answers over scale, a row an architecture: changed by one frequency; right on low-passed, high-passed and
-    block-shuffled images. Mean over seeds, and their range; a dotted line is the clean accuracy.
-
-    table: `03_scale`.
-    """
+    block-shuffled images. Mean over seeds, and their range; a dotted line is the clean accuracy."""
     titles = {
         "answers_changed": "Answers changed\nby one frequency",
         "accuracy_low_pass": "Accuracy, only\nlower frequencies",
@@ -144,85 +116,61 @@ def answer_curves(table: pd.DataFrame) -> Figure:
         "accuracy_shuffled": "Accuracy, blocks\nshuffled inside",
     }
     below = ["frequency [cycles/px]", "cut-off [cycles/px]", "cut-off [cycles/px]", "block [px]"]
-    archs = table["arch"].unique()
-    figure, axes = style.new_figure(len(archs), len(titles), 3.5 * len(titles), 2.9 * len(archs) + 0.6, sharey=True)
-    for axis, (arch, measure) in zip(axes, product(archs, titles), strict=True):
-        for setting in SETTINGS:
-            of_kind = style.select(table, arch=arch, setting=setting)
-            rows = style.select(of_kind, measure=measure)
-            style.band(axis, rows, "at", "value", style.COLORS[setting], marker="o", ms=4)
-            if measure != "answers_changed":
-                clean = style.select(of_kind, measure="accuracy_clean")["value"].mean()
-                axis.axhline(clean, color=style.COLORS[setting], ls=":", lw=1.2)
+    figure, panels = style.arch_rows(table, titles, (14, 2.9, 0.6), (below, "{}\nimages [%]"), sharey=True)
+    for axis, of_arch, measure in panels:
+        rows = style.select(of_arch, measure=measure)
+        style.bands(axis, rows, "at", "value", marker="o", ms=4)
+        clean = style.select(of_arch, measure="accuracy_clean").groupby("setting")["value"].mean()
+        for setting in SETTINGS if measure != "answers_changed" else ():
+            axis.axhline(clean[setting], color=style.COLORS[setting], ls=":", lw=1.2)
         axis.set_ylim(-2, 102)
         if measure == "accuracy_shuffled":
             axis.set_xscale("log", base=2)
             axis.set_xticks(sorted(rows["at"].unique()), [f"{at:g}" for at in sorted(rows["at"].unique())])
-    style.label_outer(axes, list(titles.values()), below, [f"{ARCH_NAMES[arch]}\nimages [%]" for arch in archs])
     style.legend(figure, style.setting_handles())
     return figure
 
 
 def map_spectra(table: pd.DataFrame) -> Figure:
-    """Spectra of the five maps, a row an architecture: power at a radial frequency, relative to white noise.
-
-    table: `03_scale`. The grey line is the untrained network: what its structure alone leaves in a map.
-    """
+    """Spectra of the five maps, a row an architecture: power at a radial frequency, relative to white noise. The grey
+    line is the untrained network: what its structure alone leaves in a map."""
     spectra = table[(table["measure"] == "map_spectrum") & (table["at"] > 0)]  # without the mean
-    figure, axes = _by_map(spectra, "power / white noise", "frequency [cycles/px]", marker="")
-    for axis in axes:
+    figure = _by_map(spectra, "power / white noise", "frequency [cycles/px]", marker="")
+    for axis in figure.axes:
         axis.axhline(1, color=style.LIGHT, lw=1, ls=":")
         axis.set(yscale="log")
     return figure
 
 
 def edge_correlations(table: pd.DataFrame) -> Figure:
-    """Rank correlation of |map| with image edges over the smoothing of the image, a row an architecture.
-
-    table: `03_scale`.
-    """
+    """Rank correlation of |map| with image edges over the smoothing of the image, a row an architecture."""
     rows = style.select(table, measure="map_edge_correlation")
-    figure, axes = _by_map(rows, "rank correlation", "smoothing of the image [px]", marker="o")
-    for axis in axes:
+    figure = _by_map(rows, "rank correlation", "smoothing of the image [px]", marker="o")
+    for axis in figure.axes:
         axis.axhline(0, color=style.LIGHT, lw=1)
     return figure
 
 
-def _by_map(rows: pd.DataFrame, label: str, level: str, marker: str) -> tuple[Figure, list[Axes]]:
+def _by_map(rows: pd.DataFrame, label: str, level: str, marker: str) -> Figure:
     """A measure of each kind of map over its level: a panel a map, a row an architecture, a line a setting."""
-    archs = rows["arch"].unique()
-    size = 2.9 * len(TITLES), 2.7 * len(archs) + 0.6
-    figure, axes = style.new_figure(len(archs), len(TITLES), *size, sharex=True, sharey=True)
-    for axis, (arch, method) in zip(axes, product(archs, TITLES), strict=True):
-        for setting, color in style.COLORS.items():
-            style.band(
-                axis,
-                style.select(rows, arch=arch, setting=setting, of=method),
-                "at",
-                "value",
-                color,
-                marker=marker,
-                ms=4,
-            )
-    style.label_outer(axes, list(TITLES.values()), level, [f"{ARCH_NAMES[arch]}\n{label}" for arch in archs])
+    size, shared = (2.9 * len(TITLES), 2.7, 0.6), {"sharex": True, "sharey": True}
+    figure, panels = style.arch_rows(rows, TITLES, size, (level, f"{{}}\n{label}"), **shared)
+    for axis, of_arch, method in panels:
+        style.bands(axis, style.select(of_arch, of=method), "at", "value", style.COLORS, marker=marker, ms=4)
     style.legend(figure, style.setting_handles(style.COLORS))
-    return figure, axes
+    return figure
 
 
 def unit_depths(table: pd.DataFrame) -> Figure:
     """Median frequency and colour variance of maximising inputs over the depth of the layer: units as dots, their mean
-    as a line, a row an architecture.
-
-    table: `03_scale`.
-    """
+    as a line, a row an architecture."""
     titles = {"unit_median_frequency": "Median frequency [cycles/px]", "unit_colour_variance": "Colour variance"}
-    archs = table["arch"].unique()
-    figure, axes = style.new_figure(len(archs), 2, 11, 2.9 * len(archs) + 0.6)
-    for axis, (arch, measure) in zip(axes, product(archs, titles), strict=True):
-        of_arch = style.select(table, arch=arch, measure=measure)
-        layers = list(of_arch["of"].unique())
+    figure, panels = style.arch_rows(table, titles, (11, 2.9, 0.6), ("", "{}"))
+    for axis, of_arch, measure in panels:
+        of_measure = style.select(of_arch, measure=measure)
+        layers = list(of_measure["of"].unique())
         for shift, (setting, color) in zip((-0.15, 0, 0.15), style.COLORS.items(), strict=True):
-            rows = style.select(of_arch, setting=setting)
+            rows = style.select(of_measure, setting=setting)
             depth = rows["of"].map(layers.index) + shift
             axis.scatter(depth, rows["value"], s=12, color=color, alpha=0.3, lw=0)
             means = rows["value"].groupby(depth).mean()
@@ -230,45 +178,35 @@ def unit_depths(table: pd.DataFrame) -> Figure:
         axis.set_xticks(range(len(layers)), [layer.removeprefix("network.") for layer in layers])
         axis.tick_params(axis="x", labelsize=9)
         axis.set_ylim(bottom=0)
-    style.label_outer(axes, list(titles.values()), "", [ARCH_NAMES[arch] for arch in archs])
     style.legend(figure, style.setting_handles(style.COLORS))
     return figure
 
 
 def filter_sizes(table: pd.DataFrame) -> Figure:
-    """First-layer filters: norm over mean frequency, a dot a filter of every seed, a panel an architecture.
-
-    table: `03_scale`.
-    """
-    archs = table["arch"].unique()
-    figure, axes = style.new_figure(1, len(archs), 5.2 * len(archs) + 0.5, 4.2)
+    """First-layer filters: norm over mean frequency, a dot a filter of every seed, a panel an architecture."""
+    labels = "mean frequency of the filter [cycles/px]", "norm of the filter, normalisation folded in"
+    figure, panels = style.arch_columns(table, (4.2, 5.2, 0.5), labels)
     drawn = {"s": 28, "alpha": 0.6, "edgecolor": "white", "lw": 0.5}
-    for axis, arch in zip(axes, archs, strict=True):
+    for axis, of_arch in panels:
+        of_filters = of_arch[of_arch["measure"].isin(["filter_frequency", "filter_norm"])]
+        both = of_filters.pivot(index=["setting", "seed", "at"], columns="measure", values="value")
         for setting in SETTINGS:
-            rows = style.select(table, arch=arch, setting=setting)
-            rows = rows[rows["measure"].isin(["filter_frequency", "filter_norm"])]
-            both = rows.pivot(index=["seed", "at"], columns="measure", values="value")
-            axis.scatter(both["filter_frequency"], both["filter_norm"], color=style.COLORS[setting], **drawn)
+            frequency, norm = both.loc[setting].to_numpy().T
+            axis.scatter(frequency, norm, color=style.COLORS[setting], **drawn)
         axis.set_ylim(bottom=0)
-    titles = [ARCH_NAMES[arch] for arch in archs]
-    style.label_outer(
-        axes, titles, "mean frequency of the filter [cycles/px]", ["norm of the filter, normalisation folded in"]
-    )
     style.legend(figure, style.setting_handles(marker="o", ls=""))
     return figure
 
 
 def map_energy(table: pd.DataFrame) -> Figure:
-    """Where the energy of the maps lies in the embedded test-bed, a bar a map and model, a panel an architecture.
-
-    table: `03_scale`. A dot is a seed; dotted lines are what the areas alone would give.
-    """
+    """Where the energy of the maps lies in the embedded test-bed, a bar a map and model, a panel an architecture. A dot
+    is a seed; dotted lines are what the areas alone would give."""
     titles = {"outline": "On the outline", "inside": "Inside, on the texture", "background": "On the background"}
-    archs = table["arch"].unique()
-    figure, axes = style.new_figure(len(archs), 3, 13, 2.9 * len(archs) + 0.6, sharex=True, sharey=True)
+    labels, shared = ("", "{}\nshare of energy [%]"), {"sharex": True, "sharey": True}
+    figure, panels = style.arch_rows(table, titles, (13, 2.9, 0.6), labels, **shared)
     names = [title.replace(" ", "\n").replace("hG", "h\nG") for title in TITLES.values()]
-    for axis, (arch, region) in zip(axes, product(archs, titles), strict=True):
-        of_region = style.select(table, arch=arch, measure=f"map_energy_{region}")
+    for axis, of_arch, region in panels:
+        of_region = style.select(of_arch, measure=f"map_energy_{region}")
         for shift, setting in zip((-0.25, 0, 0.25), NAMES, strict=True):
             for number, method in enumerate(TITLES):
                 values = style.select(of_region, setting=setting, of=method)["value"]
@@ -277,6 +215,5 @@ def map_energy(table: pd.DataFrame) -> Figure:
         axis.axhline(style.select(of_region, of="area")["value"].mean(), color=style.INK, ls=":", lw=1.5)
         axis.set_xticks(range(len(TITLES)), names, fontsize=9)
         axis.grid(visible=False, axis="x")
-    style.label_outer(axes, list(titles.values()), "", [f"{ARCH_NAMES[arch]}\nshare of energy [%]" for arch in archs])
     style.legend(figure, style.setting_handles(NAMES))
     return figure

@@ -1,14 +1,15 @@
 """What notebook 03 measures on every model, the untrained one included: `03_fourier`, `03_scale` and `03_maps`.
 
-A row of `03_scale` is a `measure` and its `value`; `of` is what it was taken of (a kind of map, a layer), `at` the
-level (a frequency or cut-off in cycles per pixel, a block or smoothing in pixels, the number of a unit), `images` the
-number of images that it is the mean over. Accuracies and shares of answers are in percent. The quantities are defined
-in `advlook.sensitivity`; `expected` tells what they would be if ADV looked at larger structures. A row of `03_maps` is
-the map of one image, with the measures of `BY_IMAGE`.
-"""
+A row of `03_scale` is a `measure` and its `value`, accuracies and shares of answers in percent; `of` is what it was
+taken of (a kind of map, a layer), `at` the level (a frequency or cut-off in cycles per pixel, a block or smoothing in
+pixels, the number of a unit), `images` the number of images that it is the mean over. `EXPECTED` tells what they would
+be if ADV looked at larger structures. A row of `03_maps` is the map of one image, with the measures of `BY_IMAGE`."""
 
+import tomllib
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
+from itertools import product
+from pathlib import Path
 
 import pandas as pd
 import torch
@@ -18,7 +19,6 @@ from advlook import sensitivity
 from advlook.core.presets import SETTINGS
 from advlook.data import test_bed
 from advlook.data.image_sets import ImageSet
-from advlook.experiments.visualize.expected import EXPECTED
 from advlook.models.architectures import folded
 from advlook.sensitivity import frequency
 from advlook.sensitivity.edges import edge_correlation, energy_shares
@@ -37,6 +37,8 @@ BY_IMAGE = {  # what is kept of every image as well: models are compared image b
 }
 DEPTHS = 5  # layers whose units are excited
 FIGURE_2 = ("vanilla_gradient", "loss_gradient", "guided_backprop")  # the maps that the paper shows there
+# The numbers that tell whether ADV looks at larger structures: title, rows of `03_scale`, on which side ADV would be.
+EXPECTED: list[tuple[str, str, str]] = tomllib.loads((Path(__file__).parent / "expected.toml").read_text())["number"]
 
 Measures = dict[tuple[str, float | None], Tensor]  # by name and level, `(N,)`
 
@@ -44,11 +46,8 @@ Measures = dict[tuple[str, float | None], Tensor]  # by name and level, `(N,)`
 def shown_maps(
     study: Study, arch: str, seed: int, count: int, every: bool = False
 ) -> tuple[Tensor, dict[str, dict[str, Tensor]]]:
-    """Images to look at and their maps by STD and ADV, all on the CPU: `count` test images of a fixed draw.
-
-    Returns images `(count, 3, H, W)`, and by setting and method the maps of the label's class; those of the paper's
-    figure 2, or with `every` all five.
-    """
+    """Test images of a fixed draw `(count, 3, H, W)`, and by setting and method their maps by STD and ADV, on the CPU;
+    those of the paper's figure 2, or with `every` all five."""
     images, labels = next(study.test.subset(count, seed=3).batches(count, study.device))
     methods, samples = sensitivity.METHODS if every else FIGURE_2, study.preset.visualize.samples
 
@@ -79,10 +78,8 @@ def sample(study: Study) -> ImageSet:
 
 def fourier(study: Study, key: ModelKey, thinned: int = 1) -> Iterator[Row]:
     """Errors and changed answers along every Fourier basis image of fixed L2 norm (`sensitivity.fourier_sensitivity`).
-
     One row a frequency: fy, fx in cycles per pixel; error and changed in percent; clean, the error without; eps.
-    thinned: take only the frequencies that are multiples of so many steps of the grid, with the values that they have.
-    """
+    thinned: only the frequencies at multiples of so many steps of the grid."""
     config, images = study.preset.visualize, sample(study)
     where = {"batch_size": study.preset.evaluation.batch_size, "device": study.device}
     draws = {"generator": torch.Generator().manual_seed(0), "stride": thinned * config.fourier_stride}
@@ -94,11 +91,8 @@ def fourier(study: Study, key: ModelKey, thinned: int = 1) -> Iterator[Row]:
 
 
 def along_frequency(table: pd.DataFrame) -> pd.DataFrame:
-    """From `03_fourier`, rows of `03_scale`: curves over radial frequency, and where half of the sensitivity lies.
-
-    `answers_changed` and `answers_wrong`, the mean over rings one grid step wide; `answers_half_frequency`, the median
-    frequency of the changed answers over the grid (nan where none changes).
-    """
+    """From `03_fourier`, rows of `03_scale`: `answers_changed` and `answers_wrong`, the mean over rings one grid step
+    wide; `answers_half_frequency`, the median frequency of changed answers over the grid."""
     rows: list[Row] = []
     for key, grid in table.groupby(["arch", "setting", "seed"], sort=False):
         who = dict(zip(("arch", "setting", "seed"), key, strict=True)) | {"images": int(grid["images"].iloc[0])}
@@ -152,11 +146,10 @@ def changed_accuracy(study: Study, key: ModelKey, change: Callable[[Tensor], Ten
 def maps(study: Study, key: ModelKey) -> Iterator[Row]:
     """Spectrum, median frequency and edges of all five maps; on the embedded set also where their energy lies.
 
-    `map_spectrum`: power at a radial frequency, relative to the map's mean over the plane, so that white noise is 1
-    everywhere; `map_median_frequency` with its variant below `BELOW`; `map_edge_correlation` at several smoothings;
+    `map_spectrum`: power at a radial frequency, relative to the map's mean over the plane (white noise: 1);
+    `map_median_frequency` with its variant below `BELOW`; `map_edge_correlation` at several smoothings;
     `map_energy_outline`, `_inside` and `_background`, with the areas' own shares as of "area". Means over the images;
-    rows with an `image` hold those of BY_IMAGE for that one, to 4 digits.
-    """
+    rows with an `image` hold those of BY_IMAGE for that one, to 4 digits."""
     shown, masks = mapped_images(study)
     for method in sensitivity.METHODS:
         found = map_measures(study, key, method)
@@ -180,10 +173,7 @@ def mapped_images(study: Study) -> tuple[ImageSet, Tensor | None]:
 
 
 def map_measures(study: Study, key: ModelKey, method: str, batches: Collection[int] | None = None) -> Measures:
-    """Every measure of a model's maps, image by image; of the images of these batches of the evaluation, or of all.
-
-    No more maps are held than the images of a batch have.
-    """
+    """Every measure of a model's maps, image by image; of the images of these batches of the evaluation, or of all."""
     (shown, masks), model = mapped_images(study), study.model(*key)
     samples, size = study.preset.visualize.samples, study.preset.evaluation.batch_size
     noise = torch.Generator(study.device).manual_seed(0)  # goes on from batch to batch: their size changes no draw
@@ -254,11 +244,8 @@ def drawn_units(study: Study, model: nn.Module, layer: str) -> list[int]:
 
 
 def excited(study: Study, model: nn.Module, layer: str, **options: object) -> Maximised:
-    """Inputs that excite the drawn units of a layer (`sensitivity.maximise`).
-
-    Batch normalisation is folded in: a unit is what the next layer gets, up to the ReLU.
-    options: of `sensitivity.maximise`, such as `parameterisation="fourier", jitter=2`.
-    """
+    """Inputs that excite the drawn units of a layer; options: of `sensitivity.maximise`, such as `jitter=2`. Batch
+    normalisation is folded in: a unit is what the next layer gets, up to the ReLU."""
     config = study.preset.visualize
     settings = {"size": study.preset.data.size, "steps": config.steps, "starts": config.starts}
     settings |= {"generator": torch.Generator().manual_seed(0), "precision": "auto", "progress": study.progress}
@@ -279,21 +266,15 @@ def scale_table(study: Study) -> pd.DataFrame:
 
 
 def compared(table: pd.DataFrame) -> pd.DataFrame:
-    """One row an architecture and number of `EXPECTED`: the means of the random, STD and ADV models over their seeds,
-    ADV - STD with its range over seeds, and on which side ADV would lie if it looked at larger structures.
-
-    table: `03_scale`. Numbers that a preset does not have are left out.
-    """
+    """One row an architecture and number of `EXPECTED` that the preset has: the means of the random, STD and ADV
+    models, ADV - STD with its range over seeds, and on which side ADV would lie if it looked at larger structures."""
     rows = []
-    for arch in table["arch"].unique():
-        for expected in EXPECTED:
-            chosen = expected.rows(table[table["arch"] == arch])
-            if chosen.empty:
-                continue
+    for arch, (title, which, side) in product(table["arch"].unique(), EXPECTED):
+        chosen = table[table["arch"] == arch].query(which)
+        if not chosen.empty:
             each = chosen.groupby(["setting", "seed"])["value"].mean().unstack("setting")
             means = {kind: each[kind].mean() for kind in KINDS if kind in each}
             gains = each["adv"] - each["std"]
             difference = {"ADV - STD": gains.mean(), "lowest seed": gains.min(), "highest seed": gains.max()}
-            side = {"larger would be": "lower" if expected.lower else "higher"}
-            rows.append({"arch": arch, "number": expected.title} | means | difference | side)
+            rows.append({"arch": arch, "number": title} | means | difference | {"larger would be": side})
     return pd.DataFrame(rows)

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import IPython.display
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageColor
 
 from advlook.core.files import write_atomically
+from advlook.study import style
 
 DPI = 150
 SHOWN_DPI = 84  # at which a notebook shows a figure
@@ -37,9 +38,16 @@ def write_figure(figure: Figure, path: Path) -> IPython.display.Image:
 
 
 def lighter(data: bytes) -> bytes:
-    """A PNG with a palette of 256 colours, dithered; the same bytes where that saves nothing."""
+    """A PNG with a palette of 256 colours; the same bytes where that saves nothing.
+
+    The colours of STD and ADV are in every palette: few pixels have them, and what they say must not fade.
+    """
+    kept = [channel for color in style.COLORS.values() for channel in ImageColor.getrgb(color)]
     with Image.open(io.BytesIO(data)) as image:
-        picture = image.convert("RGB").quantize(PALETTE, dither=Image.Dither.FLOYDSTEINBERG)
+        picture = image.convert("RGB")
+    found = picture.quantize(PALETTE - len(kept) // 3).getpalette() or []
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([*kept, *found][: 3 * PALETTE])
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", optimize=True)
+    picture.quantize(palette=palette, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
     return min(data, buffer.getvalue(), key=len)

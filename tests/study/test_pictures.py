@@ -4,10 +4,10 @@ import io
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageColor
 
 from advlook.study.pictures import HEAVY, PALETTE, lighter, write_figure
-from advlook.study.style import image_grid
+from advlook.study.style import COLORS, image_grid
 
 NOISE = image_grid(torch.rand(12, 3, 64, 64, generator=torch.Generator().manual_seed(0)), [""] * 12)
 
@@ -34,6 +34,20 @@ def test_heavy_pictures_get_a_palette_and_look_the_same(tmp_path):
         a, b = (np.asarray(image.convert("RGB"), dtype=float) for image in (light, before))
     assert (tmp_path / "f.png").stat().st_size < 0.7 * len(full.getvalue())
     assert abs(a - b).mean() < 12
+
+
+def test_the_colours_of_the_settings_do_not_fade():
+    """A few pixels of STD's and ADV's colours beside a noise of a hundred thousand others stay what they are."""
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    names = {"std": (0, 3), "adv": (5, 8)}
+    for setting, (first, last) in names.items():
+        pixels[first:last, :3] = ImageColor.getrgb(COLORS[setting])
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    with Image.open(io.BytesIO(lighter(buffer.getvalue()))) as light:
+        after = np.asarray(light.convert("RGB"))
+    for setting, (first, _) in names.items():
+        assert (after[first, :2] == ImageColor.getrgb(COLORS[setting])).all()
 
 
 def test_what_gains_nothing_stays_as_it_is():

@@ -20,14 +20,13 @@ from advlook.core.files import read_json, write_atomically
 from advlook.study.models import ModelKey
 from advlook.study.provenance import git_commit
 from advlook.study.study import Study
+from advlook.study.tables import Row
 
 TOLERANCE = 1e-4  # of floats, relative and absolute: sums of float32 in another order
 MAPS = 5e-3  # of measures of sensitivity maps, which are rounded to 4 digits
 ATTACKED = 2  # images on which an attack may end differently on another processor
 IMAGES = 32  # that a unit looks at, of a table with per-image answers
 LONG = 30  # minutes from which on units are drawn that take minutes themselves
-
-Row = Mapping[str, object]
 
 
 @dataclass(frozen=True)

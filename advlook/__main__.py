@@ -96,6 +96,7 @@ ARCH = _option("--arch", ", ".join(ARCHITECTURES), required=True)
     _option("--output", "folder for results (default: figures)", type=Path),
     _option("--force", "run also what is up to date", action="store_true"),
     _option("--pdf", "write every figure as PDF as well", action="store_true"),
+    _option("--jobs", "notebooks side by side (default: 2 on a CPU, 1 on a GPU)", type=at_least_one),
     _option("--texts", "run nothing; bring changed sentences of notebooks into their results", action="store_true"),
 )
 def _reproduce(options: Namespace) -> int:
@@ -109,7 +110,7 @@ def _reproduce(options: Namespace) -> int:
     wanted = options.notebooks.split(",") if options.notebooks else None
     if options.texts:
         return renew_texts(options.preset, wanted, options.output)
-    return reproduce(options.preset, wanted, options.output, options.force, options.pdf)
+    return reproduce(options.preset, wanted, options.output, options.force, options.pdf, options.jobs)
 
 
 @_command(

@@ -1,31 +1,29 @@
-"""The runner: papermill executes the notebooks in order, and a gallery shows what they made. A notebook writes into a
-staging folder beside the results. Its files are moved over when all of it has run: a failure leaves the earlier
-ones."""
+"""The runner: notebooks are executed in order, some of them side by side, and a gallery shows what they made. A
+notebook writes into a staging folder beside the results. Its files are moved over when all of it has run: a failure
+leaves the earlier ones."""
 
-import base64
-import io
 import json
-import logging
 import os
-import re
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed, wait
 from pathlib import Path
+from typing import TextIO
 
 import nbformat
 import papermill
-from jupyter_client.kernelspec import NoSuchKernel
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
-from PIL import Image
 
 from advlook.core.errors import RequestError
 from advlook.core.files import digest, file_hash, read_json, write_atomically
 from advlook.experiments.ensembles.targets import find_targets
 from advlook.experiments.stylization.images import styles_digest
 from advlook.report import texts
+from advlook.report.bars import Bars
+from advlook.report.execution import end_kernels, execute, tidy_notebook
 from advlook.report.gallery import write_gallery
 from advlook.study import provenance
 from advlook.study.code import source_digest
@@ -33,12 +31,10 @@ from advlook.study.folders import ROOT
 from advlook.study.study import Study
 
 NOTEBOOKS = ROOT / "notebooks"
-# Notebooks that read more than the study's images and models; the last reads what the others have written.
-STYLIZATION, ENSEMBLES, CLAIMS = "05_stylization", "06_ensembles", "08_claims"
-KERNEL = "python3"
-CELL_TIMEOUT = 7 * 24 * 3600  # seconds; training on the paper's scale happens inside a cell
-LARGE_PICTURE = 60_000  # base64 characters of a picture in an executed notebook
-PAGE_WIDTH = 800  # pixels of a page in which such a picture is read
+# Notebooks that do more than measure the study's models on its images: 01 trains them, on all cores; 05 and 06 read
+# other images, and 08 what the others have written.
+TRAIN, STYLIZATION, ENSEMBLES, CLAIMS = "01_train", "05_stylization", "06_ensembles", "08_claims"
+SIDE_BY_SIDE = 2  # notebooks on a CPU: none of them keeps all cores busy, and a third would need more memory
 
 
 def find_notebooks(wanted: Sequence[str] | None = None) -> list[Path]:
@@ -84,8 +80,19 @@ def input_digest(study: Study, preset: str, notebook: Path, code: str) -> str:
     return digest([source_digest(code), study.preset.digest, preset, study.data_digest, study.weights, besides])
 
 
-def run_notebook(study: Study, preset: str, notebook: Path, force: bool = False, pdf: bool = False) -> str:
+def run_notebook(
+    study: Study,
+    preset: str,
+    notebook: Path,
+    force: bool = False,
+    pdf: bool = False,
+    *,
+    threads: int | None = None,
+    stderr: TextIO | None = None,
+) -> str:
     """Execute one notebook for a preset; returns "up to date", "texts renewed" or "done".
+
+    threads: of its kernel, by default torch's own number. stderr: where its progress goes (by default standard error).
 
     Where the notebook's code and all that it rests on are as they were, only texts are renewed. Raises
     PapermillExecutionError where a cell fails and RuntimeError where the kernel dies, after moving the partial copy to
@@ -105,7 +112,12 @@ def run_notebook(study: Study, preset: str, notebook: Path, force: bool = False,
     made = staging / study.output.name
     started = time.perf_counter()
     try:
-        _execute(study, preset, notebook, made / "notebooks" / notebook.name, pdf)
+        environment = {"ADVLOOK_OUTPUT": staging, "ADVLOOK_EARLIER": study.output.parent, "ADVLOOK_DATA": study.data}
+        environment |= {"ADVLOOK_PLAIN_PROGRESS": 1, "ADVLOOK_LIVE": 0, "ADVLOOK_PDF": "1" if pdf else ""}
+        environment |= {"OMP_NUM_THREADS": threads} if threads and "OMP_NUM_THREADS" not in os.environ else {}
+        environment = {name: str(value) for name, value in environment.items()}
+        (made / "notebooks").mkdir(parents=True)
+        execute(notebook, made / "notebooks" / notebook.name, preset, environment, stderr or sys.stderr)
     except BaseException:
         partial = made / "notebooks" / notebook.name
         if partial.is_file():
@@ -144,64 +156,77 @@ def _renew(folder: Path, notebook: Path) -> str | None:
     return renewed and ("texts renewed" if renewed[0] else "up to date")
 
 
-def _execute(study: Study, preset: str, notebook: Path, executed: Path, pdf: bool) -> None:
-    """Run a notebook in a kernel of its own; its results go beside the folder of the executed copy."""
-    executed.parent.mkdir(parents=True)
-    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # it would tell every failure a second time
-    before = dict(os.environ)
-    folders = {"OUTPUT": executed.parents[2], "EARLIER": study.output.parent, "DATA": study.data}
-    os.environ |= {f"ADVLOOK_{name}": str(folder) for name, folder in folders.items()}
-    os.environ |= {"ADVLOOK_PLAIN_PROGRESS": "1", "ADVLOOK_LIVE": "0", "ADVLOOK_PDF": "1" if pdf else ""}
-    options = {"kernel_name": KERNEL, "cwd": str(ROOT), "execution_timeout": CELL_TIMEOUT}
-    options |= {"progress_bar": False, "stderr_file": sys.stderr}
-    options["extra_arguments"] = ["--IPKernelApp.log_level=40"]  # its hint on encryption is noise on one machine
-    try:
-        papermill.execute_notebook(str(notebook), str(executed), {"preset": preset}, **options)
-    except (NoSuchKernel, RuntimeError) as error:
-        if isinstance(error, DeadKernelError):
-            raise
-        remedy = f"`{Path(sys.executable).name} -m ipykernel install --sys-prefix` installs it"
-        raise RequestError(f"Jupyter kernel {KERNEL!r} does not start ({error}); {remedy}") from None
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-    tidy_notebook(executed)
-
-
 def reproduce(
     preset: str = "quick",
     notebooks: Sequence[str] | None = None,
     output: Path | None = None,
     force: bool = False,
     pdf: bool = False,
+    jobs: int | None = None,
 ) -> int:
     """Run the notebooks of a preset and write the gallery. Returns 0, or 1 where a notebook failed.
 
     Notebooks whose results are up to date are skipped unless `force`; one that fails is named with its error, its
-    partial copy is in `failed/`, and the next ones run. pdf: save figures as PDFs as well. Raises RequestError for an
-    unknown preset or notebook, where a checkpoint from elsewhere is absent, or where no kernel starts."""
+    partial copy is in `failed/`, and the others run. pdf: save figures as PDFs as well. jobs: how many notebooks run
+    side by side where their models are there; by default two on a CPU, one on a GPU. Raises RequestError for an unknown
+    preset or notebook, where a checkpoint from elsewhere is absent, or where no kernel starts."""
     study = Study(preset, output=output)
     preset = str(Path(preset).resolve()) if Path(preset).suffix == ".toml" else preset  # notebooks run in our folder
     chosen = find_notebooks(notebooks)
     study.require_external()
-    failures = 0
+    jobs = jobs or (min(SIDE_BY_SIDE, os.cpu_count() or 1) if study.device.type == "cpu" else 1)
+    bars = Bars(sys.stderr)
     started = time.perf_counter()
     print(repr(study), flush=True)
-    for place, notebook in enumerate(chosen, 1):
-        began = time.perf_counter()
-        print(f"[{place}/{len(chosen)}] {notebook.stem} ...", flush=True)
+
+    def run(notebook: Path, workers: int) -> bool:
+        """Whether it failed."""
+        began, number = time.perf_counter(), notebook.stem[:2]
+        name = f"[{chosen.index(notebook) + 1}/{len(chosen)}] {notebook.stem}"
+        bars.say(f"{name} ...")
+        threads = max(1, (os.cpu_count() or 1) // workers) if workers > 1 else None
+        stderr = bars.of(number) if workers > 1 else sys.stderr
         try:
-            outcome = run_notebook(study, preset, notebook, force, pdf)
+            failed, outcome = False, run_notebook(study, preset, notebook, force, pdf, threads=threads, stderr=stderr)
         except (PapermillExecutionError, DeadKernelError) as error:
-            failures += 1
-            outcome = "FAILED: its kernel died, perhaps for want of memory"
-            if isinstance(error, PapermillExecutionError):
-                outcome = f"FAILED in cell {error.exec_count}: {error.ename}: {error.evalue}".splitlines()[0]
-            outcome += f"; see {os.path.relpath(study.output / 'failed' / notebook.name)}"
-        print(f"[{place}/{len(chosen)}] {notebook.stem}: {outcome} ({time.perf_counter() - began:.0f} s)", flush=True)
+            place = os.path.relpath(study.output / "failed" / notebook.name)
+            failed, outcome = True, f"FAILED{_reason(error)}; see {place}"
+        bars.say(f"{name}: {outcome} ({time.perf_counter() - began:.0f} s)", ended=number)
+        return failed
+
+    failures = 0
+    for group in _side_by_side(chosen):
+        trained = all(study.find_checkpoint(*key) for key in study.each_model())
+        failures += _run_all(run, group, min(jobs, len(group)) if trained else 1)
     page = write_gallery(study.output, study.preset)
     print(f"{'Failed' if failures else 'Done'} in {time.perf_counter() - started:.0f} s. Gallery: {page.resolve()}")
     return 1 if failures else 0
+
+
+def _side_by_side(notebooks: Sequence[Path]) -> list[list[Path]]:
+    """Groups of notebooks that run one after the other; those of a group need nothing of each other."""
+    alone = [[each for each in notebooks if each.stem[:2] == name[:2]] for name in (TRAIN, CLAIMS)]
+    others = [each for each in notebooks if each not in [*alone[0], *alone[1]]]
+    return [group for group in (alone[0], others, alone[1]) if group]
+
+
+def _run_all(run: Callable[[Path, int], bool], notebooks: Sequence[Path], workers: int) -> int:
+    """Run these, so many at once; returns how many failed. An interruption ends those that run."""
+    with ThreadPoolExecutor(workers) as pool:
+        runs = [pool.submit(run, notebook, workers) for notebook in notebooks]
+        try:
+            return sum(each.result() for each in as_completed(runs))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            while wait(runs, timeout=0.2).not_done:  # again: a kernel may just have been about to start
+                end_kernels()
+            raise
+
+
+def _reason(error: PapermillExecutionError | DeadKernelError) -> str:
+    if isinstance(error, DeadKernelError):
+        return ": its kernel died, perhaps for want of memory"
+    return f" in cell {error.exec_count}: {error.ename}: {error.evalue}".splitlines()[0]
 
 
 def renew_texts(preset: str = "quick", notebooks: Sequence[str] | None = None, output: Path | None = None) -> int:
@@ -231,43 +256,3 @@ def stamp(preset: str = "quick", output: Path | None = None) -> None:
             text = json.dumps(kept, indent=2) + "\n"
             write_atomically(record, lambda partial, text=text: partial.write_text(text))
     write_gallery(study.output, study.preset)
-
-
-def tidy_notebook(path: Path) -> None:
-    """Take progress bars, papermill's marks (which hold local paths) and timestamps out of an executed copy. Large
-    pictures become JPEGs: a notebook of many megabytes opens slowly, and the figures are beside it in full."""
-    notebook = nbformat.read(path, as_version=4)
-    for key in ("papermill", "widgets"):
-        notebook.metadata.pop(key, None)
-    marked = "papermill-error-cell-tag"
-    notebook.cells = [cell for cell in notebook.cells if marked not in cell.metadata.get("tags", [])]
-    for cell in notebook.cells:
-        for key in ("papermill", "execution"):
-            cell.metadata.pop(key, None)
-        if cell.cell_type == "code":
-            cell.outputs = [_lighter(output) for output in cell.outputs if not _is_progress(output)]
-    texts.write_notebook(path, notebook)
-
-
-def _lighter(output: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """The output with a large PNG as a JPEG no wider than a page, where that is smaller."""
-    data = output.get("data", {})
-    if len(data.get("image/png", "")) > LARGE_PICTURE:
-        with Image.open(io.BytesIO(base64.b64decode(data["image/png"]))) as image:
-            picture = Image.new("RGB", image.size, "white")
-            picture.paste(image, mask=image.getchannel("A") if "A" in image.getbands() else None)
-        picture.thumbnail((PAGE_WIDTH, picture.height))
-        buffer = io.BytesIO()
-        picture.save(buffer, "JPEG", quality=65, optimize=True)
-        jpeg = base64.b64encode(buffer.getvalue()).decode()
-        if len(jpeg) < len(data["image/png"]):
-            del data["image/png"]
-            data["image/jpeg"] = jpeg
-    return output
-
-
-def _is_progress(output: nbformat.NotebookNode) -> bool:
-    if output.output_type == "stream" and output.name == "stderr":
-        seen = output.text.replace("\x1b[A", "")  # bars below one another move the cursor up and down
-        return "\r" in seen or not seen.strip() or re.search(r"\d+%\|", seen) is not None
-    return "application/vnd.jupyter.widget-view+json" in output.get("data", {})

@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import nbformat
@@ -22,7 +23,7 @@ from safetensors.torch import load_file
 
 from advlook.core.errors import RequestError
 from advlook.core.presets import PRESET_FOLDER
-from advlook.report import runner
+from advlook.report import execution, runner
 from advlook.study.folders import ROOT
 from advlook.study.study import Study
 
@@ -122,6 +123,70 @@ def test_a_notebook_whose_kernel_dies_is_named_and_spares_the_rest(workshop, cap
     assert "failed" in (out / "index.html").read_text()
 
 
+def write_waiting(folder, name, awaited, place, patience):
+    """A notebook that says it runs, with how many threads, and fails where another does not say so in time."""
+    wait = f"""
+import os, pathlib, time
+place, end = pathlib.Path({str(place)!r}), time.monotonic() + {patience}
+(place / {name!r}).write_text(os.environ.get("OMP_NUM_THREADS", ""))
+while not (place / {awaited!r}).exists():
+    assert time.monotonic() < end, "alone"
+    time.sleep(0.05)"""
+    place.mkdir(exist_ok=True)
+    write_notebook(folder / f"{name}.ipynb", PARAMETERS, wait)
+
+
+def test_notebooks_run_side_by_side_between_the_first_and_the_last(workshop, tmp_path, capsys, monkeypatch):
+    """02 and 03 at once, sharing the cores; 01 has ended before them, and 08 starts after them."""
+    folder, out = workshop
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    write_notebook(folder / "01_one.ipynb", PARAMETERS, SAVE.format(name="01", value=1))
+    write_waiting(folder, "02_two", "03_three", tmp_path / "met", patience=60)
+    write_waiting(folder, "03_three", "02_two", tmp_path / "met", patience=60)
+    write_notebook(folder / "08_claims.ipynb", PARAMETERS, SAVE.format(name="08", value=1))
+    assert runner.reproduce("small") == 0
+    lines = [line.split(" (")[0] for line in capsys.readouterr().out.splitlines() if line.startswith("[")]
+    assert lines[1] == "[1/4] 01_one: done"
+    assert set(lines[2:4]) == {"[2/4] 02_two ...", "[3/4] 03_three ..."}
+    assert lines[-2:] == ["[4/4] 08_claims ...", "[4/4] 08_claims: done"]
+    assert {path.read_text() for path in (tmp_path / "met").iterdir()} == {"3"}
+    assert len(list(out.glob("notebooks/*.ipynb"))) == 4
+
+
+@pytest.mark.parametrize("reason", ["asked for", "a model is absent, which both would train"])
+def test_notebooks_run_one_at_a_time(reason, workshop, tmp_path, capsys, monkeypatch):
+    """The first waits for the second in vain."""
+    folder, _ = workshop
+    write_waiting(folder, "02_two", "03_three", tmp_path / "met", patience=0.5)
+    write_notebook(folder / "03_three.ipynb", PARAMETERS, f"open({str(tmp_path / 'met' / '03_three')!r}, 'w').close()")
+    if reason != "asked for":
+        monkeypatch.setattr(Study, "each_model", lambda *_: [("resnet10", "std", 0)])
+        monkeypatch.setattr(Study, "find_checkpoint", lambda *_: None)
+    assert runner.reproduce("small", jobs=1 if reason == "asked for" else 2) == 1
+    printed = capsys.readouterr().out
+    assert "02_two: FAILED" in printed
+    assert "03_three: done" in printed
+
+
+def test_an_interruption_ends_all_kernels_and_leaves_nothing(workshop, tmp_path):
+    """Both notebooks that run are given up at once, and their staging folders go."""
+    folder, out = workshop
+    met = tmp_path / "met"
+    for name in ("02_two", "03_three"):
+        write_waiting(folder, name, "nobody", met, patience=600)
+
+    def interrupt():
+        while len(list(met.iterdir())) < 2:
+            time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        runner.reproduce("small")
+    assert not list(out.glob(".staging*"))
+
+
 def test_a_notebook_edited_while_it_runs_is_run_again(workshop, capsys):
     """What counts are the cells that were executed, not those that the file holds when they are done."""
     folder, _ = workshop
@@ -161,7 +226,7 @@ def test_nothing_is_left_of_bars_in_executed_notebooks(tmp_path):
     outputs = [nbformat.v4.new_output("stream", name="stderr", text=text) for text in texts]
     path = tmp_path / "made.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1", outputs=outputs)]), path)
-    runner.tidy_notebook(path)
+    execution.tidy_notebook(path)
     kept = nbformat.read(path, as_version=4).cells[0].outputs
     assert [output.text for output in kept] == texts[-1:]
 
@@ -177,7 +242,7 @@ def test_sentences_do_not_make_results_stale(workshop, capsys):
     notebook.cells.insert(0, nbformat.v4.new_markdown_cell("# A better title"))
     nbformat.write(notebook, source)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner.papermill, "execute_notebook", lambda *_a, **_k: pytest.fail("started a kernel"))
+        patch.setattr(execution.papermill, "execute_notebook", lambda *_a, **_k: pytest.fail("started a kernel"))
         assert runner.reproduce("small") == 0
         assert "01_one: texts renewed" in capsys.readouterr().out
         assert runner.reproduce("small") == 0
@@ -239,7 +304,7 @@ def test_a_kernel_that_does_not_start_is_told_in_one_line(kernel, workshop, tmp_
     """Its name and the remedy; nothing is left behind."""
     folder, out = workshop
     write_notebook(folder / "01_one.ipynb", PARAMETERS)
-    monkeypatch.setattr(runner, "KERNEL", "broken")
+    monkeypatch.setattr(execution, "KERNEL", "broken")
     if kernel:
         place = tmp_path / "kernels" / "kernels" / "broken"
         place.mkdir(parents=True)
@@ -364,7 +429,7 @@ def test_large_pictures_in_executed_notebooks_become_jpegs(tmp_path):
     shown = [nbformat.v4.new_output("display_data", {"image/png": picture(p)}) for p in (pixels, pixels[:8, :8])]
     path = tmp_path / "made.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1", outputs=shown)]), path)
-    runner.tidy_notebook(path)
+    execution.tidy_notebook(path)
     large, small = nbformat.read(path, as_version=4).cells[0].outputs
     assert small.data == {"image/png": picture(pixels[:8, :8])}
     assert list(large.data) == ["image/jpeg"]

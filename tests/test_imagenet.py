@@ -18,8 +18,8 @@ CLASSES = 1000
 WNIDS = [f"n{1_000_000 + 17 * number:08d}" for number in range(CLASSES)]
 SMALL = {  # the least of everything, and numbers of images that tell apart; the rest is as in preset `imagenet`
     "": {"archs": ["resnet50"], "seeds": [0]},
-    "data": {"train_images": 16, "test_images": 20},
-    "models.resnet50": {"width": 16, "epochs_std": 1, "epochs_adv": 1},
+    "data": {"train_images": 16, "test_images": 10},
+    "models.resnet50": {"width": 8, "epochs_std": 1, "epochs_adv": 1},
     "training": {"batch_size": 16, "check_images": 6},
     "evaluation": {
         "batch_size": 16,
@@ -54,7 +54,7 @@ SMALL = {  # the least of everything, and numbers of images that tell apart; the
     "stylization": {"engine": "optimised", "images": 8, "partial_images": 4, "cues": 6, "steps": 1},
 }
 IMAGES = {  # in the column "images" of a table
-    "01_tradeoff": {20},
+    "01_tradeoff": {10},
     "02_attacks": {5},
     "02_radii": {5},
     "02_transfer": {5},
@@ -74,7 +74,7 @@ DECODED = [  # by what it is: how many, and pixels a side
     ("imagenet-train", 24, 256),
     ("imagenet-train-degraded", 24, 224),
     ("imagenet-val", 9, 224),
-    ("imagenet-val", 20, 224),
+    ("imagenet-val", 10, 224),
 ]
 
 

@@ -113,7 +113,7 @@ class AdversaryConfig:
     step_size: Eps
     steps: Positive  # of pgd
     random_start: bool
-    ramp_share: float  # share of the epochs over which eps rises from 0
+    ramp_share: float  # share of the epochs in which eps is still rising; 0: full from the first
     updates_batchnorm: bool  # whether the attack's forward passes count in the running statistics
 
     def ramp_epochs(self, epochs: int) -> int:

@@ -1,7 +1,6 @@
 """Attacks: closed-form optima, the ball, what becomes of lost images, and a model left as it was."""
 
 from functools import partial
-from itertools import pairwise
 
 import pytest
 import torch
@@ -9,15 +8,13 @@ import torch.nn.functional as F
 from helpers import FailingHead, Linear, Recorder, convolutional, random_images, snapshot, used_model
 from torch import nn
 
-from advlook.attacks.active_batch import ActiveBatch
-from advlook.attacks.apgd import _Climb, _climb, apgd, apgd_checkpoints, dlr, targeted_dlr
+from advlook.attacks.apgd import apgd
 from advlook.attacks.ball import ascend, project, random_in_ball, random_noise
 from advlook.attacks.fgsm import fgsm
 from advlook.attacks.mi_fgsm import mi_fgsm
 from advlook.attacks.pgd import pgd
-from advlook.attacks.suite import NAMED_ATTACKS, attack_suite
 from advlook.core.errors import RequestError
-from advlook.core.gradients import cross_entropy, frozen_batchnorm, input_gradient
+from advlook.core.gradients import cross_entropy
 
 ATTACKS = {
     "fgsm": (fgsm, "linf"),
@@ -317,47 +314,6 @@ def test_model_is_left_as_it_was_after_an_exception(attack, norm, call):
     assert snapshot(model) == before
 
 
-def test_a_suite_leaves_a_model_in_train_mode_as_it_was():
-    """Running statistics are not moved by what attacks show to a model."""
-    model, labels = convolutional().train(), torch.zeros(8, dtype=torch.int64)
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    attack_suite(model, random_images(side=8), labels, 0.1, attacks=("pgd", "apgd-ce"), steps=2)
-    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
-
-
-def test_frozen_batchnorm_normalises_by_the_batch():
-    """Frozen batch normalisation gives train mode's outputs, and in eval mode changes nothing."""
-    images = random_images(6, 8)
-    for training in (True, False):
-        model = convolutional().train(training)
-        with frozen_batchnorm(model):
-            frozen = model(images)
-        assert model[1].num_batches_tracked == 0
-        torch.testing.assert_close(frozen, model(images), atol=0, rtol=0)
-
-
-def test_cross_entropy_is_the_usual_one():
-    """The loss that attacks raise equals torch's, as does its gradient where float32 can hold it."""
-    logits = 5 * torch.randn(20, 7, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    labels = torch.arange(20) % 7
-    ours, theirs = cross_entropy(logits, labels), F.cross_entropy(logits, labels, reduction="none")
-    torch.testing.assert_close(ours, theirs)
-    torch.testing.assert_close(*(torch.autograd.grad(loss.sum(), logits)[0] for loss in (ours, theirs)))
-
-
-def test_input_gradient_is_the_gradient():
-    """The gradient equals that of an ordinary backward pass, without one for any parameter."""
-    model, images, labels = convolutional().eval(), random_images(6, 8), torch.arange(6) % 3
-    gradient, logits = input_gradient(model, images, lambda z: F.cross_entropy(z, labels))
-    assert all(p.grad is None for p in model.parameters())
-    watched = images.clone().requires_grad_()
-    expected = model(watched)
-    F.cross_entropy(expected, labels).backward()
-    torch.testing.assert_close(gradient, watched.grad)
-    torch.testing.assert_close(logits, expected.detach())
-    assert not logits.requires_grad
-
-
 def test_steps_have_the_given_length():
     """A step is as long as asked for in its norm, and a zero gradient moves nothing."""
     images, gradient = torch.full((2, 3, 4, 4), 0.5), random_images(2, low=-1)
@@ -496,96 +452,6 @@ def test_survivor_keeps_its_best_point(attack, norm):
     assert losses.std(0).min() > 0
 
 
-def test_dlr_is_invariant():
-    """DLR is the same for shifted and for scaled logits, and positive exactly where an image is misclassified."""
-    logits = torch.randn(50, 6, generator=torch.Generator().manual_seed(0)).double()
-    labels, targets = torch.arange(50) % 6, torch.arange(1, 51) % 6
-    for loss in (lambda z: dlr(z, labels), lambda z: targeted_dlr(z, labels, targets)):
-        for other in (logits + 7, 1000 * logits, 0.001 * logits - 3):
-            torch.testing.assert_close(loss(other), loss(logits))
-    assert torch.equal(dlr(logits, labels) > 0, logits.argmax(1) != labels)
-    assert torch.equal(
-        targeted_dlr(logits, labels, targets) > 0, (logits[range(50), targets] > logits[range(50), labels])
-    )
-
-
-def test_dlr_by_hand():
-    """DLR and its targeted form on one row of logits, worked out by hand."""
-    logits = torch.tensor([[4.0, 3.0, 1.0, 0.0]])
-    assert dlr(logits, torch.tensor([0])).item() == pytest.approx(-(4 - 3) / (4 - 1))
-    assert dlr(logits, torch.tensor([2])).item() == pytest.approx(-(1 - 4) / (4 - 1))
-    assert targeted_dlr(logits, torch.tensor([0]), torch.tensor([3])).item() == pytest.approx(-4 / (4 - 0.5))
-
-
-def test_apgd_checkpoints_are_the_published_ones():
-    """In 100 steps APGD reconsiders its step size after 22, 41, 57, ... (Croce and Hein 2020, section 3)."""
-    assert apgd_checkpoints(100) == [22, 41, 57, 70, 80, 87, 93, 99]
-    assert all(0 < place <= 7 for place in apgd_checkpoints(7))
-
-
-def test_apgd_halves_where_stuck():
-    """At a checkpoint images return to their best point with half the step by the two published conditions alone."""
-    points = torch.arange(4.0).view(4, 1, 1, 1)
-    run = _Climb(points, torch.zeros(4), -points, step=1.0)
-    run.best, run.best_gradient = points + 10, points + 20
-    run.best_loss, run.best_at_checkpoint = torch.tensor([1.0, 1.0, 0.5, 0.5]), torch.full((4,), 0.5)
-    run.rises, run.halved = torch.tensor([8.0, 7.0, 8.0, 8.0]), torch.tensor([False, False, False, True])
-    run.halve(10)
-    # Rising; too seldom rising; nothing better found; nothing better found, but halved the last time already.
-    assert run.step.tolist() == [1, 0.5, 0.5, 1]
-    assert run.current.flatten().tolist() == [0, 11, 12, 3]
-    assert run.gradient.flatten().tolist() == [0, 21, 22, -3]
-    assert run.halved.tolist() == [False, True, True, False]
-    assert run.rises.sum() == 0
-
-
-def test_targeted_apgd_tries_other_classes():
-    """Each restart of targeted APGD aims at the next most likely class: here only the second can be reached."""
-    model = nn.Sequential(nn.Flatten(), nn.Linear(48, 5))
-    with torch.no_grad():
-        model[1].weight.zero_()
-        model[1].weight[2] = 1 / 48  # the mean of the pixels, which moves by eps at most
-        model[1].bias.copy_(torch.tensor([1.0, 0.95, 0.4, 0.0, -1.0]))
-    images, labels = torch.full((6, 3, 4, 4), 0.5), torch.zeros(6, dtype=torch.int64)
-    one, two = (apgd(model, images, labels, 0.2, steps=10, loss="dlr-targeted", restarts=n) for n in (1, 2))
-    assert model(one).argmax(1).tolist() == [0] * 6
-    assert model(two).argmax(1).tolist() == [2] * 6
-
-
-def test_momentum_is_kept():
-    """Without momentum MI-FGSM is iterated FGSM; with it, a step that the loss opposes still goes on."""
-    model, images = Linear(classes=4), random_images()
-    labels = model(images).argmax(1)
-    plain = pgd(model, images, labels, 0.001, steps=4, step_size=0.00025, random_start=False)
-    kept = (model(plain).argmax(1) == labels).all()
-    assert kept  # else PGD would have stopped early
-    torch.testing.assert_close(mi_fgsm(model, images, labels, 0.001, steps=4, decay=0.0), plain, atol=1e-7, rtol=0)
-
-    class Bowl(nn.Module):
-        """The loss of class 0 grows towards 0.5 from either side, and the steps leap over it."""
-
-        def forward(self, images):
-            return torch.stack([(images - 0.5).square().flatten(1).sum(1), torch.zeros(len(images))], 1)
-
-    start = torch.full((1, 3, 1, 1), 0.46)
-    ends = [mi_fgsm(Bowl(), start, torch.tensor([0]), 0.2, steps=2, step_size=0.05, decay=d) for d in (0.0, 10.0)]
-    assert ends[0].mean().item() == pytest.approx(0.46)
-    assert ends[1].mean().item() == pytest.approx(0.56)
-
-
-def test_momentum_attack_drives_lost_images_on():
-    """MI-FGSM spends every step on every image: lost ones get further from the border."""
-    model, images = Recorder(convolutional().eval()), random_images(20, 8)
-    labels = model(images).argmax(1)
-    found = mi_fgsm(model, images, labels, 0.1, steps=5)
-    assert model.sizes == [20] * 6
-    stopped = pgd(model, images, labels, 0.1, steps=5, step_size=0.02, random_start=False)
-    lost = (model(stopped).argmax(1) != labels) & (model(found).argmax(1) != labels)
-    gain = cross_entropy(model(found), labels) - cross_entropy(model(stopped), labels)
-    assert lost.any()
-    assert gain[lost].mean() > 0
-
-
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_noise_is_as_large_as_an_attack(norm):
     """The baseline moves every image by exactly eps, without a look at the model."""
@@ -594,114 +460,3 @@ def test_noise_is_as_large_as_an_attack(norm):
     length = delta.abs() if norm == "linf" else delta.norm(dim=1)
     torch.testing.assert_close(length, torch.full_like(length, 0.1))
     assert delta.sign().mean().abs() < 0.2
-
-
-def suite_case():
-    """A model, images and labels of which some are wrong and some are lost to each attack."""
-    model, images = convolutional(classes=5).eval(), random_images(60, 8)
-    labels = model(images).argmax(1)
-    labels[:6] = (labels[:6] + 1) % 5
-    return model, images, labels
-
-
-@pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_suite_counts_what_is_left(norm):
-    """Every attack of a suite loses only what was left, and the images bear out the result."""
-    model, images, labels = suite_case()
-    eps = 0.01 if norm == "linf" else 0.1
-    result = attack_suite(model, images, labels, eps, norm=norm, steps=10, attacks=("pgd", "apgd-ce", "apgd-t"))
-    stages = list(result.survived.values())
-    assert list(result.survived) == ["clean", "pgd", "apgd-ce", "apgd-t"]
-    assert torch.equal(stages[0], model(images).argmax(1) == labels)
-    assert all((before | ~after).all() for before, after in pairwise(stages))
-    assert 0 < stages[-1].sum() < stages[0].sum()
-    assert torch.equal(model(result.attacked).argmax(1) == labels, stages[-1])
-    assert list(result.accuracy.values()) == [100 * left.double().mean().item() for left in stages]
-
-
-def test_suite_works_on_survivors_alone():
-    """An attack is only shown images that all before it left right, the first only those that are right as they are."""
-    model, images, labels = suite_case()
-    recorder = Recorder(model)
-    result = attack_suite(recorder, images, labels, 0.01, attacks=("apgd-ce", "pgd"), steps=10)
-    assert recorder.sizes[:2] == [60, 54]
-    assert max(recorder.sizes[-12:]) <= result.survived["apgd-ce"].sum()
-
-
-def test_suite_is_never_weaker_than_its_parts():
-    """What the suite leaves is at most what its first attack alone leaves."""
-    model, images, labels = suite_case()
-    alone = pgd(model, images, labels, 0.01, generator=torch.Generator().manual_seed(0))
-    result = attack_suite(model, images, labels, 0.01, generator=torch.Generator().manual_seed(0))
-    assert result.survived["apgd-dlr"].sum() <= (model(alone).argmax(1) == labels).sum()
-
-
-def test_suite_edge_cases():
-    """No images give an empty result; an unknown attack is named."""
-    empty = attack_suite(convolutional().eval(), torch.zeros(0, 3, 8, 8), torch.zeros(0, dtype=torch.int64), 0.01)
-    assert empty.attacked.shape == (0, 3, 8, 8)
-    with pytest.raises(RequestError, match=r"'square'.*apgd-ce"):
-        attack_suite(Linear(), **GOOD, attacks=["square"])
-
-
-def test_named_attacks_are_those_with_their_settings():
-    """A name gives what a call of the attack with its settings gives, from the same draws."""
-    model, images, labels = suite_case()
-    arguments = (model, images, labels, 0.01)
-    expected = {
-        "noise": lambda g: random_noise(*arguments, generator=g),
-        "fgsm": lambda g: fgsm(*arguments),
-        "pgd": lambda g: pgd(*arguments, steps=3, generator=g, precision="auto"),
-        "mi-fgsm": lambda g: mi_fgsm(*arguments, steps=3),
-        "apgd-ce": lambda g: apgd(*arguments, steps=3, generator=g),
-        "apgd-dlr": lambda g: apgd(*arguments, steps=3, loss="dlr", generator=g),
-        "suite": lambda g: attack_suite(*arguments, steps=3, generator=g).attacked,
-    }
-    assert list(NAMED_ATTACKS) == list(expected)
-    for name, attack in NAMED_ATTACKS.items():
-        found, direct = (
-            run(torch.Generator().manual_seed(0))
-            for run in (lambda g, attack=attack: attack(*arguments, 3, g), expected[name])
-        )
-        assert torch.equal(found, direct), name
-
-
-def test_a_suite_is_of_its_parts():
-    """A suite begins with ten steps of PGD; APGD has the steps asked for, and its targeted form nine restarts."""
-    model, images, labels = suite_case()
-    parts = {
-        "pgd": lambda g: pgd(model, images[6:], labels[6:], 0.001, steps=10, generator=g),
-        "apgd-ce": lambda g: apgd(model, images[6:], labels[6:], 0.001, steps=3, generator=g),
-        "apgd-t": lambda g: apgd(
-            model, images[6:], labels[6:], 0.001, steps=3, loss="dlr-targeted", restarts=9, generator=g
-        ),
-    }
-    for name, attack in parts.items():
-        generators = [torch.Generator().manual_seed(0) for _ in range(2)]
-        result = attack_suite(model, images, labels, 0.001, attacks=[name], steps=3, generator=generators[0])
-        assert torch.equal(result.attacked[6:], attack(generators[1])), name
-
-
-def test_apgd_steps_have_the_published_length_and_momentum():
-    """Steps have length 2 eps, and from the second on 0.75 of the new step is joined by 0.25 of the one before."""
-
-    class Peak(nn.Module):
-        """The loss is highest at 0.55, and no image is ever lost."""
-
-        def forward(self, images):
-            seen.append(images[0, 0, 0, 0].item())
-            return torch.stack([torch.zeros(len(images)), -100 - (images - 0.55).abs().flatten(1).sum(1)], 1)
-
-    seen, start = [], torch.full((1, 3, 1, 1), 0.5)
-    batch = ActiveBatch(Peak(), start, torch.tensor([0]), lambda logits, labels: logits[:, 1], None, "float32")
-    _climb(batch, start, start, 0.1, "linf", 10)
-    # To the corner of the ball; from there a step back, to the corner at 0.4, is shortened and joined by the first.
-    assert seen[:3] == pytest.approx([0.5, 0.6, 0.6 - 0.75 * 0.2 + 0.25 * 0.1])
-
-
-def test_apgd_asks_for_three_rises_in_four():
-    """At a checkpoint 75 rises in 100 steps are enough, and 74 are not."""
-    run = _Climb(torch.zeros(2, 1, 1, 1), torch.ones(2), torch.zeros(2, 1, 1, 1), step=1.0)
-    run.rises, run.best_at_checkpoint = torch.tensor([75.0, 74.0]), torch.zeros(2)
-    run.halve(100)
-    assert run.step.tolist() == [1, 0.5]

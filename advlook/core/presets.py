@@ -1,6 +1,7 @@
 """Presets: every key of a preset file with its type, its range and, in the comment behind it, its meaning."""
 
 import json
+import re
 import tomllib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -23,6 +24,12 @@ def _ascending(values: tuple) -> tuple:
     if list(values) != sorted(set(values)):
         raise ValueError("must ascend")
     return values
+
+
+def _target(name: str) -> str:
+    if not re.fullmatch("[^@]+(@[1-9][0-9]*)?", name):
+        raise ValueError("must be the name of an image set, with @ and its pixels a side where it is reduced")
+    return name
 
 
 def _odd(pixels: int) -> int:
@@ -170,7 +177,7 @@ class EnsemblesConfig:
     """The image sets of notebook 06, and how ensembles are trained on them."""
 
     # Sets by name or path; "name@20": reduced to 20 px a side and enlarged again.
-    targets: Several[Annotated[str, Field(pattern="^[^@]+(@[1-9][0-9]*)?$")]]
+    targets: Several[Annotated[str, AfterValidator(_target)]]
     train_images: Positive  # of each set, drawn by one seed; all where it has fewer
     test_images: Positive  # the same of its test split
     epochs: Positive  # of fine-tuning

@@ -74,7 +74,7 @@ def load_edited(folder, old, new):
         ("family_images = .*", "family_images = 0", ["corruptions.family_images", "greater than 0"]),
         ("engine = .*", 'engine = "magic"', ["stylization.engine", "magic", "adain"]),
         ("learning_rate = .*", "learning_rate = nan", ["models.alexnet_bn.learning_rate", "nan", "finite"]),
-        ("targets = .*", 'targets = ["cifar10@"]', ["ensembles.targets.0", "cifar10@"]),
+        ("targets = .*", 'targets = ["cifar10@"]', ["ensembles.targets.0", "cifar10@", "pixels a side"]),
         ("classes = .*", "classes = 1979-05-27", ["data.classes", "1979-05-27", "int"]),
         ("cues = .*", "cues = 0", ["stylization.cues", "greater than 0"]),
         (r"\[external\]", "", ["missing", "external"]),

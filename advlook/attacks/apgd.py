@@ -25,13 +25,11 @@ def apgd(
     restarts: int = 1,
     generator: Generator | None = None,
 ) -> Tensor:
-    """Auto-PGD (Croce and Hein 2020, algorithm 1), which adapts the step size of every image by itself.
-
-    Arguments, result and errors as of `pgd`. loss: "ce" (cross-entropy), "dlr", or "dlr-targeted", which in restart 1,
-    2, ... aims at the most likely wrong class, the second most likely, ... (with 9 restarts, the APGD-T of AutoAttack);
-    an image is lost as soon as it is misclassified. Steps have length 2 eps at first, with momentum 0.75; at
-    checkpoints, an image whose loss has stopped rising returns to its best point and halves its step size.
-    """
+    """Auto-PGD (Croce and Hein 2020, algorithm 1), which adapts the step size of every image by itself. Arguments,
+    result and errors as of `pgd`. loss: "ce" (cross-entropy), "dlr", or "dlr-targeted", which in restart 1, 2, ... aims
+    at the most likely wrong class, the second most likely, ... (with 9 restarts, the APGD-T of AutoAttack); an image is
+    lost as soon as it is misclassified. Steps have length 2 eps at first, with momentum 0.75; at checkpoints, an image
+    whose loss has stopped rising returns to its best point and halves its step size."""
     losses = {"ce": cross_entropy, "dlr": dlr, "dlr-targeted": targeted_dlr}
     eps = check_request(images, labels, eps, norm, steps=steps, restarts=restarts)
     check_choice("loss", loss, losses)
@@ -98,9 +96,8 @@ class _Climb:
 
     def halve(self, window: int) -> None:
         """At a checkpoint, `window` steps after the last: stuck images return to their best point and halve the step.
-
-        Stuck: the loss rose in less than 3/4 of the steps, or neither it nor the step has changed (conditions 1 and 2).
-        """
+        Stuck: the loss rose in less than 3/4 of the steps, or neither it nor the step has changed (conditions 1 and
+        2)."""
         stuck = (self.rises < RISING * window) | (~self.halved & (self.best_loss <= self.best_at_checkpoint))
         self.step = torch.where(stuck, self.step / 2, self.step)
         self.current = torch.where(per_image(stuck), self.best, self.current)

@@ -77,9 +77,7 @@ def set_folder(name: str, folder: Path) -> Path:
 
 def find(name: str, split: str, folder: Path) -> Listing:
     """The images of a set's "train" or "test" split, downloaded first where torchvision can; nothing is decoded.
-
-    folder: the data folder. Raises RequestError as `get` does, and where the set does not lie as it is published.
-    """
+    folder: the data folder. Raises RequestError as `get` does, and where the set does not lie as it is published."""
     check_choice("split", split, ("train", "test"))
     entry = lookup(name)
     if entry is None:

@@ -81,12 +81,9 @@ def shuffled_batches(count: int, wanted: int, batch_size: int, generator: Genera
 
 
 def load(config: DataConfig, split: str, folder: Path, progress: bool = True) -> ImageSet:
-    """The "train" or "test" split of the preset's image set, from `folder` (usually `data/`).
-
-    Training images are kept at `config.store` pixels, test images at `config.size`; of the latter only those that the
-    preset asks for are decoded. Raises RequestError as `find` does, for a corrupt file, and for another number of
-    classes.
-    """
+    """The "train" or "test" split of the preset's image set, from `folder` (usually `data/`). Training images are kept
+    at `config.store` pixels, test images at `config.size`; of the latter only those that the preset asks for are
+    decoded. Raises RequestError as `find` does, for a corrupt file, and for another number of classes."""
     listing = listed(config, split, folder)
     side, short = (config.store, config.store) if split == "train" else (config.size, config.test_store)
     return load_listing(listing, side, short, cache=folder / "cache" / "images", progress=progress)
@@ -104,10 +101,8 @@ def load_set(
     name: str, split: str, side: int, folder: Path, *, short: int = 0, limit: int = 0, seed: int = 0, **options: Any
 ) -> ImageSet:
     """The "train" or "test" split of any set of the catalogue, or of any folder of class folders, at `side` pixels.
-
     folder: the data folder. limit: as `ImageSet.subset(limit, seed)`, but the other images are never decoded; generated
-    sets need it, and are drawn by `seed`. short, options: as of `load_listing`; errors also as of `catalogue.find`.
-    """
+    sets need it, and are drawn by `seed`. short, options: as of `load_listing`; errors also as of `catalogue.find`."""
     if name == "synthetic":
         if limit < 1:
             raise RequestError(f"limit={limit}: the embedded set is generated; say how many images, at least 1")
@@ -125,10 +120,8 @@ def load_folder(root: Path, side: int, short: int = 0, **options: Any) -> ImageS
 def load_listing(
     listing: Listing, side: int, short: int = 0, *, cache: Path | None = None, progress: bool = True
 ) -> ImageSet:
-    """The listed images: short sides resized to `short` pixels (0: `side`), the central `side` cut out.
-
-    Decoded in parallel, with `cache` into a memory-mapped file there. Raises RequestError naming an unreadable file.
-    """
+    """The listed images: short sides resized to `short` pixels (0: `side`), the central `side` cut out. Decoded in
+    parallel, with `cache` into a memory-mapped file there. Raises RequestError naming an unreadable file."""
     root, files, short = listing.root, listing.files, short or side
     decode = partial(_decode, files, side, short, f"decoding {root.parent.name}/{root.name}" if progress else None)
     if cache is None:
@@ -142,8 +135,7 @@ def load_listing(
 
 def mapped_pixels(path: Path, count: int, side: int, make: Callable[[], Iterable[np.ndarray]]) -> Tensor:
     """Images uint8 `(count, 3, side, side)` kept in a file; `make()` yields them, some `(..., side, side, 3)` at a
-    time.
-    """
+    time."""
 
     def write(target: Path) -> None:
         # Written in order, not through a memory map: on a full disk that would end in SIGBUS and not in an error.

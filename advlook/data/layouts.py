@@ -71,11 +71,9 @@ def _folders(root: Path) -> list[str]:
 
 
 def class_folders(root: Path, split: str, tests: Sequence[str] = ("test", "val")) -> Listing:
-    """`train/<class>/`, and `test/<class>/` or `val/<class>/`: the first of `tests` that is there.
-
-    A folder with neither, but with class folders, is split here: of every class one image in five is for testing, the
-    first of a shuffle of its own files by seed 0.
-    """
+    """`train/<class>/`, and `test/<class>/` or `val/<class>/`: the first of `tests` that is there. A folder with
+    neither, but with class folders, is split here: of every class one image in five is for testing, the first of a
+    shuffle of its own files by seed 0."""
     for name in ("train",) if split == "train" else tests:
         if (root / name).is_dir():
             return Listing(root / name, *list_images(root / name))
@@ -98,10 +96,8 @@ def imagenette(root: Path, split: str) -> Listing:
 
 
 def imagenet(root: Path, split: str) -> Listing:
-    """ILSVRC 2012: `train/<wnid>/`, and `val/<wnid>/` or all validation images in `val/`.
-
-    The answers to the latter, which are for testing, are in `LOC_val_solution.csv` or the development kit.
-    """
+    """ILSVRC 2012: `train/<wnid>/`, and `val/<wnid>/` or all validation images in `val/`. The answers to the latter,
+    which are for testing, are in `LOC_val_solution.csv` or the development kit."""
     flat = root / "val"
     if split == "train" or not flat.is_dir() or _folders(flat):
         return class_folders(root, split, tests=("val",))

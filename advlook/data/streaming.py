@@ -32,11 +32,9 @@ REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.
 
 @dataclass(frozen=True)
 class StreamedImages:
-    """The images of a listing, decoded anew whenever they are shown: an `ImageSet` that takes no room.
-
-    Whole images are as of `image_sets.read_image`; training images are crops of the files as they are. A file that
-    cannot be read raises RequestError when its batch is due.
-    """
+    """The images of a listing, decoded anew whenever they are shown: an `ImageSet` that takes no room. Whole images are
+    as of `image_sets.read_image`; training images are crops of the files as they are. A file that cannot be read raises
+    RequestError when its batch is due."""
 
     listing: Listing
     side: int
@@ -137,11 +135,9 @@ def _cropped(config: DataConfig, draw: int, path: Path, number: int) -> np.ndarr
 
 
 def random_crop(path: Path, config: DataConfig, generator: torch.Generator) -> np.ndarray:
-    """A random resized crop of an image file, half of them mirrored where the preset flips: uint8 `(size, size, 3)`.
-
-    A large JPEG is decoded at 1/2, 1/4 or 1/8 of its size, where that leaves twice the pixels that are shown, and its
-    crop begins and ends with a pixel of that size. Raises RequestError naming a file that cannot be read.
-    """
+    """A random resized crop of an image file, half of them mirrored where the preset flips: uint8 `(size, size, 3)`. A
+    large JPEG is decoded at 1/2, 1/4 or 1/8 of its size, where that leaves twice the pixels that are shown, and its
+    crop begins and ends with a pixel of that size. Raises RequestError naming a file that cannot be read."""
     size = config.size
     with unreadable(path), Image.open(path) as header:
         width, height = header.size

@@ -24,12 +24,10 @@ def training_attack(
     generator: torch.Generator,
     weight: float = 1.0,
 ) -> Tensor:
-    """Adversarial images to train on, within `eps` of `images`, float `(N, 3, H, W)` in [0, 1].
-
-    The model stays in train mode: the attack sees the function that the next update sees. Without random start, FGSM is
-    one step of size eps (the paper's attack); with one, its step is `config.step_size`, as in Wong et al. 2020. weight:
-    of these images' mean loss in that of a batch which several processes share.
-    """
+    """Adversarial images to train on, within `eps` of `images`, float `(N, 3, H, W)` in [0, 1]. The model stays in
+    train mode: the attack sees the function that the next update sees. Without random start, FGSM is one step of size
+    eps (the paper's attack); with one, its step is `config.step_size`, as in Wong et al. 2020. weight: of these images'
+    mean loss in that of a batch which several processes share."""
     one_step = config.method == "fgsm"
     step = eps if one_step and not config.random_start else config.step_size / config.eps * eps
     attacked = random_in_ball(images, eps, "linf", generator) if config.random_start else images

@@ -44,11 +44,9 @@ class Normalized(nn.Module):
 
 
 class ScaledResNet(ResNet):
-    """torchvision's ResNet, with its parameter names, a chosen first width and, for small images, another stem.
-
-    The "imagenet" stem (7x7 of stride 2, pooling) divides resolution by 4; "small" (3x3 of stride 1, pooling) by 2, and
-    learns faster than a 3x3 of stride 2 at the same cost; "tiny" (3x3) keeps it.
-    """
+    """torchvision's ResNet, with its parameter names, a chosen first width and, for small images, another stem. The
+    "imagenet" stem (7x7 of stride 2, pooling) divides resolution by 4; "small" (3x3 of stride 1, pooling) by 2, and
+    learns faster than a 3x3 of stride 2 at the same cost; "tiny" (3x3) keeps it."""
 
     def __init__(self, block: Block, layers: list[int], classes: int, stem: str, width: int) -> None:
         self._width, self._first_stage = width, True
@@ -70,11 +68,9 @@ class ScaledResNet(ResNet):
 
 
 class AlexNetBN(nn.Module):
-    """AlexNet (Krizhevsky 2014, torchvision's channel counts) with batch normalisation after every convolution.
-
-    The "imagenet" stem is the published 11x11 stride-4 one for 224 px; "small" (5x5, stride 2) and "tiny" (5x5, stride
-    1) suit 64 and 32 px, with a last map of 2x2, hidden layers of 16 widths, and a tenth of their inputs dropped.
-    """
+    """AlexNet (Krizhevsky 2014, torchvision's channel counts) with batch normalisation after every convolution. The
+    "imagenet" stem is the published 11x11 stride-4 one for 224 px; "small" (5x5, stride 2) and "tiny" (5x5, stride 1)
+    suit 64 and 32 px, with a last map of 2x2, hidden layers of 16 widths, and a tenth of their inputs dropped."""
 
     def __init__(self, classes: int, stem: str, width: int) -> None:
         super().__init__()
@@ -111,10 +107,8 @@ def _is_ours(model: nn.Module) -> bool:
 
 @torch.no_grad()
 def folded(model: nn.Module) -> nn.Module:
-    """A copy in eval mode, batch normalisation folded into the convolutions: logits differ by rounding.
-
-    Models of other modules, of which nobody knows which layers follow each other, are returned as they are.
-    """
+    """A copy in eval mode, batch normalisation folded into the convolutions: logits differ by rounding. Models of other
+    modules, of which nobody knows which layers follow each other, are returned as they are."""
     if not _is_ours(model):
         return model
     model = copy.deepcopy(model).eval()
@@ -154,11 +148,9 @@ def build_model(
     std: Sequence[float] = (0.229, 0.224, 0.225),
     seed: int | None = None,
 ) -> Normalized:
-    """Build an untrained model by name; RequestError for a name that is not one of the five, or an unknown stem.
-
-    By default it is the published network; `stem` and `width` (channels of the first layer) fit it to small images.
-    With `seed` the initial weights are those of that seed, and the global random state is left as it was.
-    """
+    """Build an untrained model by name; RequestError for a name that is not one of the five, or an unknown stem. By
+    default it is the published network; `stem` and `width` (channels of the first layer) fit it to small images. With
+    `seed` the initial weights are those of that seed, and the global random state is left as it was."""
     check_names(arch, stem)
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:

@@ -103,11 +103,9 @@ def _judged(
 def survivors(
     model: nn.Module, images: Images, attack: Attack, *, seed: int = 0, right: Tensor | None = None, **batches: object
 ) -> Tensor:
-    """Which images `(N,) bool` are right before and after `attack(model, images, labels, generator)`.
-
-    The generator of a batch depends on `seed` and the batch's number alone, so the result does not depend on the number
-    of processes; all of them get the whole. right: bool `(N,)`, which images are right without an attack, where known.
-    """
+    """Which images `(N,) bool` are right before and after `attack(model, images, labels, generator)`. The generator of
+    a batch depends on `seed` and the batch's number alone, so the result does not depend on the number of processes;
+    all of them get the whole. right: bool `(N,)`, which images are right without an attack, where known."""
     how = Batches(**batches)
     with evaluating(folded(model)) as fast:
         if right is None:
@@ -189,15 +187,13 @@ def evaluate_checkpoint(
     progress: bool = True,
     **described: Any,
 ) -> pd.DataFrame:
-    """One row: accuracy in percent of any checkpoint on a folder of class folders, clean and under an attack.
-
-    Images are streamed, and all processes of the group return the same row. limit: so many images, drawn by a fixed
-    seed; 0: all. described: stem, mean and std as of `external.load_model`; "normalisation" in the row tells where the
-    latter come from: "given", "file", or "assumed" to be ImageNet's. Images are resized to `resize` pixels on the short
-    side (as in training, else size / 0.875), and the central `size` pixels are shown (as in training, else 224 for the
+    """One row: accuracy in percent of any checkpoint on a folder of class folders, clean and under an attack. Images
+    are streamed, and all processes of the group return the same row. limit: so many images, drawn by a fixed seed; 0:
+    all. described: stem, mean and std as of `external.load_model`; "normalisation" in the row tells where the latter
+    come from: "given", "file", or "assumed" to be ImageNet's. Images are resized to `resize` pixels on the short side
+    (as in training, else size / 0.875), and the central `size` pixels are shown (as in training, else 224 for the
     published stem). Raises RequestError as `load_model` does, and where size or the folder's images and classes do not
-    suit.
-    """
+    suit."""
     check_choice("attack", attack, ("none", *NAMED_ATTACKS))
     loaded = load_model(checkpoint, arch, **described)
     side, short = _image_size(loaded, checkpoint, size, resize)

@@ -61,10 +61,8 @@ def update(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 class Trainer:
     """One model in training: its weights, momentum, averaged weights and history, and what one epoch does to them.
-
     model: in place of the preset's untrained one. group: the processes that share every batch; each has a trainer of
-    its own, and all hold the same. Raises RequestError where a batch has fewer images than there are processes.
-    """
+    its own, and all hold the same. Raises RequestError where a batch has fewer images than there are processes."""
 
     def __init__(
         self,
@@ -199,13 +197,11 @@ def train(
     progressed: Callable[[int], object] = lambda images: None,
     group: Group = ALONE,
 ) -> Path:
-    """Train one model of the preset and write its checkpoint to `target`; resume where a state lies beside it.
-
-    Every process of a group calls this; the leading one reads and writes the files. By `test` nothing is chosen: it
-    serves to watch FGSM and PGD accuracy, and for the accuracies in the metadata. `progressed` is told the images of
-    every step, and at first those that were done already. Returns `target`. Raises NonFiniteLossError, and RequestError
-    where the images do not fill a batch.
-    """
+    """Train one model of the preset and write its checkpoint to `target`; resume where a state lies beside it. Every
+    process of a group calls this; the leading one reads and writes the files. By `test` nothing is chosen: it serves to
+    watch FGSM and PGD accuracy, and for the accuracies in the metadata. `progressed` is told the images of every step,
+    and at first those that were done already. Returns `target`. Raises NonFiniteLossError, and RequestError where the
+    images do not fill a batch."""
     trainer = Trainer(preset, arch, setting, seed, torch.device(device), group=group)
     an_epoch = epoch_images(preset, images)
     if not an_epoch:

@@ -50,12 +50,10 @@ def loss_gradient(model: nn.Module, images: Tensor, labels: Tensor, *, batch_siz
 
 
 def guided_backprop(model: nn.Module, images: Tensor, labels: Tensor, *, batch_size: int = BATCH_SIZE) -> Tensor:
-    """Guided backpropagation (Springenberg et al. 2015; equations 13 to 15 of the paper).
-
-    The gradient of the label's logit, but every ReLU passes on positive gradients alone, and those only where its input
-    was positive. ReLUs may work in place. Raises RequestError also where the forward pass calls no `nn.ReLU` module, or
-    a functional ReLU (the message names the module that calls it).
-    """
+    """Guided backpropagation (Springenberg et al. 2015; equations 13 to 15 of the paper). The gradient of the label's
+    logit, but every ReLU passes on positive gradients alone, and those only where its input was positive. ReLUs may
+    work in place. Raises RequestError also where the forward pass calls no `nn.ReLU` module, or a functional ReLU (the
+    message names the module that calls it)."""
     return _maps(model, images, labels, batch_size=batch_size, guided=True)
 
 
@@ -71,10 +69,8 @@ def smooth_grad(
     generator: Generator | None = None,
 ) -> Tensor:
     """SmoothGrad (Smilkov et al. 2017; equation 16 of the paper): the mean gradient over noisy copies of the image.
-
     samples: number of copies; sigma: standard deviation of their Gaussian noise as a fraction (else RequestError) of
-    each image's range. Copies are not clamped to [0, 1]; draws do not depend on the batch size.
-    """
+    each image's range. Copies are not clamped to [0, 1]; draws do not depend on the batch size."""
     check_counts(samples=samples)
     if not 0 <= sigma <= 1:
         raise RequestError(f"sigma={sigma:g} is not a fraction of an image's range; give it in [0, 1], such as 0.15")
@@ -104,13 +100,10 @@ def integrated_gradients(
     product: bool = True,
     batch_size: int = BATCH_SIZE,
 ) -> Tensor:
-    """Integrated gradients (Sundararajan et al. 2017; equation 17 of the paper).
-
-    The mean gradient on the straight line from the baseline to the image (Gauss-Legendre with `steps` points), times
-    the image minus the baseline (left out with `product=False`, as in the paper's figures). With the product a map sums
-    to what the label's logit gains along the line. baseline: broadcasts to the images (else RequestError); black by
-    default.
-    """
+    """Integrated gradients (Sundararajan et al. 2017; equation 17 of the paper). The mean gradient on the straight line
+    from the baseline to the image (Gauss-Legendre with `steps` points), times the image minus the baseline (left out
+    with `product=False`, as in the paper's figures). With the product a map sums to what the label's logit gains along
+    the line. baseline: broadcasts to the images (else RequestError); black by default."""
     check_counts(steps=steps)
     end = images.detach()
     given = torch.as_tensor(baseline, dtype=images.dtype, device=images.device).detach()
@@ -169,10 +162,8 @@ def _maps(
     batch_size: int,
     guided: bool = False,
 ) -> Tensor:
-    """Weighted sums of gradients at points: `weights` `(S,)`, one for each point at which an image's is taken.
-
-    points: given slices of the images and the weights, the points `(images, weights, 3, H, W)`; default: the images.
-    """
+    """Weighted sums of gradients at points: `weights` `(S,)`, one for each point at which an image's is taken. points:
+    given slices of the images and the weights, the points `(images, weights, 3, H, W)`; default: the images."""
     check_request(images, labels, 0.0, "linf")
     check_counts(batch_size=batch_size)
     check_choice("of", of, ("logit", "loss"))

@@ -38,9 +38,8 @@ class Untested(Exception):
 
 @dataclass(frozen=True)
 class Rule:
-    """The effect must lie between `low` and `high` in `over` of the comparisons: "every", "most", or "turn".
-
-    A turn asks for every one, the first of which is of things as they were before a change. reason: why these bounds. A
+    """The effect must lie between `low` and `high` in `over` of the comparisons: "every", "most", or "turn". A turn
+    asks for every one, the first of which is of things as they were before a change. reason: why these bounds. A
     comparison is *for* the claim or *against* it if it lies on that side of the bounds after correction and in every
     seed, and *open* otherwise."""
 

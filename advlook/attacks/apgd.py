@@ -51,11 +51,8 @@ def apgd(
 
 
 def dlr(logits: Tensor, labels: Tensor) -> Tensor:
-    """Difference of logits ratio `(N,)` (Croce and Hein 2020, equation 6), of three classes or more (else
-    RequestError).
-
-    -(z_y - max_{i != y} z_i) / (z_(1) - z_(3)), with the sorted logits z_(1) >= z_(2) >= ...
-    """
+    """Difference of logits ratio `(N,)` (Croce and Hein 2020, equation 6): -(z_y - max_{i != y} z_i) / (z_(1) - z_(3)),
+    with the sorted logits z_(1) >= z_(2) >= ...; RequestError for fewer than three classes."""
     ordered, of_label = _sorted_logits(logits, 3), _of_class(logits, labels)
     rival = at_least_float32(logits).scatter(1, labels[:, None], -torch.inf).amax(1)
     return (rival - of_label) / (ordered[:, 0] - ordered[:, 2]).clamp_min(1e-12)
@@ -95,9 +92,8 @@ class _Climb:
         self.best_gradient = torch.where(per_image(better), gradient, self.best_gradient)
 
     def halve(self, window: int) -> None:
-        """At a checkpoint, `window` steps after the last: stuck images return to their best point and halve the step.
-        Stuck: the loss rose in less than 3/4 of the steps, or neither it nor the step has changed (conditions 1 and
-        2)."""
+        """At a checkpoint, `window` steps after the last: stuck images (the loss rose in less than 3/4 of the steps, or
+        neither it nor the step has changed: conditions 1 and 2) return to their best point and halve the step."""
         stuck = (self.rises < RISING * window) | (~self.halved & (self.best_loss <= self.best_at_checkpoint))
         self.step = torch.where(stuck, self.step / 2, self.step)
         self.current = torch.where(per_image(stuck), self.best, self.current)

@@ -99,9 +99,8 @@ class AdaIN(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor, styles: Tensor, strength: float = 1.0) -> Tensor:
-        """Stylized images, float `(N, 3, H, W)` in [0, 1]; `strength` is the paper's alpha. The decoder gets (1 -
-        alpha) of the content's features and alpha of the transferred ones: alpha 0 reconstructs the content. Raises
-        RequestError for sides that are not multiples of 8."""
+        """Stylized images, float `(N, 3, H, W)` in [0, 1]; `strength` is the paper's alpha: at 0 the decoder gets the
+        content's features, at 1 the transferred ones. Raises RequestError for sides that are not multiples of 8."""
         if any(side % 8 for side in images.shape[2:]):
             raise RequestError(f"images of {tuple(images.shape[2:])} pixels: AdaIN needs sides that are multiples of 8")
         content = self.encoder(images)[-1]

@@ -19,7 +19,7 @@ from torch import Tensor
 from advlook.core.errors import RequestError
 from advlook.corruptions.adain import AdaIN
 from advlook.corruptions.filters import gaussian_blur
-from advlook.data.image_sets import LUMINANCE
+from advlook.data.image_sets import luminance
 
 LEVELS = 3  # of the pyramid; each halves the resolution
 FILTERS = 8  # random ones per colour axis and level
@@ -129,20 +129,16 @@ def _distance(found: Statistics, aims: Statistics) -> Tensor:
     return total
 
 
-def _luminance(images: Tensor) -> Tensor:
-    return torch.einsum("nchw,c->nhw", images, images.new_tensor(LUMINANCE))
-
-
 def _layout(images: Tensor) -> Tensor:
     """Blurred luminance `(N, H, W)`, scaled to mean 0 and variance 1: the style sets brightness and contrast."""
-    grey = _luminance(gaussian_blur(images, _SHARPNESS))
+    grey = luminance(gaussian_blur(images, _SHARPNESS))
     grey = grey - grey.mean((1, 2), keepdim=True)
     return grey * (grey.square().mean((1, 2), keepdim=True) + 1e-4).rsqrt()
 
 
 def _start(images: Tensor, styles: Tensor, seeds: Sequence[int]) -> Tensor:
     """The content's layout in the style's colours (by regression on luminance), plus the style's shuffled detail."""
-    grey = _luminance(styles)
+    grey = luminance(styles)
     spread = (grey - grey.mean((1, 2), keepdim=True))[:, None]
     deviation = spread.std((2, 3), keepdim=True) + 1e-3
     middle = styles.mean((2, 3), keepdim=True)

@@ -184,9 +184,8 @@ def _size(path: Path) -> tuple[int, int]:
 
 def table_3(folder: Path | None = None, names: Sequence[str] = TABLE_3) -> pd.DataFrame:
     """The paper's Table 3: dataset, pixels, classes, train (images); with the data folder, what `check` found."""
-    columns = {"title": "dataset", "pixels": "pixels", "classes": "classes", "train": "train"}
-    entries = [vars(_known(name)) for name in names]
-    table = pd.DataFrame([{column: entry[field] for field, column in columns.items()} for entry in entries])
+    rows = [(entry.title, entry.pixels, entry.classes, entry.train) for entry in map(_known, names)]
+    table = pd.DataFrame(rows, columns=["dataset", "pixels", "classes", "train"])
     if folder is not None:
         found = [check(name, folder) for name in names]
         table["here"] = ["; ".join(f.differences) or "as stated" if f.present else "absent" for f in found]

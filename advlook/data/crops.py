@@ -40,9 +40,9 @@ def _clipped_crops(count: int, side: int, least: float, generator: torch.Generat
 
 
 def draw_crops(count: int, side: int, config: DataConfig, generator: torch.Generator, clipped: bool = False) -> Tensor:
-    """Which part is shown of `count` square images: int64 `(count, 5)`, top, left, height, width, 1 where mirrored. A
-    random resized crop where crop_scale < 1 (clipped: as this package drew them once), else as large as models see, and
-    up to `shift` pixels beyond the edges."""
+    """Which part is shown of `count` square images: int64 `(count, 5)`, top, left, height, width, 1 where mirrored.
+    Where crop_scale < 1 a random resized crop (clipped: as in earlier versions), else one shifted up to `shift` beyond
+    edges."""
     if config.crop_scale < 1 and clipped:
         crops = _clipped_crops(count, side, config.crop_scale, generator)
     elif config.crop_scale < 1:

@@ -3,12 +3,9 @@
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from advlook.core.progress import tqdm
-
-if TYPE_CHECKING:
-    from torchvision.datasets import VisionDataset
+from advlook.data.layouts import of_torchvision
 
 Fetch = Callable[[Path], None]  # puts a set at the folder it is given
 DIGITS = tuple("0123456789")  # SVHN names no classes
@@ -18,7 +15,7 @@ def unpack(kind: str, options: Mapping[str, str], root: Path) -> None:
     """Have torchvision's `kind` downloaded and unpacked to the folder `root`. options: of the class in torchvision."""
     staging = _staging(root)
     shutil.rmtree(staging / root.name, ignore_errors=True)  # what an interruption left half unpacked
-    _open(kind, staging, download=True, **options)
+    of_torchvision(kind)(staging, download=True, **options)
     (staging / root.name).rename(root)
     shutil.rmtree(staging)
 
@@ -28,7 +25,7 @@ def export(kind: str, options: Mapping[str, str], root: Path) -> None:
     staging = _staging(root)
     for split in ("train", "test"):
         chosen = {"train": split == "train"} if kind.startswith("CIFAR") else {"split": split}
-        data = _open(kind, root.parent, download=True, **chosen, **options)
+        data = of_torchvision(kind)(root.parent, download=True, **chosen, **options)
         classes = getattr(data, "classes", DIGITS)
         for index, (image, label) in enumerate(tqdm(data, f"unpacking {kind} {split}", unit=" images")):
             path = staging / split / classes[label] / f"{index:05d}.png"
@@ -39,9 +36,3 @@ def export(kind: str, options: Mapping[str, str], root: Path) -> None:
 
 def _staging(root: Path) -> Path:
     return root.with_name(f".{root.name}.partial")
-
-
-def _open(kind: str, folder: Path, **options: object) -> "VisionDataset":
-    import torchvision
-
-    return getattr(torchvision.datasets, kind)(str(folder), **options)

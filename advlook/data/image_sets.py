@@ -18,9 +18,8 @@ from advlook.core import ALONE, DataConfig, Device, Group, RequestError, digest,
 from advlook.data import test_bed
 from advlook.data.catalogue import find, set_folder
 from advlook.data.crops import cut_out, draw_crops
-from advlook.data.layouts import Listing, list_images, shuffled
+from advlook.data.layouts import Listing, shuffled
 
-LUMINANCE = (0.299, 0.587, 0.114)  # weights of red, green and blue (ITU-R BT.601)
 Batch = tuple[Tensor, Tensor]  # images and labels
 
 
@@ -45,9 +44,8 @@ class ImageSet:
 
     def batches(self, batch_size: int, device: Device = "cpu", chosen: Tensor | None = None) -> Iterator[Batch]:
         """Every image once, in order, or those of the numbers `chosen`: float32 in [0, 1], with labels."""
-        starts = range(0, len(self), batch_size)
-        parts = [slice(k, k + batch_size) for k in starts] if chosen is None else chosen.split(batch_size)
-        for part in parts:
+        every = (slice(k, k + batch_size) for k in range(0, len(self), batch_size))
+        for part in every if chosen is None else chosen.split(batch_size):
             yield to_float(_take(self.images, part).to(device)), self.labels[part].to(device)
 
     def training_batches(
@@ -72,6 +70,11 @@ def _take(images: Tensor, chosen: slice | Tensor) -> Tensor:
 def to_float(images: Tensor) -> Tensor:
     """uint8 `(N, 3, H, W)` to float32 in [0, 1], channels last."""
     return images.contiguous(memory_format=torch.channels_last).float().div_(255)
+
+
+def luminance(images: Tensor) -> Tensor:
+    """Weighted sums `(N, H, W)` of red, green and blue of images `(N, 3, H, W)` (ITU-R BT.601)."""
+    return torch.einsum("nchw,c->nhw", images, images.new_tensor((0.299, 0.587, 0.114)))
 
 
 def shuffled_batches(count: int, wanted: int, batch_size: int, generator: Generator) -> Iterator[Tensor]:
@@ -112,11 +115,6 @@ def load_set(
     return load_listing(listing, side, short, cache=folder / "cache" / "images", **options)
 
 
-def load_folder(root: Path, side: int, short: int = 0, **options: Any) -> ImageSet:
-    """Any folder of class folders, as `load_listing` decodes it; RequestError also where a class is empty."""
-    return load_listing(Listing(root, *list_images(root)), side, short, **options)
-
-
 def load_listing(
     listing: Listing, side: int, short: int = 0, *, cache: Path | None = None, progress: bool = True
 ) -> ImageSet:
@@ -134,8 +132,7 @@ def load_listing(
 
 
 def mapped_pixels(path: Path, count: int, side: int, make: Callable[[], Iterable[np.ndarray]]) -> Tensor:
-    """Images uint8 `(count, 3, side, side)` kept in a file; `make()` yields them, some `(..., side, side, 3)` at a
-    time."""
+    """Images uint8 `(count, 3, side, side)` kept in a file; `make()` yields them, `(..., side, side, 3)` at a time."""
 
     def write(target: Path) -> None:
         # Written in order, not through a memory map: on a full disk that would end in SIGBUS and not in an error.

@@ -5,6 +5,7 @@ import tomllib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,8 +48,8 @@ def shuffled(count: int, seed: int) -> list[int]:
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist()
 
 
-def list_images(root: Path) -> tuple[list[Path], list[int], tuple[str, ...]]:
-    """Every image file in a folder of class folders, its label, and the class names; RequestError for an empty one."""
+def list_images(root: Path) -> Listing:
+    """Every image file in a folder of class folders; RequestError for an empty one."""
     classes = _folders(root) if root.is_dir() else []
     if not classes:
         lacks = "has no class folders" if root.is_dir() else "does not exist"
@@ -58,7 +59,7 @@ def list_images(root: Path) -> tuple[list[Path], list[int], tuple[str, ...]]:
         if not files:
             raise RequestError(f"class folder {root / name} holds no images; add some or remove the folder")
     labels = [label for label, files in enumerate(found) for _ in files]
-    return [path for files in found for path in files], labels, tuple(classes)
+    return Listing(root, [path for files in found for path in files], labels, tuple(classes))
 
 
 def images_below(root: Path) -> list[Path]:
@@ -71,17 +72,15 @@ def _folders(root: Path) -> list[str]:
 
 
 def class_folders(root: Path, split: str, tests: Sequence[str] = ("test", "val")) -> Listing:
-    """`train/<class>/`, and `test/<class>/` or `val/<class>/`: the first of `tests` that is there. A folder with
-    neither, but with class folders, is split here: of every class one image in five is for testing, the first of a
-    shuffle of its own files by seed 0."""
+    """`train/<class>/`, and `test/<class>/` or `val/<class>/`: the first of `tests` that is there. Class folders alone
+    are split: of every class one image in five is for testing, the first of a shuffle of its own files by seed 0."""
     for name in ("train",) if split == "train" else tests:
         if (root / name).is_dir():
-            return Listing(root / name, *list_images(root / name))
+            return list_images(root / name)
     if not root.is_dir() or not _folders(root) or any((root / name).is_dir() for name in ("train", "test", "val")):
         wanted = root / ("train" if split == "train" else tests[0])
         raise RequestError(f"the {split} split of {root} is missing: put it at {wanted}, a folder per class")
-    whole = Listing(root, *list_images(root))
-    chosen: list[int] = []
+    whole, chosen = list_images(root), []
     for label in range(len(whole.classes)):
         places = np.flatnonzero(np.equal(whole.labels, label))
         order, tested = shuffled(len(places), seed=0), -(-len(places) // TEST_SHARE)
@@ -131,8 +130,10 @@ def tiny_imagenet(root: Path, split: str) -> Listing:
     words = _table(root / "words.txt")
     classes = tuple(words[wnid].split(",")[0] for wnid in wnids)
     if split == "train":
-        files, labels, folders = list_images(root / "train")
-        return Listing(root / "train", files, _numbered((folders[label] for label in labels), wnids), classes)
+        found = list_images(root / "train")
+        return replace(
+            found, labels=_numbered((found.classes[label] for label in found.labels), wnids), classes=classes
+        )
     answers = {name: line.split()[0] for name, line in _table(root / "val" / "val_annotations.txt").items()}
     files = [root / "val" / "images" / name for name in answers]
     return Listing(root / "val", files, _numbered(answers.values(), wnids), classes)
@@ -144,7 +145,7 @@ def stanford_dogs(root: Path, split: str) -> Listing:
     names = [str(name) for name in np.atleast_1d(lists["file_list"])]
     labels = [int(number) - 1 for number in np.atleast_1d(lists["labels"])]
     folders = {label: name.split("/")[0] for label, name in zip(labels, names, strict=True)}
-    classes = tuple(_readable(folders[label].partition("-")[2]) for label in range(len(folders)))
+    classes = tuple(folders[label].partition("-")[2].replace("_", " ") for label in range(len(folders)))
     return Listing(root / "Images", [root / "Images" / name for name in names], labels, classes)
 
 
@@ -155,19 +156,24 @@ def cub(root: Path, split: str) -> Listing:
     )
     chosen = [image for image in images if training[image] == ("1" if split == "train" else "0")]
     order = sorted(birds, key=int)
-    classes = tuple(_readable(birds[number].partition(".")[2]) for number in order)
+    classes = tuple(birds[number].partition(".")[2].replace("_", " ") for number in order)
     labels = _numbered((numbers[image] for image in chosen), order)
     return Listing(root / "images", [root / "images" / images[image] for image in chosen], labels, classes)
 
 
 def through_torchvision(kind: str, root: Path, split: str) -> Listing:
     """The split of a dataset class of torchvision (Food101, Flowers102) that reads image files."""
+    # Loading a file is leaving its path as it is: torchvision says what belongs to the split, and decodes nothing.
+    data = of_torchvision(kind)(root.parent, split, loader=Path)
+    files, labels = zip(*(data[place] for place in range(len(data))), strict=True)
+    return Listing(root, files, labels, tuple(name.replace("_", " ") for name in data.classes))
+
+
+def of_torchvision(kind: str) -> Callable[..., Any]:
+    """The dataset class of that name in torchvision, whose import takes seconds."""
     import torchvision
 
-    # Loading a file is leaving its path as it is: torchvision says what belongs to the split, and decodes nothing.
-    data = getattr(torchvision.datasets, kind)(root.parent, split, loader=Path)
-    files, labels = zip(*(data[place] for place in range(len(data))), strict=True)
-    return Listing(root, files, labels, tuple(map(_readable, data.classes)))
+    return getattr(torchvision.datasets, kind)
 
 
 def _table(path: Path) -> dict[str, str]:
@@ -179,7 +185,3 @@ def _table(path: Path) -> dict[str, str]:
 def _numbered(names: Iterable[str], classes: Sequence[str]) -> list[int]:
     places = {name: place for place, name in enumerate(classes)}
     return [places[name] for name in names]
-
-
-def _readable(name: str) -> str:
-    return name.replace("_", " ")

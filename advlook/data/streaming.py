@@ -32,9 +32,8 @@ REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.
 
 @dataclass(frozen=True)
 class StreamedImages:
-    """The images of a listing, decoded anew whenever they are shown: an `ImageSet` that takes no room. Whole images are
-    as of `image_sets.read_image`; training images are crops of the files as they are. A file that cannot be read raises
-    RequestError when its batch is due."""
+    """The images of a listing, decoded anew whenever they are shown: whole ones as by `image_sets.read_image`, training
+    images as crops of the files. A file that cannot be read raises RequestError when its batch is due."""
 
     listing: Listing
     side: int
@@ -54,8 +53,7 @@ class StreamedImages:
         return len(self.listing)
 
     def __getitem__(self, chosen: slice | Tensor) -> "StreamedImages":
-        places = range(len(self))[chosen] if isinstance(chosen, slice) else torch.arange(len(self))[chosen].tolist()
-        return replace(self, listing=self.listing.take(places))
+        return replace(self, listing=self.listing.take(torch.arange(len(self))[chosen].tolist()))
 
     def subset(self, count: int, seed: int = 0) -> "StreamedImages":
         """The images that `ImageSet.subset` would keep."""

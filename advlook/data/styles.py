@@ -65,9 +65,8 @@ def assign(count: int, styles: int, seed: int = 0) -> Tensor:
 
 
 def generate_textures(count: int, side: int, seed: int = 0) -> Tensor:
-    """Textures, uint8 `(count, 3, side, side)`: a dark and a light colour, mixed by band-limited noise. Its spectrum is
-    Gaussian around one frequency of 0.06 to 0.25 cycles per pixel; the width along and across decides between waves,
-    flakes and spots."""
+    """Textures, uint8 `(count, 3, side, side)`: two colours mixed by noise, whose spectrum is Gaussian around a
+    frequency of 0.06 to 0.25 cycles per pixel; its width along and across decides between waves, flakes and spots."""
     generator = torch.Generator().manual_seed(seed)
     uniform = torch.rand(count, 5, generator=generator)
     dark, light = torch.rand(2, count, 3, 1, 1, generator=generator) / 2

@@ -13,7 +13,7 @@ from torch import Generator, Tensor, nn
 from advlook import attacks
 from advlook.attacks.suite import NAMED_ATTACKS, percent
 from advlook.core import ALONE, Device, Group, RequestError, check_choice, evaluating, mixed_seed, tqdm
-from advlook.data.layouts import Listing, list_images
+from advlook.data.layouts import list_images
 from advlook.data.streaming import Images, StreamedImages
 from advlook.models.architectures import folded
 from advlook.models.external import Loaded, load_model
@@ -187,17 +187,16 @@ def evaluate_checkpoint(
     progress: bool = True,
     **described: Any,
 ) -> pd.DataFrame:
-    """One row: accuracy in percent of any checkpoint on a folder of class folders, clean and under an attack. Images
-    are streamed, and all processes of the group return the same row. limit: so many images, drawn by a fixed seed; 0:
-    all. described: stem, mean and std as of `external.load_model`; "normalisation" in the row tells where the latter
-    come from: "given", "file", or "assumed" to be ImageNet's. Images are resized to `resize` pixels on the short side
-    (as in training, else size / 0.875), and the central `size` pixels are shown (as in training, else 224 for the
-    published stem). Raises RequestError as `load_model` does, and where size or the folder's images and classes do not
-    suit."""
+    """One row: accuracy in percent of any checkpoint on a folder of class folders, clean and under an attack; all
+    processes of the group return the same. limit: so many images, drawn by a fixed seed; 0: all. described: stem, mean
+    and std as of `external.load_model`; "normalisation" in the row tells where the latter come from: "given", "file",
+    or "assumed" to be ImageNet's. Images are streamed, resized to `resize` pixels on the short side (as in training,
+    else size / 0.875), and cut to the central `size` (as in training, else 224 for the published stem). Raises
+    RequestError as `load_model` does, and where size or folder do not suit."""
     check_choice("attack", attack, ("none", *NAMED_ATTACKS))
     loaded = load_model(checkpoint, arch, **described)
     side, short = _image_size(loaded, checkpoint, size, resize)
-    listing = Listing(data, *list_images(data))
+    listing = list_images(data)
     if len(listing.classes) != loaded.classes:
         raise RequestError(f"{data} holds {len(listing.classes)} classes, but the checkpoint knows {loaded.classes}")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -46,12 +46,11 @@ def load_model(
     std: Sequence[float] | None = None,
     fallback: tuple[Sequence[float], Sequence[float]] = IMAGENET_NORMALISATION,
 ) -> Loaded:
-    """Build the model that a checkpoint holds: safetensors by its suffix, any other file as torch saves it. Width and
-    number of classes are read from the tensors, and the stem, except that "small" and "tiny" differ in no tensor: it
-    must be given, unless the file is ours, or has the names of the usual CIFAR ResNets, which are "tiny". mean, std:
-    the normalisation, three values in units of [0, 1]; by default the one in the file, else `fallback`. Raises
-    RequestError for a file that is absent, broken, holds code or another architecture, and a normalisation that is
-    none."""
+    """Build the model that a checkpoint holds: safetensors by its suffix, any other file as torch saves it. Width,
+    classes and stem are read from the tensors, but "small" and "tiny" differ in none: it must be given, unless the file
+    is ours, or has the names of the usual CIFAR ResNets, which are "tiny". mean, std: the normalisation, three values
+    in units of [0, 1]; by default the one in the file, else `fallback`. Raises RequestError for a file that is absent,
+    broken, holds code or another architecture, and a wrong normalisation."""
     check_names(arch, stem)
     if (mean is None) != (std is None):
         raise RequestError("mean and std belong together; give both or neither")

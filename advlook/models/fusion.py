@@ -80,9 +80,8 @@ def fine_tune(
 
 
 def fit_classifier(features: Tensor, labels: Tensor, classes: int, preset: Preset, seed: int) -> nn.Linear:
-    """The classifier of frozen backbones: a layer for features `(N, width)`, trained on these in an order drawn by
-    `seed`. SGD as in training, but at a constant rate, from zero, and on standardised features; the layer returned has
-    that undone."""
+    """The classifier of frozen backbones, a layer for features `(N, width)`, trained by SGD in an order drawn by
+    `seed`, at a constant rate, from zero, and on standardised features; the layer returned has that undone."""
     config, training = preset.ensembles, preset.training
     mean, spread = features.mean(0), features.std(0)
     spread = torch.where(spread > 0, spread, 1.0)

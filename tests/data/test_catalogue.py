@@ -371,7 +371,7 @@ def test_a_folder_without_a_split_is_split_by_a_seed(data):
     root = write_folder(data / "datasets" / "dtd10", ("ant", "bee", "cat"), count=10)
     write_folder(root, ("dog",), count=7)
     train, test = (find("dtd10", split, data) for split in ("train", "test"))
-    assert {*train.files, *test.files} == set(layouts.list_images(root)[0])
+    assert {*train.files, *test.files} == set(layouts.list_images(root).files)
     assert len(train) + len(test) == 37
     assert [test.labels.count(label) for label in range(4)] == [2, 2, 2, 2]
     assert all(file.parent.name == test.classes[label] for file, label in zip(test.files, test.labels, strict=True))

@@ -6,8 +6,8 @@ is drawn for the whole batch: the result for an image does not depend on which o
 """
 
 from advlook.attacks.apgd import apgd, dlr, targeted_dlr
-from advlook.attacks.ball import random_noise
+from advlook.attacks.ball import check_counts, check_length, check_request, random_noise
 from advlook.attacks.fgsm import fgsm
 from advlook.attacks.mi_fgsm import mi_fgsm
 from advlook.attacks.pgd import pgd
-from advlook.attacks.suite import NAMED_ATTACKS, SUITE, SUITE_PGD_STEPS, SuiteResult, attack_suite
+from advlook.attacks.suite import NAMED_ATTACKS, SUITE, SUITE_PGD_STEPS, SuiteResult, attack_suite, percent

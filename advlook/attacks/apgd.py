@@ -26,11 +26,10 @@ def apgd(
     restarts: int = 1,
     generator: Generator | None = None,
 ) -> Tensor:
-    """Auto-PGD (Croce and Hein 2020, algorithm 1), which adapts the step size of every image by itself. Arguments,
-    result and errors as of `pgd`. loss: "ce" (cross-entropy), "dlr", or "dlr-targeted", which in restart 1, 2, ... aims
-    at the most likely wrong class, the second most likely, ... (with 9 restarts, the APGD-T of AutoAttack); an image is
-    lost as soon as it is misclassified. Steps have length 2 eps at first, with momentum 0.75; at checkpoints, an image
-    whose loss has stopped rising returns to its best point and halves its step size."""
+    """Auto-PGD (Croce and Hein 2020, algorithm 1), which adapts the step size of every image by itself: 2 eps at first,
+    and at checkpoints halved where the loss has stopped rising. Arguments, result and errors as of `pgd`. loss: "ce"
+    (cross-entropy), "dlr", or "dlr-targeted", which in restart 1, 2, ... aims at the most likely wrong class, the
+    second most likely, ... (with 9 restarts, the APGD-T of AutoAttack)."""
     losses = {"ce": cross_entropy, "dlr": dlr, "dlr-targeted": targeted_dlr}
     eps = check_request(images, labels, eps, norm, steps=steps, restarts=restarts)
     check_choice("loss", loss, losses)

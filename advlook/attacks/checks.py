@@ -66,10 +66,9 @@ def run_checks(
 ) -> list[Check]:
     """All six checks, in the order of REMEDIES. images: float `(N, 3, H, W)` in [0, 1], on the model's device; labels:
     int64 `(N,)`; eps: L-infinity radius in pixel units of [0, 1]; source: another model of the same classes, usually
-    the STD one, for the check of transfer. PGD takes `steps` steps from a random start, FGSM starts from the image; all
-    draws come from `seed`. Both models run in eval mode and are left as they were. The cost is about that of three
-    accuracies under PGD. Raises RequestError for no images, labels of another number, and as the attacks do; autograd's
-    RuntimeError where logits do not depend on the images."""
+    the STD one, for the check of transfer. PGD takes `steps` steps from a random start; all draws come from `seed`.
+    Both models run in eval mode and are left as they were. Costs about three accuracies under PGD. Raises RequestError
+    for no images, labels of another number, and as the attacks do; RuntimeError where gradients do not exist."""
     if not len(images) or labels.shape != images.shape[:1]:
         raise RequestError(f"{len(images)} images with {len(labels)} labels: give one image or more, a label to each")
     batches = list(zip(images.split(batch_size), labels.split(batch_size), strict=True))

@@ -82,10 +82,6 @@ def _with_options(attack: Callable[..., Tensor], **options: object) -> Callable[
     return run
 
 
-def _attacked_by_suite(*request: Any, steps: int, generator: Generator | None) -> Tensor:
-    return attack_suite(*request, steps=steps, generator=generator).attacked
-
-
 # The attacks by the names that users know them by: (model, images, labels, eps, steps, generator) -> images.
 NAMED_ATTACKS: dict[str, Callable[..., Tensor]] = {
     "noise": _with_options(random_noise),
@@ -94,7 +90,7 @@ NAMED_ATTACKS: dict[str, Callable[..., Tensor]] = {
     "mi-fgsm": _with_options(mi_fgsm),
     "apgd-ce": _with_options(apgd),
     "apgd-dlr": _with_options(apgd, loss="dlr"),
-    "suite": _with_options(_attacked_by_suite),
+    "suite": lambda m, x, y, eps, steps, g: attack_suite(m, x, y, eps, steps=steps, generator=g).attacked,
 }
 _PARTS = {
     "pgd": _with_options(pgd, steps=SUITE_PGD_STEPS),

@@ -13,7 +13,7 @@ DIGITS = tuple("0123456789")  # SVHN names no classes
 
 def unpack(kind: str, options: Mapping[str, str], root: Path) -> None:
     """Have torchvision's `kind` downloaded and unpacked to the folder `root`. options: of the class in torchvision."""
-    staging = _staging(root)
+    staging = _beside(root)
     shutil.rmtree(staging / root.name, ignore_errors=True)  # what an interruption left half unpacked
     of_torchvision(kind)(staging, download=True, **options)
     (staging / root.name).rename(root)
@@ -22,7 +22,7 @@ def unpack(kind: str, options: Mapping[str, str], root: Path) -> None:
 
 def export(kind: str, options: Mapping[str, str], root: Path) -> None:
     """Write torchvision's `kind`, downloaded to beside `root`, to `{train,test}/<class>/*.png` there."""
-    staging = _staging(root)
+    staging = _beside(root)
     for split in ("train", "test"):
         chosen = {"train": split == "train"} if kind.startswith("CIFAR") else {"split": split}
         data = of_torchvision(kind)(root.parent, download=True, **chosen, **options)
@@ -34,5 +34,5 @@ def export(kind: str, options: Mapping[str, str], root: Path) -> None:
     staging.rename(root)
 
 
-def _staging(root: Path) -> Path:
+def _beside(root: Path) -> Path:
     return root.with_name(f".{root.name}.partial")

@@ -12,6 +12,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from advlook.core import ARCHITECTURES, STEMS, Preset, RequestError, check_choice
 
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 Block = type[BasicBlock | Bottleneck]
 _RESNETS: dict[str, tuple[Block, list[int]]] = {
     "resnet10": (BasicBlock, [1, 1, 1, 1]),
@@ -144,8 +145,8 @@ def build_model(
     *,
     stem: str = "imagenet",
     width: int = 64,
-    mean: Sequence[float] = (0.485, 0.456, 0.406),
-    std: Sequence[float] = (0.229, 0.224, 0.225),
+    mean: Sequence[float] = IMAGENET_MEAN,
+    std: Sequence[float] = IMAGENET_STD,
     seed: int | None = None,
 ) -> Normalized:
     """Build an untrained model by name; RequestError for a name that is not one of the five, or an unknown stem. By

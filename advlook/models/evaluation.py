@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from advlook import attacks
-from advlook.attacks.suite import NAMED_ATTACKS, percent
+from advlook.attacks import NAMED_ATTACKS, percent
 from advlook.core import ALONE, Device, Group, RequestError, check_choice, evaluating, mixed_seed, tqdm
 from advlook.data.layouts import list_images
 from advlook.data.streaming import Images, StreamedImages

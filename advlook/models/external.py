@@ -14,10 +14,9 @@ import torch
 from torch import Tensor
 
 from advlook.core import Preset, RequestError
-from advlook.models.architectures import Normalized, build_model, check_names
+from advlook.models.architectures import IMAGENET_MEAN, IMAGENET_STD, Normalized, build_model, check_names
 from advlook.models.checkpoints import fill_model, first_line, read_metadata, read_tensors
 
-IMAGENET_NORMALISATION = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 NESTED = ("state_dict", "model_state_dict", "model", "network", "net", "ema", "model_ema")
 _WRAPPERS = re.compile(r"^((module|model|network|net|attacker|_orig_mod)\.)+")
 _NORMALISER = re.compile(r"^normaliz(e|er|ation)\.")
@@ -44,7 +43,7 @@ def load_model(
     stem: str | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
-    fallback: tuple[Sequence[float], Sequence[float]] = IMAGENET_NORMALISATION,
+    fallback: tuple[Sequence[float], Sequence[float]] = (IMAGENET_MEAN, IMAGENET_STD),
 ) -> Loaded:
     """Build the model that a checkpoint holds: safetensors by its suffix, any other file as torch saves it. Width,
     classes and stem are read from the tensors, but "small" and "tiny" differ in none: it must be given, unless the file
@@ -74,7 +73,6 @@ def load_model(
     if not stem:
         first = f"a first layer of {kernel}x{kernel}, as the stems small and tiny have"
         raise RequestError(f"checkpoint {path} has {first}; give --stem small or --stem tiny")
-
     if mean is None and len(stored) == 1:
         raise RequestError(f"checkpoint {path} has only one of mean and std; give both with --mean and --std")
     source = "given" if mean is not None else "file" if stored else "assumed"

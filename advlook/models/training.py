@@ -23,8 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from advlook.core import Preset, RequestError, TrainingConfig, autocast, digest, mixed_seed, tqdm
 from advlook.core.distributed import ALONE, Group, share_statistics
-from advlook.data.image_sets import ImageSet
-from advlook.data.streaming import TrainingImages
+from advlook.data import ImageSet, TrainingImages
 from advlook.models.adversary import overfits_catastrophically, ramped_eps, training_attack
 from advlook.models.architectures import preset_model
 from advlook.models.checkpoints import half_precision, load_state, save_checkpoint, save_state
@@ -198,10 +197,9 @@ def train(
     group: Group = ALONE,
 ) -> Path:
     """Train one model of the preset and write its checkpoint to `target`; resume where a state lies beside it. Every
-    process of a group calls this; the leading one reads and writes the files. By `test` nothing is chosen: it serves to
-    watch FGSM and PGD accuracy, and for the accuracies in the metadata. `progressed` is told the images of every step,
-    and at first those that were done already. Returns `target`. Raises NonFiniteLossError, and RequestError where the
-    images do not fill a batch."""
+    process of a group calls this; the leading one reads and writes the files. `test` chooses nothing: it serves for the
+    accuracies watched and recorded. `progressed` is told the images of every step, and at first those done already.
+    Returns `target`. Raises NonFiniteLossError, and RequestError where no batch is full."""
     trainer = Trainer(preset, arch, setting, seed, torch.device(device), group=group)
     an_epoch = epoch_images(preset, images)
     if not an_epoch:

@@ -9,12 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from advlook.attacks.ball import check_length
-from advlook.attacks.suite import percent
+from advlook.attacks import check_length, percent
 from advlook.core import RequestError, evaluating
-from advlook.data.image_sets import ImageSet
-from advlook.models.architectures import folded
-from advlook.models.evaluation import Batches
+from advlook.data import ImageSet
+from advlook.models import Batches, folded
 
 HIGHEST = math.sqrt(0.5)  # radial frequency of the checkerboard
 GRID = 64  # points a side at which the response of filters is sampled

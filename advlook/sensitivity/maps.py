@@ -45,10 +45,9 @@ def loss_gradient(model: Module, images: Tensor, labels: Tensor, *, batch_size: 
 
 
 def guided_backprop(model: Module, images: Tensor, labels: Tensor, *, batch_size: int = BATCH_SIZE) -> Tensor:
-    """Guided backpropagation (Springenberg et al. 2015; equations 13 to 15 of the paper). The gradient of the label's
-    logit, but every ReLU passes on positive gradients alone, and those only where its input was positive. ReLUs may
-    work in place. Raises RequestError also where the forward pass calls no `nn.ReLU` module, or a functional ReLU (the
-    message names the module that calls it)."""
+    """Guided backpropagation (Springenberg et al. 2015; equations 13 to 15 of the paper): the gradient of the label's
+    logit, but every ReLU passes on positive gradients alone, where its input was positive. RequestError also where a
+    forward pass calls no `nn.ReLU` module, or a functional ReLU (the message names who calls it)."""
     return _maps(model, images, labels, "logit", batch_size, guided=True)
 
 
@@ -117,15 +116,10 @@ def integrated_gradients(
     return mean * (end - start) if product else mean
 
 
-_TITLED: dict[Callable[..., Tensor], str] = {
-    vanilla_gradient: "Vanilla Grad",
-    loss_gradient: "Loss Grad",
-    guided_backprop: "Guided Backprop",
-    smooth_grad: "SmoothGrad",
-    integrated_gradients: "Integrated Gradients",
-}
-METHODS = {method.__name__: method for method in _TITLED}
-TITLES = {method.__name__: title for method, title in _TITLED.items()}
+_METHODS = (vanilla_gradient, loss_gradient, guided_backprop, smooth_grad, integrated_gradients)
+_TITLES = ("Vanilla Grad", "Loss Grad", "Guided Backprop", "SmoothGrad", "Integrated Gradients")
+METHODS = {method.__name__: method for method in _METHODS}
+TITLES = dict(zip(METHODS, _TITLES, strict=True))
 
 
 def by_name(
@@ -133,11 +127,10 @@ def by_name(
 ) -> Tensor:
     """The map of one of METHODS; `samples`: SmoothGrad's copies (without generator by seed 0), or steps."""
     check_choice("method", method, METHODS)
-    options: dict[str, dict[str, Any]] = {
-        "smooth_grad": {"samples": samples, "generator": generator or Generator(images.device).manual_seed(0)},
-        "integrated_gradients": {"steps": samples},
-    }
-    return METHODS[method](model, images, labels, **options.get(method, {}))
+    options: dict[str, Any] = {"steps": samples} if method == "integrated_gradients" else {}
+    if method == "smooth_grad":
+        options = {"samples": samples, "generator": generator or Generator(images.device).manual_seed(0)}
+    return METHODS[method](model, images, labels, **options)
 
 
 def _maps(

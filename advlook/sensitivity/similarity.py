@@ -14,11 +14,10 @@ QUANTILE = 0.99  # of a map's magnitudes: the value that `pictures` shows as whi
 
 
 def similarity(a: Tensor, b: Tensor) -> dict[str, Tensor]:
-    """How alike two maps of each image are, by every one of MEASURES: float64 `(N,)`, from maps `(N, 3, H, W)`. Maps
-    are summed over channels, with their signs or (names in "_abs") as absolute values. Spearman: rank correlation over
-    pixels, nan where a map is constant. SSIM: structural similarity (Wang et al. 2004: Gaussian window of sigma 1.5,
-    population covariance) of the maps as `pictures` shows them. Raises RequestError for maps of different shapes,
-    smaller than the window, or not finite."""
+    """How alike two maps of each image are, by every one of MEASURES: float64 `(N,)`, from maps `(N, 3, H, W)`, summed
+    over channels with their signs or (names in "_abs") as absolute values. Spearman: rank correlation over pixels, nan
+    where a map is constant. SSIM (Wang et al. 2004: Gaussian window of sigma 1.5, population covariance) is of the maps
+    as `pictures` shows them. RequestError for maps of different shapes, too small, or not finite."""
     if a.shape != b.shape or a.dim() != 4 or min(a.shape[-2:]) < WINDOW:
         wanted = f"must have one shape (N, 3, H, W), of {WINDOW} pixels or more"
         raise RequestError(f"maps {tuple(a.shape)} and {tuple(b.shape)} {wanted}")

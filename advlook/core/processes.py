@@ -46,10 +46,8 @@ def run_all(
         with _read_by(bar.update, steps), executor as pool:
             jobs, running = iter(jobs), set()
             try:
-                while True:
-                    running |= {pool.submit(_call, work, job) for job in islice(jobs, 2 * workers - len(running))}
-                    if not running:
-                        break
+                most = 2 * workers
+                while running := running | {pool.submit(_call, work, job) for job in islice(jobs, most - len(running))}:
                     done, running = wait(running, return_when=FIRST_COMPLETED)
                     for job in done:
                         job.result()

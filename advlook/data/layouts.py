@@ -40,9 +40,6 @@ class Listing:
         return self.take(shuffled(len(self), seed)[:count]) if 0 < count < len(self) else self
 
 
-Layout = Callable[[Path, str], Listing]
-
-
 def shuffled(count: int, seed: int) -> list[int]:
     """The numbers below `count` in an order fixed by `seed`."""
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist()
@@ -131,9 +128,8 @@ def tiny_imagenet(root: Path, split: str) -> Listing:
     classes = tuple(words[wnid].split(",")[0] for wnid in wnids)
     if split == "train":
         found = list_images(root / "train")
-        return replace(
-            found, labels=_numbered((found.classes[label] for label in found.labels), wnids), classes=classes
-        )
+        labels = _numbered((found.classes[label] for label in found.labels), wnids)
+        return replace(found, labels=labels, classes=classes)
     answers = {name: line.split()[0] for name, line in _table(root / "val" / "val_annotations.txt").items()}
     files = [root / "val" / "images" / name for name in answers]
     return Listing(root / "val", files, _numbered(answers.values(), wnids), classes)
@@ -151,9 +147,8 @@ def stanford_dogs(root: Path, split: str) -> Listing:
 
 def cub(root: Path, split: str) -> Listing:
     """CUB-200-2011: `images/<number>.<bird>/`, and four lists of numbered lines that say the rest."""
-    images, numbers, training, birds = (
-        _table(root / f"{name}.txt") for name in ("images", "image_class_labels", "train_test_split", "classes")
-    )
+    lists = ("images", "image_class_labels", "train_test_split", "classes")
+    images, numbers, training, birds = (_table(root / f"{name}.txt") for name in lists)
     chosen = [image for image in images if training[image] == ("1" if split == "train" else "0")]
     order = sorted(birds, key=int)
     classes = tuple(birds[number].partition(".")[2].replace("_", " ") for number in order)

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Generator, Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from advlook.core import ALONE, DataConfig, Device, Group, RequestError, mixed_seed
 from advlook.data import image_sets
@@ -76,9 +76,9 @@ class StreamedImages:
     def _read(self, make: Make, batches: Sequence[Tensor], device: Device) -> Iterator[Batch]:
         """Batches of these numbers, every image made by a worker."""
         loader = DataLoader(
-            _Reader(self.listing, make),
-            sampler=[chosen.tolist() for chosen in batches],
+            [chosen.tolist() for chosen in batches],
             batch_size=None,
+            collate_fn=partial(_made, self.listing, make),
             num_workers=min(worker_count(), len(batches)),
             pin_memory=torch.device(device).type == "cuda",
             generator=torch.Generator(),  # else it draws from torch's own, as dropout does
@@ -108,20 +108,13 @@ def worker_count() -> int:
     return max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
 
 
-@dataclass(frozen=True)
-class _Reader(Dataset):
+def _made(listing: Listing, make: Make, numbers: list[int]) -> Batch | RequestError:
     """What a worker does with the numbers of a batch: images uint8 `(n, side, side, 3)` and labels int64 `(n,)`."""
-
-    listing: Listing
-    make: Make
-
-    def __getitem__(self, numbers: list[int]) -> tuple[Tensor, Tensor] | RequestError:
-        files, labels = self.listing.files, self.listing.labels
-        try:
-            images = torch.from_numpy(np.stack([self.make(files[k], k) for k in numbers]))
-        except RequestError as error:
-            return error  # what a worker raises reaches the user behind a traceback
-        return images, torch.tensor([labels[k] for k in numbers], dtype=torch.int64)
+    try:
+        images = torch.from_numpy(np.stack([make(listing.files[k], k) for k in numbers]))
+    except RequestError as error:
+        return error  # what a worker raises reaches the user behind a traceback
+    return images, torch.tensor([listing.labels[k] for k in numbers], dtype=torch.int64)
 
 
 def _whole(side: int, short: int, path: Path, number: int) -> np.ndarray:

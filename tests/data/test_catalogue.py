@@ -340,7 +340,7 @@ def test_an_absent_set_is_named_with_what_gets_it(data, name):
     assert "\n" not in message
     assert message.startswith(f"{CATALOGUE[name].title} is not at {CATALOGUE[name].place(data)}")
     assert CATALOGUE[name].obtain(data) in message
-    assert ("no route to host" in message) == (CATALOGUE[name].fetch is not None)
+    assert ("no route to host" in message) == bool(CATALOGUE[name].torchvision)
     assert not CATALOGUE[name].place(data).exists()
 
 

@@ -108,9 +108,8 @@ def fgsm_against_pgd(fgsm: Tensor, pgd: Tensor) -> Check:
 
 def falls_to_zero(right: Tensor, far: Tensor, fooled_by_grey: Tensor) -> Check:
     """From the images `(N,) bool` that are right, that survive PGD at FAR_EPS, and that plain grey would fool. An
-    unbounded attack must succeed (Athalye et al. 2018). Plain grey lies within FAR_EPS of every image, so a survivor
-    that grey would fool is a failure of the attack; where no image but of the class that the model sees in grey is
-    right, the check does not decide."""
+    unbounded attack must succeed (Athalye et al. 2018): where grey, which lies within FAR_EPS, would fool, a survivor
+    is the attack's failure. Where all that are right have the class seen in grey, the check does not decide."""
     before, after = percent(right), percent(far)
     if not (right & fooled_by_grey).any():
         found = f"{before:.1f}% right, {after:.1f}% under PGD at eps {FAR_EPS}, all of one class"

@@ -92,8 +92,7 @@ def imagenette(root: Path, split: str) -> Listing:
 
 
 def imagenet(root: Path, split: str) -> Listing:
-    """ILSVRC 2012: `train/<wnid>/`, and `val/<wnid>/` or all validation images in `val/`. The answers to the latter,
-    which are for testing, are in `LOC_val_solution.csv` or the development kit."""
+    """ILSVRC 2012: `train/<wnid>/`, and for testing `val/<wnid>/`, or all of `val/` with a list of answers."""
     flat = root / "val"
     if split == "train" or not flat.is_dir() or _folders(flat):
         return class_folders(root, split, tests=("val",))

@@ -108,8 +108,7 @@ def _is_ours(model: nn.Module) -> bool:
 
 @torch.no_grad()
 def folded(model: nn.Module) -> nn.Module:
-    """A copy in eval mode, batch normalisation folded into the convolutions: logits differ by rounding. Models of other
-    modules, of which nobody knows which layers follow each other, are returned as they are."""
+    """A copy in eval mode with batch normalisation folded in (logits differ by rounding); other models as they are."""
     if not _is_ours(model):
         return model
     model = copy.deepcopy(model).eval()

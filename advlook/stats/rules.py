@@ -130,9 +130,8 @@ def compare(tables: Tables, claims: Sequence[Claim]) -> pd.DataFrame:
 
 
 def conclude(compared: pd.DataFrame, claims: Sequence[Claim]) -> pd.DataFrame:
-    """The verdict on every claim and architecture, as saved in `08_claims` (COLUMNS), from the result of `compare`. Of
-    several comparisons the effect shown is the decisive one (see `Rule`), named by `at`; `held` counts those for,
-    against and open, and says where there is one seed only."""
+    """The verdict on every claim and architecture, as saved in `08_claims` (COLUMNS), from the result of `compare`. The
+    effect shown is the decisive one (see `Rule`); `held` counts those for, against and open, and names a lone seed."""
     rows = []
     for claim in claims:
         rule = {"bound_low": claim.rule.low, "bound_high": claim.rule.high, "rule": str(claim.rule)}

@@ -10,7 +10,7 @@ style lacks costs much. Their means are matched as well, which tells few strong 
 is the content's blurred luminance in the style's colours, plus fine detail from random places of the style."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -63,11 +63,19 @@ def stylize(
         aims = [tuple(strength * a + (1 - strength) * b for a, b in zip(*level, strict=True)) for level in levels]
         layout = _layout(images)
         start = strength * _start(images, styles, seeds) + (1 - strength) * images
-
-    def loss(shown: Tensor) -> Tensor:
-        return _distance(_statistics(shown, filters), aims) + _CONTENT * (_layout(shown) - layout).square().mean((1, 2))
-
-    return _minimised(loss, start, steps)
+    shown = start.clone().requires_grad_()
+    # Adam scales each value by itself, so that images do not mix.
+    optimizer = torch.optim.Adam([shown], _RATE, betas=(0.9, 0.99), eps=1e-12)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for _ in range(steps):
+        with torch.enable_grad():
+            texture = _distance(_statistics(shown, filters), aims)
+            loss = texture + _CONTENT * (_layout(shown) - layout).square().mean((1, 2))
+            (shown.grad,) = torch.autograd.grad(loss.sum(), shown)
+        optimizer.step()
+        schedule.step()
+        shown.detach().clamp_(0, 1)
+    return shown.detach()
 
 
 def gram_distance(images: Tensor, styles: Tensor) -> Tensor:
@@ -75,20 +83,6 @@ def gram_distance(images: Tensor, styles: Tensor) -> Tensor:
     filters = _filters(images)
     with torch.no_grad():
         return _distance(_statistics(images, filters), _statistics(styles, filters))
-
-
-def _minimised(loss: Callable[[Tensor], Tensor], start: Tensor, steps: int) -> Tensor:
-    """Images in [0, 1] that minimise a loss `(N,)`. Adam scales each value by itself, so that images do not mix."""
-    shown = start.clone().requires_grad_()
-    optimizer = torch.optim.Adam([shown], _RATE, betas=(0.9, 0.99), eps=1e-12)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    for _ in range(steps):
-        with torch.enable_grad():
-            (shown.grad,) = torch.autograd.grad(loss(shown).sum(), shown)
-        optimizer.step()
-        schedule.step()
-        shown.detach().clamp_(0, 1)
-    return shown.detach()
 
 
 def _filters(like: Tensor) -> list[Tensor]:

@@ -18,13 +18,13 @@ from advlook.core import ALONE, DataConfig, Device, Group, RequestError, digest,
 from advlook.data import test_bed
 from advlook.data.catalogue import find, set_folder
 from advlook.data.crops import cut_out, draw_crops
-from advlook.data.layouts import Listing, shuffled
+from advlook.data.layouts import Labelled, Listing
 
 Batch = tuple[Tensor, Tensor]  # images and labels
 
 
 @dataclass(frozen=True)
-class ImageSet:
+class ImageSet(Labelled):
     """Decoded images: uint8 `(N, 3, S, S)`, labels int64 `(N,)`, and the name of every class."""
 
     images: Tensor
@@ -32,15 +32,8 @@ class ImageSet:
     classes: tuple[str, ...]
     clipped: bool = False  # whether training crops are those of old (`crops.draw_crops`)
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
     def __getitem__(self, chosen: slice | Tensor) -> "ImageSet":
         return replace(self, images=_take(self.images, chosen), labels=self.labels[chosen])
-
-    def subset(self, count: int, seed: int = 0) -> "ImageSet":
-        """The first `count` images of a shuffle fixed by `seed`; all, in their order, for 0 or more than there are."""
-        return self[torch.tensor(shuffled(len(self), seed)[:count])] if 0 < count < len(self) else self
 
     def batches(self, batch_size: int, device: Device = "cpu", chosen: Tensor | None = None) -> Iterator[Batch]:
         """Every image once, in order, or those of the numbers `chosen`: float32 in [0, 1], with labels."""

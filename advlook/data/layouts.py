@@ -5,11 +5,12 @@ import tomllib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from scipy.io import loadmat
+from torch import Tensor
 
 from advlook.core.errors import RequestError
 
@@ -18,8 +19,19 @@ IMAGENETTE_CLASSES = tomllib.loads(Path(__file__).with_name("imagenette.toml").r
 TEST_SHARE = 5  # of a set without a split, one image in so many is for testing
 
 
+class Labelled:
+    """Images with labels, of which slices and tensors of numbers select some."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def subset(self, count: int, seed: int = 0) -> Self:
+        """The first `count` images of a shuffle fixed by `seed`; all, in their order, for 0 or more than there are."""
+        return self[torch.tensor(shuffled(len(self), seed)[:count])] if 0 < count < len(self) else self
+
+
 @dataclass(frozen=True)
-class Listing:
+class Listing(Labelled):
     """The images of one split: files, a label for each, and the class names; `root` is what files are named from."""
 
     root: Path
@@ -27,17 +39,9 @@ class Listing:
     labels: Sequence[int]
     classes: tuple[str, ...]
 
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def take(self, places: Iterable[int]) -> "Listing":
-        """The images at these places, in the order given; the classes stay."""
-        places = list(places)
+    def __getitem__(self, chosen: slice | Tensor) -> "Listing":
+        places = torch.arange(len(self))[chosen].tolist()
         return replace(self, files=[self.files[k] for k in places], labels=[self.labels[k] for k in places])
-
-    def subset(self, count: int, seed: int = 0) -> "Listing":
-        """The images that `ImageSet.subset` would keep: here before any is decoded."""
-        return self.take(shuffled(len(self), seed)[:count]) if 0 < count < len(self) else self
 
 
 def shuffled(count: int, seed: int) -> list[int]:
@@ -79,10 +83,10 @@ def class_folders(root: Path, split: str, tests: Sequence[str] = ("test", "val")
         raise RequestError(f"the {split} split of {root} is missing: put it at {wanted}, a folder per class")
     whole, chosen = list_images(root), []
     for label in range(len(whole.classes)):
-        places = np.flatnonzero(np.equal(whole.labels, label))
+        places = (torch.tensor(whole.labels) == label).nonzero()[:, 0]
         order, tested = shuffled(len(places), seed=0), -(-len(places) // TEST_SHARE)
-        chosen += sorted(places[order[tested:] if split == "train" else order[:tested]].tolist())
-    return whole.take(chosen)
+        chosen.append(places[order[tested:] if split == "train" else order[:tested]].sort().values)
+    return whole[torch.cat(chosen)]
 
 
 def imagenette(root: Path, split: str) -> Listing:

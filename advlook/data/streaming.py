@@ -23,7 +23,7 @@ from advlook.core import ALONE, DataConfig, Device, Group, RequestError, mixed_s
 from advlook.data import image_sets
 from advlook.data.crops import random_resized_crops, resized
 from advlook.data.image_sets import Batch, ImageSet, read_image, shuffled_batches, to_float, unreadable
-from advlook.data.layouts import Listing
+from advlook.data.layouts import Labelled, Listing
 from advlook.data.test_bed import FreshImages
 
 Make = Callable[[Path, int], np.ndarray]  # (file, number) -> uint8 (side, side, 3)
@@ -31,7 +31,7 @@ REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.
 
 
 @dataclass(frozen=True)
-class StreamedImages:
+class StreamedImages(Labelled):
     """The images of a listing, decoded anew whenever they are shown: whole ones as by `image_sets.read_image`, training
     images as crops of the files. A file that cannot be read raises RequestError when its batch is due."""
 
@@ -49,15 +49,8 @@ class StreamedImages:
         """The name of every class."""
         return self.listing.classes
 
-    def __len__(self) -> int:
-        return len(self.listing)
-
     def __getitem__(self, chosen: slice | Tensor) -> "StreamedImages":
-        return replace(self, listing=self.listing.take(torch.arange(len(self))[chosen].tolist()))
-
-    def subset(self, count: int, seed: int = 0) -> "StreamedImages":
-        """The images that `ImageSet.subset` would keep."""
-        return replace(self, listing=self.listing.subset(count, seed))
+        return replace(self, listing=self.listing[chosen])
 
     def batches(self, batch_size: int, device: Device = "cpu", chosen: Tensor | None = None) -> Iterator[Batch]:
         """Every image once, in order, or those of the numbers `chosen`: float32 in [0, 1], with labels."""

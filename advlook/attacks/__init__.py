@@ -2,8 +2,7 @@
 
 Attacks take the gradient of the loss with respect to the images alone, and leave the model's mode, parameters,
 gradients and BatchNorm statistics as they were. In PGD and APGD an image that is lost leaves the batch. A random start
-is drawn for the whole batch: the result for an image does not depend on which others are lost.
-"""
+is drawn for the whole batch: the result for an image does not depend on which others are lost."""
 
 from advlook.attacks.apgd import apgd, dlr, targeted_dlr
 from advlook.attacks.ball import check_counts, check_length, check_request, random_noise

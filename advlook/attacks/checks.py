@@ -3,8 +3,7 @@
 They look for gradient masking and for broken evaluations, by the symptoms of Athalye et al. 2018 (Obfuscated gradients
 give a false sense of security), Carlini et al. 2019 (On evaluating adversarial robustness) and AutoAttack (Croce and
 Hein 2020). To pass is no proof of robustness; to fail means that accuracies under attack are too high, or do not mean
-what they seem to. Accuracies are in percent of all images, right only if they are right without the attack too.
-"""
+what they seem to. Accuracies are in percent of all images, right only if they are right without the attack too."""
 
 import tomllib
 from collections.abc import Callable

@@ -3,8 +3,7 @@
 Worker processes decode and crop a few batches ahead; bytes go to the device, where they become floats. A crop depends
 on the epoch's draw and the image's number alone, not on the number of workers or of processes that train together.
 OpenCV decodes faster than Pillow, to which it leaves what is no plain JPEG (`benchmarks/input.py`). Where the cores are
-too few for the GPU, NVIDIA DALI's `decoders.image_random_crop` could decode there and draws such crops.
-"""
+too few for the GPU, NVIDIA DALI's `decoders.image_random_crop` could decode there and draws such crops."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence

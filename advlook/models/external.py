@@ -1,7 +1,6 @@
 """Checkpoints of any origin: ours, torchvision's, those of the `robustness` library and of RobustBench, plain ones.
 
-What a file does not say is asked for (stem) or reported as assumed (normalisation). No code in a file is ever run.
-"""
+What a file does not say is asked for (stem) or reported as assumed (normalisation). No code in a file is ever run."""
 
 import pickle
 import re

@@ -3,8 +3,7 @@
 Every epoch starts from a random state that depends on the seed and the epoch alone, so the remaining epochs depend only
 on what is kept after each: weights, momentum, average and history. Several processes train a model as one
 (`distributed.Group`): their number changes only the rounding of sums, the masks of dropout, and the adversary's random
-starts.
-"""
+starts."""
 
 import copy
 import math

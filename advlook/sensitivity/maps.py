@@ -5,8 +5,7 @@ labels `(N,)`, the class explained for each, and return maps `(N, 3, H, W)`: raw
 dtype and device, detached. The model is evaluated in eval mode and left as it was: mode, parameters, gradients,
 buffers, hooks. No forward pass holds more than `batch_size` images, points or noisy copies; its value changes results
 by rounding alone. `of`: the gradient of what, "logit" or "loss". All raise RequestError for images outside [0, 1],
-labels of another type or shape or that are no class of the model, counts below 1, and an unknown `of`.
-"""
+labels of another type or shape or that are no class of the model, counts below 1, and an unknown `of`."""
 
 import math
 import sys

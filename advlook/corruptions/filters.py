@@ -80,7 +80,11 @@ def _median(images: Tensor, kernel_size: int) -> Tensor:
     padded = images[:, :, rows][..., columns]
     if opencv:
         return _opencv_median(padded, kernel_size)[..., radius:-radius, radius:-radius]
-    return _median_of_nine(padded) if kernel_size == 3 else _median_of_windows(padded, kernel_size)
+    if kernel_size == 3:
+        return _median_of_nine(padded)
+    count = max(1, _WINDOWED // (padded[0].numel() * kernel_size**2))
+    windows = (part.unfold(2, kernel_size, 1).unfold(3, kernel_size, 1) for part in padded.split(count))
+    return torch.cat([each.flatten(4).median(4).values for each in windows])
 
 
 def _opencv_median(images: Tensor, kernel_size: int) -> Tensor:
@@ -93,13 +97,6 @@ def _opencv_median(images: Tensor, kernel_size: int) -> Tensor:
         cv2.medianBlur(picture, kernel_size, target)
     made = torch.from_numpy(filtered)
     return made.permute(0, 3, 1, 2) if last else made.view(images.shape)
-
-
-def _median_of_windows(padded: Tensor, kernel_size: int) -> Tensor:
-    """Medians of windows of any size, for as many images at once as `_WINDOWED` allows."""
-    count = max(1, _WINDOWED // (padded[0].numel() * kernel_size**2))
-    windows = (part.unfold(2, kernel_size, 1).unfold(3, kernel_size, 1) for part in padded.split(count))
-    return torch.cat([each.flatten(4).median(4).values for each in windows])
 
 
 def _median_of_nine(padded: Tensor) -> Tensor:

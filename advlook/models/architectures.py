@@ -151,7 +151,8 @@ def build_model(
     """Build an untrained model by name; RequestError for a name that is not one of the five, or an unknown stem. By
     default it is the published network; `stem` and `width` (channels of the first layer) fit it to small images. With
     `seed` the initial weights are those of that seed, and the global random state is left as it was."""
-    check_names(arch, stem)
+    check_choice("arch", arch, ARCHITECTURES)
+    check_choice("stem", stem, STEMS)
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.default_generator.manual_seed(seed)  # the CPU's alone: weights are drawn there
@@ -161,13 +162,6 @@ def build_model(
             block, layers = _RESNETS[arch]
             network = ScaledResNet(block, layers, classes, stem, width)
     return Normalized(network, mean, std).to(memory_format=torch.channels_last)
-
-
-def check_names(arch: str, stem: str | None) -> None:
-    """Raise RequestError for an unknown architecture or stem; a stem of None is not known yet."""
-    check_choice("arch", arch, ARCHITECTURES)
-    if stem is not None:
-        check_choice("stem", stem, STEMS)
 
 
 def preset_model(preset: Preset, arch: str, seed: int) -> Normalized:

@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from advlook.core import Preset, RequestError
-from advlook.models.architectures import IMAGENET_MEAN, IMAGENET_STD, Normalized, build_model, check_names
+from advlook.core import ARCHITECTURES, STEMS, Preset, RequestError, check_choice
+from advlook.models.architectures import IMAGENET_MEAN, IMAGENET_STD, Normalized, build_model
 from advlook.models.checkpoints import fill_model, first_line, read_metadata, read_tensors
 
 NESTED = ("state_dict", "model_state_dict", "model", "network", "net", "ema", "model_ema")
@@ -49,7 +49,9 @@ def load_model(
     is ours, or has the names of the usual CIFAR ResNets, which are "tiny". mean, std: the normalisation, three values
     in units of [0, 1]; by default the one in the file, else `fallback`. Raises RequestError for a file that is absent,
     broken, holds code or another architecture, and a wrong normalisation."""
-    check_names(arch, stem)
+    check_choice("arch", arch, ARCHITECTURES)
+    if stem is not None:
+        check_choice("stem", stem, STEMS)
     if (mean is None) != (std is None):
         raise RequestError("mean and std belong together; give both or neither")
     made = _training(path, arch)

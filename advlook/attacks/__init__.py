@@ -2,12 +2,11 @@
 
 Attacks take the gradient of the loss with respect to the images alone, and leave the model's mode, parameters,
 gradients and BatchNorm statistics as they were. In PGD and APGD an image that is lost leaves the batch. A random start
-is drawn for the whole batch: the result for an image does not depend on which others are lost.
-"""
+is drawn for the whole batch: the result for an image does not depend on which others are lost."""
 
 from advlook.attacks.apgd import apgd, dlr, targeted_dlr
-from advlook.attacks.ball import random_noise
+from advlook.attacks.ball import check_counts, check_length, check_request, random_noise
 from advlook.attacks.fgsm import fgsm
 from advlook.attacks.mi_fgsm import mi_fgsm
 from advlook.attacks.pgd import pgd
-from advlook.attacks.suite import NAMED_ATTACKS, SUITE, SUITE_PGD_STEPS, SuiteResult, attack_suite
+from advlook.attacks.suite import NAMED_ATTACKS, SUITE, SUITE_PGD_STEPS, SuiteResult, attack_suite, percent

@@ -12,12 +12,9 @@ Loss = Callable[..., Tensor]  # of (logits, labels) or (logits, labels, aims) ->
 
 
 class ActiveBatch:
-    """A batch under attack, which maximises `loss(logits, labels)` or `loss(logits, labels, aims)`, `(N,)`.
-
-    An image is lost when it is misclassified or, with `targets`, classified as its target. Gradients are taken in
-    `precision`; whether an image is lost is decided in the model's own arithmetic. Raises RequestError for an unknown
-    precision.
-    """
+    """A batch under attack, which maximises `loss(logits, labels)` or `loss(logits, labels, aims)`, `(N,)`. An image is
+    lost when it is misclassified or, with `targets`, classified as its target. Gradients are taken in `precision`;
+    whether an image is lost is decided in the model's own arithmetic. Raises RequestError for an unknown precision."""
 
     def __init__(
         self, model: nn.Module, images: Tensor, labels: Tensor, loss: Loss, targets: Tensor | None, precision: str
@@ -32,11 +29,8 @@ class ActiveBatch:
         self._portion = max(1, -(-len(images) // 8))
 
     def evaluate(self, points: Tensor, gradient: bool = True) -> tuple[Tensor, Tensor, Tensor]:
-        """Evaluate the active images at `points`, record the best, and remove those that are lost there.
-
-        Returns which stay active, bool `(N,)`, and of all the loss `(N,)` and its gradient (empty with
-        `gradient=False`).
-        """
+        """Evaluate the active images at `points`, record the best, and remove those that are lost there. Returns which
+        stay active, bool `(N,)`, and of all the loss `(N,)` and its gradient (empty with `gradient=False`)."""
         count, labels = len(points), self.labels[self.active]
         goals = labels if self.targets is None else self.targets[self.active]
         aims = () if self.aims is None else (self.aims[self.active],)

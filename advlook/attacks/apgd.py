@@ -7,7 +7,8 @@ from torch import Generator, Tensor, nn
 
 from advlook.attacks.active_batch import ActiveBatch
 from advlook.attacks.ball import ascend, check_request, project, random_in_ball
-from advlook.core import RequestError, at_least_float32, check_choice, cross_entropy, frozen_batchnorm, per_image
+from advlook.core import RequestError, at_least_float32, check_choice, cross_entropy, frozen_batchnorm
+from advlook.core.gradients import logit_of, per_image
 
 MOMENTUM = 0.75  # alpha: share of the new step; the rest is the step before
 RISING = 0.75  # rho: at a checkpoint, the least share of steps that must have raised the loss
@@ -25,13 +26,10 @@ def apgd(
     restarts: int = 1,
     generator: Generator | None = None,
 ) -> Tensor:
-    """Auto-PGD (Croce and Hein 2020, algorithm 1), which adapts the step size of every image by itself.
-
-    Arguments, result and errors as of `pgd`. loss: "ce" (cross-entropy), "dlr", or "dlr-targeted", which in restart 1,
-    2, ... aims at the most likely wrong class, the second most likely, ... (with 9 restarts, the APGD-T of AutoAttack);
-    an image is lost as soon as it is misclassified. Steps have length 2 eps at first, with momentum 0.75; at
-    checkpoints, an image whose loss has stopped rising returns to its best point and halves its step size.
-    """
+    """Auto-PGD (Croce and Hein 2020, algorithm 1), which adapts the step size of every image by itself: 2 eps at first,
+    and at checkpoints halved where the loss has stopped rising. Arguments, result and errors as of `pgd`. loss: "ce"
+    (cross-entropy), "dlr", or "dlr-targeted", which in restart 1, 2, ... aims at the most likely wrong class, the
+    second most likely, ... (with 9 restarts, the APGD-T of AutoAttack)."""
     losses = {"ce": cross_entropy, "dlr": dlr, "dlr-targeted": targeted_dlr}
     eps = check_request(images, labels, eps, norm, steps=steps, restarts=restarts)
     check_choice("loss", loss, losses)
@@ -53,12 +51,9 @@ def apgd(
 
 
 def dlr(logits: Tensor, labels: Tensor) -> Tensor:
-    """Difference of logits ratio `(N,)` (Croce and Hein 2020, equation 6), of three classes or more (else
-    RequestError).
-
-    -(z_y - max_{i != y} z_i) / (z_(1) - z_(3)), with the sorted logits z_(1) >= z_(2) >= ...
-    """
-    ordered, of_label = _sorted_logits(logits, 3), _of_class(logits, labels)
+    """Difference of logits ratio `(N,)` (Croce and Hein 2020, equation 6): -(z_y - max_{i != y} z_i) / (z_(1) - z_(3)),
+    with the sorted logits z_(1) >= z_(2) >= ...; RequestError for fewer than three classes."""
+    ordered, of_label = _sorted_logits(logits, 3), logit_of(logits, labels)
     rival = at_least_float32(logits).scatter(1, labels[:, None], -torch.inf).amax(1)
     return (rival - of_label) / (ordered[:, 0] - ordered[:, 2]).clamp_min(1e-12)
 
@@ -66,7 +61,7 @@ def dlr(logits: Tensor, labels: Tensor) -> Tensor:
 def targeted_dlr(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
     """-(z_y - z_t) / (z_(1) - (z_(3) + z_(4)) / 2), `(N,)`: targeted DLR (Croce and Hein 2020, equation 7)."""
     ordered = _sorted_logits(logits, 4)
-    difference = _of_class(logits, targets) - _of_class(logits, labels)
+    difference = logit_of(logits, targets) - logit_of(logits, labels)
     return difference / (ordered[:, 0] - (ordered[:, 2] + ordered[:, 3]) / 2).clamp_min(1e-12)
 
 
@@ -97,10 +92,8 @@ class _Climb:
         self.best_gradient = torch.where(per_image(better), gradient, self.best_gradient)
 
     def halve(self, window: int) -> None:
-        """At a checkpoint, `window` steps after the last: stuck images return to their best point and halve the step.
-
-        Stuck: the loss rose in less than 3/4 of the steps, or neither it nor the step has changed (conditions 1 and 2).
-        """
+        """At a checkpoint, `window` steps after the last: stuck images (the loss rose in less than 3/4 of the steps, or
+        neither it nor the step has changed: conditions 1 and 2) return to their best point and halve the step."""
         stuck = (self.rises < RISING * window) | (~self.halved & (self.best_loss <= self.best_at_checkpoint))
         self.step = torch.where(stuck, self.step / 2, self.step)
         self.current = torch.where(per_image(stuck), self.best, self.current)
@@ -139,11 +132,6 @@ def apgd_checkpoints(steps: int) -> list[int]:
     while shares[-1] < 1:
         shares.append(shares[-1] + max(shares[-1] - shares[-2] - 0.03, 0.06))
     return sorted({math.ceil(round(share * steps, 6)) for share in shares if 0 < share <= 1})
-
-
-def _of_class(logits: Tensor, classes: Tensor) -> Tensor:
-    """The logit of one class of each image, `(N,)`."""
-    return at_least_float32(logits).gather(1, classes[:, None])[:, 0]
 
 
 def _sorted_logits(logits: Tensor, least: int) -> Tensor:

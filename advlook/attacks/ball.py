@@ -1,7 +1,6 @@
 """The epsilon ball around an image: random draws, steps and projection; and the checks of an attack's arguments.
 
-Radii and steps are in the images' units, in the L-infinity ("linf") or the Euclidean norm ("l2") over a whole image.
-"""
+Radii and steps are in the images' units, in the L-infinity ("linf") or the Euclidean norm ("l2") over a whole image."""
 
 from numbers import Integral
 

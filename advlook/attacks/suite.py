@@ -43,12 +43,9 @@ def attack_suite(
     steps: int = 100,
     generator: Generator | None = None,
 ) -> SuiteResult:
-    """Several attacks in turn, each on the images that the ones before could not change.
-
-    images: float `(N, 3, H, W)` in [0, 1], one batch; attacks: of "pgd" (10 steps), "apgd-ce", "apgd-dlr" and "apgd-t"
-    (targeted, 9 restarts), the latter three with `steps` steps. Put the model in eval mode first. Raises RequestError
-    as the attacks do, and for an unknown name.
-    """
+    """Several attacks in turn, each on the images that the ones before could not change. images: float `(N, 3, H, W)`
+    in [0, 1], one batch; attacks: of "pgd" (10 steps), and with `steps` "apgd-ce", "apgd-dlr" and "apgd-t" (targeted, 9
+    restarts). Put the model in eval mode first. Raises RequestError as the attacks do, and for an unknown name."""
     check_request(images, labels, eps, norm)
     for name in attacks:
         check_choice("attack", name, _PARTS)
@@ -85,10 +82,6 @@ def _with_options(attack: Callable[..., Tensor], **options: object) -> Callable[
     return run
 
 
-def _attacked_by_suite(*request: Any, steps: int, generator: Generator | None) -> Tensor:
-    return attack_suite(*request, steps=steps, generator=generator).attacked
-
-
 # The attacks by the names that users know them by: (model, images, labels, eps, steps, generator) -> images.
 NAMED_ATTACKS: dict[str, Callable[..., Tensor]] = {
     "noise": _with_options(random_noise),
@@ -97,7 +90,7 @@ NAMED_ATTACKS: dict[str, Callable[..., Tensor]] = {
     "mi-fgsm": _with_options(mi_fgsm),
     "apgd-ce": _with_options(apgd),
     "apgd-dlr": _with_options(apgd, loss="dlr"),
-    "suite": _with_options(_attacked_by_suite),
+    "suite": lambda m, x, y, eps, steps, g: attack_suite(m, x, y, eps, steps=steps, generator=g).attacked,
 }
 _PARTS = {
     "pgd": _with_options(pgd, steps=SUITE_PGD_STEPS),

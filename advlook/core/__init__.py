@@ -4,6 +4,7 @@ from advlook.core.distributed import ALONE, Device, Group, joined, share_statist
 from advlook.core.errors import RequestError, check_choice
 from advlook.core.files import digest, file_hash, mixed_seed, read_json, write_atomically
 from advlook.core.gradients import at_least_float32, cross_entropy, evaluating, frozen_batchnorm, input_gradient
+from advlook.core.gradients import logit_of as logit_of
 from advlook.core.gradients import per_image as per_image
 from advlook.core.names import ARCH_NAMES, NAMES, eps_label
 from advlook.core.precision import PRECISIONS, autocast

@@ -15,9 +15,7 @@ from advlook.core.errors import RequestError
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file, which is flushed and renamed to `path`: a crash leaves the old or the new.
-
-    Raises RequestError where the disk is full or the folder is read-only.
-    """
+    Raises RequestError where the disk is full or the folder is read-only."""
     # The suffix is kept: some writers choose the format by it, or append one.
     partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:

@@ -33,14 +33,17 @@ def input_gradient(model: nn.Module, images: Tensor, loss: Callable[[Tensor], Te
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of each image `(N,)`, whose gradient does not vanish for margins up to about 100.
+    """Cross-entropy of each image `(N,)`, whose gradient does not vanish for margins up to about 100. In the usual form
+    a softmax probability rounds to 1 at a margin of 17 already, and an overconfident model would pass for robust. This
+    is softplus(-margin), with the label's logit minus the log-sum-exp of the others as the margin."""
+    logits = at_least_float32(logits)
+    rest = logits.scatter(1, labels[:, None], -torch.inf).logsumexp(1)
+    return F.softplus(rest - logit_of(logits, labels))
 
-    In the usual form a softmax probability rounds to 1 at a margin of 17 already, and an overconfident model would pass
-    for robust. This is softplus(-margin), with the label's logit minus the log-sum-exp of the others as the margin.
-    """
-    logits, labels = at_least_float32(logits), labels[:, None]
-    rest = logits.scatter(1, labels, -torch.inf).logsumexp(1)
-    return F.softplus(rest - logits.gather(1, labels)[:, 0])
+
+def logit_of(logits: Tensor, classes: Tensor) -> Tensor:
+    """The logit of one class of each image, `(N,)`, at least in float32."""
+    return at_least_float32(logits).gather(1, classes[:, None])[:, 0]
 
 
 def at_least_float32(logits: Tensor) -> Tensor:

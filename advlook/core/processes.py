@@ -30,12 +30,10 @@ def run_all(
     progress: bool = True,
     jobs_per_process: int | None = None,
 ) -> None:
-    """Call `work(*job, progressed)` for every job in `workers` processes, or in this one where workers is 1.
-
-    work: a module-level function, which stores its results itself and calls `progressed(images)` for the bar, which
-    ends at `total`. Threads depend on the number of workers alone, as float sums depend on them. `jobs` is consumed
-    lazily, two per process ahead. Where a job raises, running jobs are finished, and the exception is raised here.
-    """
+    """Call `work(*job, progressed)` for every job in `workers` processes, or in this one where workers is 1. work: a
+    module-level function, which stores its results itself and calls `progressed(images)` for the bar, which ends at
+    `total`. Threads depend on the number of workers alone, as float sums depend on them. `jobs` is consumed lazily, two
+    per process ahead. Where a job raises, running jobs are finished, and the exception is raised here."""
     with tqdm(total=total, desc=title, unit=" images", smoothing=0.05, disable=not progress) as bar:
         if workers == 1:
             for job in jobs:
@@ -48,10 +46,8 @@ def run_all(
         with _read_by(bar.update, steps), executor as pool:
             jobs, running = iter(jobs), set()
             try:
-                while True:
-                    running |= {pool.submit(_call, work, job) for job in islice(jobs, 2 * workers - len(running))}
-                    if not running:
-                        break
+                most = 2 * workers
+                while running := running | {pool.submit(_call, work, job) for job in islice(jobs, most - len(running))}:
                     done, running = wait(running, return_when=FIRST_COMPLETED)
                     for job in done:
                         job.result()

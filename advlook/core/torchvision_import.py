@@ -1,8 +1,7 @@
 """Make `import torchvision` work with a torch built without CUDA.
 
 There torchvision's operators do not load, and its import fails where it registers their output shapes. This package
-uses no detection operators: it is enough to declare their schemas, without an implementation.
-"""
+uses no detection operators: it is enough to declare their schemas, without an implementation."""
 
 import importlib.util
 from pathlib import Path

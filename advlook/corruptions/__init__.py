@@ -2,5 +2,3 @@
 
 from advlook.corruptions.filters import gaussian_blur, median_filter, reverse_colors
 from advlook.corruptions.stylization import stylize
-
-__all__ = ["gaussian_blur", "median_filter", "reverse_colors", "stylize"]

@@ -11,12 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import VGG19_Weights, vgg19
 
-from advlook.core.errors import RequestError
-from advlook.core.progress import tqdm
-from advlook.data.image_sets import ImageSet, to_float
-from advlook.data.streaming import StreamedImages
-from advlook.data.styles import Styles
-from advlook.models.checkpoints import load_state, save_state
+from advlook.core import Device, RequestError, tqdm
+from advlook.data import Images, ImageSet, Styles, to_float
+from advlook.models.architectures import IMAGENET_MEAN, IMAGENET_STD
+from advlook.models.checkpoints import first_line, load_state, save_state
+from advlook.models.training import update
 
 STAGES = (2, 7, 12, 21)  # of torchvision's VGG-19: up to relu1_1, relu2_1, relu3_1 and relu4_1
 STYLE_WEIGHT = 10.0  # of the statistics against the content (as published)
@@ -25,13 +24,11 @@ RATE_DECAY = 5e-5  # the rate at step t is LEARNING_RATE / (1 + RATE_DECAY t)
 BATCH_SIZE = 8
 DECODER_STEPS = 160_000
 KEEP_EVERY = 1000  # steps
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of the encoder's training images
 
 
 def adain(content: Tensor, style: Tensor) -> Tensor:
-    """Features `(N, C, H, W)` of the content with every channel's mean and standard deviation from the style's.
-    Equation 8 of Huang and Belongie, with the population's deviation. A channel in which the content is constant gets
-    the mean alone. Raises RequestError for different N or C."""
+    """Features `(N, C, H, W)` of the content with each channel's mean and (population's) deviation from the style's:
+    equation 8 of Huang and Belongie. A constant channel gets the mean alone. RequestError for different N or C."""
     if content.shape[:2] != style.shape[:2]:
         raise RequestError(f"features {tuple(content.shape)} and {tuple(style.shape)} differ in images or channels")
     mean, deviation = _moments(content)
@@ -56,8 +53,8 @@ class Encoder(nn.Module):
             if isinstance(module, nn.ReLU):
                 module.inplace = False  # every stage's output is used twice
         self.requires_grad_(False).eval()
-        self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(_STD).view(1, 3, 1, 1))
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Features of all four stages; the last is `(N, 512, H / 8, W / 8)`."""
@@ -72,16 +69,14 @@ def _trained_features() -> nn.Sequential:
     try:
         return vgg19(weights=VGG19_Weights.IMAGENET1K_V1).features
     except (OSError, RuntimeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         target = Path(torch.hub.get_dir()) / "checkpoints" / Path(VGG19_Weights.IMAGENET1K_V1.url).name
         remedy = f'put it at {target}, or write engine = "optimised"'
-        raise RequestError(f"VGG-19 could not be downloaded ({reason}); {remedy}") from None
+        raise RequestError(f"VGG-19 could not be downloaded ({first_line(error)}); {remedy}") from None
 
 
 def decoder() -> nn.Sequential:
     """An untrained decoder, the mirror of the encoder: `(N, 512, h, w)` to images `(N, 3, 8 h, 8 w)`, not yet clamped.
-    Pooling becomes nearest upsampling, edges are reflected, and there is no normalisation layer, which would undo the
-    statistics (Huang and Belongie, section 6.1)."""
+    Nearest upsampling, reflected edges, and no normalisation, which would undo the statistics (section 6.1)."""
     layers: list[nn.Module] = []
     for block in ((512, 256), (256, 256, 256, 256, 128), (128, 128, 64), (64, 64, 3)):
         for channels, wider in pairwise(block):
@@ -99,9 +94,8 @@ class AdaIN(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor, styles: Tensor, strength: float = 1.0) -> Tensor:
-        """Stylized images, float `(N, 3, H, W)` in [0, 1]; `strength` is the paper's alpha. The decoder gets (1 -
-        alpha) of the content's features and alpha of the transferred ones: alpha 0 reconstructs the content. Raises
-        RequestError for sides that are not multiples of 8."""
+        """Stylized images, float `(N, 3, H, W)` in [0, 1]; `strength` is the paper's alpha: at 0 the decoder gets the
+        content's features, at 1 the transferred ones. Raises RequestError for sides that are not multiples of 8."""
         if any(side % 8 for side in images.shape[2:]):
             raise RequestError(f"images of {tuple(images.shape[2:])} pixels: AdaIN needs sides that are multiples of 8")
         content = self.encoder(images)[-1]
@@ -128,13 +122,13 @@ def decoder_loss(encoder: Encoder, decoder: nn.Module, contents: Tensor, styles:
 
 def train_decoder(
     encoder: Encoder,
-    contents: ImageSet | StreamedImages,
+    contents: Images,
     styles: Styles,
     steps: int,
     path: Path,
     *,
     size: int,
-    device: torch.device | str = "cpu",
+    device: Device = "cpu",
     progress: bool = True,
 ) -> nn.Module:
     """The decoder kept at `path`, trained up to `steps` steps of Adam. Every step takes `BATCH_SIZE` contents, in an
@@ -161,12 +155,8 @@ def train_decoder(
         chosen = torch.randint(len(styles), (BATCH_SIZE,), generator=generator)
         pictures = images, to_float(styles.images[chosen].to(device))
         batch = (_crops(some, size, generator) for some in pictures)
-        for group in optimizer.param_groups:
-            group["lr"] = LEARNING_RATE / (1 + RATE_DECAY * step)
-        loss = decoder_loss(encoder, network, *batch)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        decoder_loss(encoder, network, *batch).backward()
+        update(optimizer, LEARNING_RATE / (1 + RATE_DECAY * step))
         if (step + 1) % KEEP_EVERY == 0 or step + 1 == steps:
             done = {"step": step + 1, "network": network.state_dict(), "optimizer": optimizer.state_dict()}
             save_state(path, done)

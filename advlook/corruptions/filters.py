@@ -19,8 +19,7 @@ _WINDOWED = 2**22  # values in the windows that torch's median holds at once
 
 def gaussian_blur(images: Tensor, sigma: float, kernel_size: int | None = None) -> Tensor:
     """Images blurred by a Gaussian of standard deviation `sigma` pixels, cut to `kernel_size` pixels a side (odd; None:
-    three sigmas on either side), with weights that sum to 1. Raises RequestError for images of another shape or type, a
-    sigma that is negative or not finite, or an even size."""
+    three sigmas on either side). Raises RequestError for another shape or type, an even size, or a wrong sigma."""
     if not 0 <= sigma < math.inf:
         raise RequestError(f"sigma={sigma:g} is not the width of a blur; give it in pixels, at least 0")
     if kernel_size is None:
@@ -81,7 +80,11 @@ def _median(images: Tensor, kernel_size: int) -> Tensor:
     padded = images[:, :, rows][..., columns]
     if opencv:
         return _opencv_median(padded, kernel_size)[..., radius:-radius, radius:-radius]
-    return _median_of_nine(padded) if kernel_size == 3 else _median_of_windows(padded, kernel_size)
+    if kernel_size == 3:
+        return _median_of_nine(padded)
+    count = max(1, _WINDOWED // (padded[0].numel() * kernel_size**2))
+    windows = (part.unfold(2, kernel_size, 1).unfold(3, kernel_size, 1) for part in padded.split(count))
+    return torch.cat([each.flatten(4).median(4).values for each in windows])
 
 
 def _opencv_median(images: Tensor, kernel_size: int) -> Tensor:
@@ -94,13 +97,6 @@ def _opencv_median(images: Tensor, kernel_size: int) -> Tensor:
         cv2.medianBlur(picture, kernel_size, target)
     made = torch.from_numpy(filtered)
     return made.permute(0, 3, 1, 2) if last else made.view(images.shape)
-
-
-def _median_of_windows(padded: Tensor, kernel_size: int) -> Tensor:
-    """Medians of windows of any size, for as many images at once as `_WINDOWED` allows."""
-    count = max(1, _WINDOWED // (padded[0].numel() * kernel_size**2))
-    windows = (part.unfold(2, kernel_size, 1).unfold(3, kernel_size, 1) for part in padded.split(count))
-    return torch.cat([each.flatten(4).median(4).values for each in windows])
 
 
 def _median_of_nine(padded: Tensor) -> Tensor:

@@ -47,14 +47,9 @@ def zoom_blur(images: Tensor, most: float, generator: torch.Generator) -> Tensor
     return torch.stack([vision.affine(images, scale=zoom, **still) for zoom in zooms]).mean(0)
 
 
-def brightness(images: Tensor, factor: float, generator: torch.Generator) -> Tensor:
-    """All values multiplied, then cut at 1."""
-    return vision.adjust_brightness(images, factor)
-
-
-def contrast(images: Tensor, factor: float, generator: torch.Generator) -> Tensor:
-    """Differences from the image's mean luminance multiplied."""
-    return vision.adjust_contrast(images, factor)
+def _undrawn(change: Callable[[Tensor, float], Tensor]) -> Apply:
+    """A corruption that draws nothing: all values multiplied, or their differences from the mean luminance."""
+    return lambda images, strength, generator: change(images, strength)
 
 
 def pixelate(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
@@ -79,8 +74,8 @@ FAMILIES = {
     for corruption in (
         Corruption("noise", "Gaussian noise", "deviation", (0.04, 0.08, 0.12, 0.18, 0.26), gaussian_noise),
         Corruption("blur", "zoom blur", "largest zoom", (1.06, 1.12, 1.18, 1.26, 1.36), zoom_blur),
-        Corruption("weather", "brightness", "factor", (1.3, 1.6, 2.0, 2.5, 3.2), brightness),
-        Corruption("digital", "contrast", "factor", (0.6, 0.45, 0.3, 0.2, 0.12), contrast),
+        Corruption("weather", "brightness", "factor", (1.3, 1.6, 2.0, 2.5, 3.2), _undrawn(vision.adjust_brightness)),
+        Corruption("digital", "contrast", "factor", (0.6, 0.45, 0.3, 0.2, 0.12), _undrawn(vision.adjust_contrast)),
         Corruption("digital", "pixelate", "share of a side", (0.7, 0.55, 0.4, 0.3, 0.22), pixelate),
         Corruption("digital", "JPEG", "quality", (50, 30, 18, 10, 6), jpeg),
     )

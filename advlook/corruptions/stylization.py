@@ -10,7 +10,7 @@ style lacks costs much. Their means are matched as well, which tells few strong 
 is the content's blurred luminance in the style's colours, plus fine detail from random places of the style."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +19,7 @@ from torch import Tensor
 from advlook.core.errors import RequestError
 from advlook.corruptions.adain import AdaIN
 from advlook.corruptions.filters import gaussian_blur
-from advlook.data.image_sets import LUMINANCE
+from advlook.data.image_sets import luminance
 
 LEVELS = 3  # of the pyramid; each halves the resolution
 FILTERS = 8  # random ones per colour axis and level
@@ -44,13 +44,11 @@ def stylize(
     seeds: Sequence[int] | None = None,
     network: AdaIN | None = None,
 ) -> Tensor:
-    """Images with the texture and colours of styles, float `(N, 3, H, W)` in [0, 1] like `images`.
-
-    styles: `(N, 3, h, w)`, one per image. strength: in [0, 1]; start and aim are mixed from the content's own (1 -
-    strength) and the style's; 0 returns the images themselves. seeds: one per image, of the places in the style from
-    which its first texture is taken (None: 0 for all). network: an `AdaIN` to use instead of optimising. An image's
-    result does not depend on the others in the batch, but for rounding. Raises RequestError for images and styles that
-    do not match or are too small, or a strength outside [0, 1]."""
+    """Images with the texture and colours of styles, float `(N, 3, H, W)` in [0, 1] like `images`. styles:
+    `(N, 3, h, w)`, one per image. strength: in [0, 1]; start and aim are mixed from the content's own (1 - strength)
+    and the style's; 0 returns the images themselves. seeds: one per image, of the places in the style from which its
+    first texture is taken (None: 0 for all). network: an `AdaIN` to use instead of optimising. Images do not mix.
+    Raises RequestError where images and styles do not match or are too small, or strength is outside [0, 1]."""
     _check(images, styles, strength, steps)
     if strength == 0 or not len(images):
         return images
@@ -65,11 +63,19 @@ def stylize(
         aims = [tuple(strength * a + (1 - strength) * b for a, b in zip(*level, strict=True)) for level in levels]
         layout = _layout(images)
         start = strength * _start(images, styles, seeds) + (1 - strength) * images
-
-    def loss(shown: Tensor) -> Tensor:
-        return _distance(_statistics(shown, filters), aims) + _CONTENT * (_layout(shown) - layout).square().mean((1, 2))
-
-    return _minimised(loss, start, steps)
+    shown = start.clone().requires_grad_()
+    # Adam scales each value by itself, so that images do not mix.
+    optimizer = torch.optim.Adam([shown], _RATE, betas=(0.9, 0.99), eps=1e-12)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for _ in range(steps):
+        with torch.enable_grad():
+            texture = _distance(_statistics(shown, filters), aims)
+            loss = texture + _CONTENT * (_layout(shown) - layout).square().mean((1, 2))
+            (shown.grad,) = torch.autograd.grad(loss.sum(), shown)
+        optimizer.step()
+        schedule.step()
+        shown.detach().clamp_(0, 1)
+    return shown.detach()
 
 
 def gram_distance(images: Tensor, styles: Tensor) -> Tensor:
@@ -77,20 +83,6 @@ def gram_distance(images: Tensor, styles: Tensor) -> Tensor:
     filters = _filters(images)
     with torch.no_grad():
         return _distance(_statistics(images, filters), _statistics(styles, filters))
-
-
-def _minimised(loss: Callable[[Tensor], Tensor], start: Tensor, steps: int) -> Tensor:
-    """Images in [0, 1] that minimise a loss `(N,)`. Adam scales each value by itself, so that images do not mix."""
-    shown = start.clone().requires_grad_()
-    optimizer = torch.optim.Adam([shown], _RATE, betas=(0.9, 0.99), eps=1e-12)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    for _ in range(steps):
-        with torch.enable_grad():
-            (shown.grad,) = torch.autograd.grad(loss(shown).sum(), shown)
-        optimizer.step()
-        schedule.step()
-        shown.detach().clamp_(0, 1)
-    return shown.detach()
 
 
 def _filters(like: Tensor) -> list[Tensor]:
@@ -130,20 +122,16 @@ def _distance(found: Statistics, aims: Statistics) -> Tensor:
     return total
 
 
-def _luminance(images: Tensor) -> Tensor:
-    return torch.einsum("nchw,c->nhw", images, images.new_tensor(LUMINANCE))
-
-
 def _layout(images: Tensor) -> Tensor:
     """Blurred luminance `(N, H, W)`, scaled to mean 0 and variance 1: the style sets brightness and contrast."""
-    grey = _luminance(gaussian_blur(images, _SHARPNESS))
+    grey = luminance(gaussian_blur(images, _SHARPNESS))
     grey = grey - grey.mean((1, 2), keepdim=True)
     return grey * (grey.square().mean((1, 2), keepdim=True) + 1e-4).rsqrt()
 
 
 def _start(images: Tensor, styles: Tensor, seeds: Sequence[int]) -> Tensor:
     """The content's layout in the style's colours (by regression on luminance), plus the style's shuffled detail."""
-    grey = _luminance(styles)
+    grey = luminance(styles)
     spread = (grey - grey.mean((1, 2), keepdim=True))[:, None]
     deviation = spread.std((2, 3), keepdim=True) + 1e-3
     middle = styles.mean((2, 3), keepdim=True)

@@ -1,20 +1,18 @@
-"""The catalogue of image sets (`catalogue.toml`), where to get them, and whether what lies on disk agrees."""
+"""The catalogue of image sets (`catalogue.toml`), getting them, and whether what lies on disk agrees."""
 
+import shutil
 import tomllib
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import pandas as pd
 from PIL import Image
 
-from advlook.core.errors import RequestError, check_choice
-from advlook.data import downloads, layouts
-from advlook.data.downloads import Fetch
-from advlook.data.layouts import Layout, Listing
+from advlook.core import RequestError, check_choice, tqdm
+from advlook.data import layouts
+from advlook.data.layouts import Listing, of_torchvision
 
 SAMPLED = 20  # files whose size in pixels stands for that of all
 
@@ -31,11 +29,12 @@ class Entry:
     licence: str  # as its publishers state it; whoever uses a set has to look there
     source: str
     folder: str  # under `data/datasets/`
-    stored: str  # on-disk layout, as text
-    layout: Layout = layouts.class_folders  # reads that layout
-    fetch: Fetch | None = None  # where torchvision can download it
+    stored: str = "train/<class>/ and test/<class>/"  # on-disk layout, as text
+    layout: str = "class_folders"  # the function of `layouts` that reads it; "torchvision": the class below
+    torchvision: str = ""  # the dataset class that downloads it
+    options: Mapping[str, str] = field(default_factory=dict)  # of that class
+    exported: bool = False  # published as arrays, written here as PNG: JPEG files are copies of less quality
     command: str = ""  # how to get it otherwise; {root} is its folder, {datasets} the one above
-    lossless: bool = False  # published uncompressed, so that JPEG files are copies of less quality
 
     def place(self, folder: Path) -> Path:
         """Where the set lies, or would lie, under the data folder `folder`."""
@@ -43,24 +42,13 @@ class Entry:
 
     def obtain(self, folder: Path) -> str:
         """What to do to have the set: a command where there is one."""
-        if self.fetch:
+        if self.torchvision:
             return f"run `python -m advlook data --get {self.name}`"
         return self.command.format(root=self.place(folder), datasets=self.place(folder).parent)
 
 
-def _entry(name: str, *, torchvision: str = "", layout: str = "class_folders", **stated: Any) -> Entry:
-    """The entry of a table of `catalogue.toml`, which explains the keys."""
-    options, exported = stated.pop("options", {}), stated.pop("exported", False)
-    if torchvision:
-        stated["fetch"] = partial(downloads.export if exported else downloads.unpack, torchvision, options)
-    if exported:
-        stated |= {"stored": "train/<class>/ and test/<class>/", "lossless": True}
-    read = partial(layouts.through_torchvision, torchvision) if layout == "torchvision" else getattr(layouts, layout)
-    return Entry(name=name, layout=read, **stated)
-
-
 _TABLES = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
-CATALOGUE = {name: _entry(name, **table) for name, table in _TABLES.items()}
+CATALOGUE = {name: Entry(name, **table) for name, table in _TABLES.items()}
 TABLE_3 = tuple(CATALOGUE)[:10]  # the paper's, in its order
 
 
@@ -77,9 +65,7 @@ def set_folder(name: str, folder: Path) -> Path:
 
 def find(name: str, split: str, folder: Path) -> Listing:
     """The images of a set's "train" or "test" split, downloaded first where torchvision can; nothing is decoded.
-
-    folder: the data folder. Raises RequestError as `get` does, and where the set does not lie as it is published.
-    """
+    folder: the data folder. Raises RequestError as `get` does, and where the set does not lie as it is published."""
     check_choice("split", split, ("train", "test"))
     entry = lookup(name)
     if entry is None:
@@ -91,7 +77,10 @@ def find(name: str, split: str, folder: Path) -> Listing:
 def _listed(entry: Entry, split: str, folder: Path) -> Listing:
     root = entry.place(folder)
     try:
-        listing = entry.layout(root, split)
+        if entry.layout == "torchvision":
+            listing = layouts.through_torchvision(entry.torchvision, root, split)
+        else:
+            listing = getattr(layouts, entry.layout)(root, split)
         if not len(listing):
             raise ValueError(f"its lists name no image of the {split} split")
         return listing
@@ -110,15 +99,38 @@ def get(name: str, folder: Path) -> Path:
     root = entry.place(folder)
     if root.is_dir():
         return root
-    if entry.fetch is None:
+    if not entry.torchvision:
         raise RequestError(f"{entry.title} is not at {root}: {entry.obtain(folder)}")
     try:
-        entry.fetch(root)
+        (_export if entry.exported else _unpack)(entry, root)
     except (OSError, RuntimeError) as error:
         wrong = f"is not at {root} and could not be downloaded ({_reason(error)})"
         remedy = f"{entry.obtain(folder)} where there is a network, or put {entry.stored} there"
         raise RequestError(f"{entry.title} {wrong}; {remedy}") from None
     return root
+
+
+def _unpack(entry: Entry, root: Path) -> None:
+    """Have torchvision download the set and unpack it at `root`, whole or not at all."""
+    staging = root.with_name(f".{root.name}.partial")
+    shutil.rmtree(staging / root.name, ignore_errors=True)  # what an interruption left half unpacked
+    of_torchvision(entry.torchvision)(staging, download=True, **entry.options)
+    (staging / root.name).rename(root)
+    shutil.rmtree(staging)
+
+
+def _export(entry: Entry, root: Path) -> None:
+    """Write what torchvision downloads to beside `root` to `{train,test}/<class>/*.png` there, whole or not at all."""
+    kind, staging = entry.torchvision, root.with_name(f".{root.name}.partial")
+    for split in ("train", "test"):
+        chosen = {"train": split == "train"} if kind.startswith("CIFAR") else {"split": split}
+        data = of_torchvision(kind)(root.parent, download=True, **chosen, **entry.options)
+        classes = getattr(data, "classes", "0123456789")  # SVHN names none
+        for index, (image, label) in enumerate(tqdm(data, f"unpacking {kind} {split}", unit=" images")):
+            path = staging / split / classes[label] / f"{index:05d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            image.save(path)
+    staging.rename(root)
 
 
 def _known(name: str) -> Entry:
@@ -167,7 +179,7 @@ def check(name: str, folder: Path) -> Found:
         return Found(entry.title, True, differences=(str(error),))
     lost = sum(not path.is_file() for listing in (train, test) for path in listing.files)
     smaller = pixels < entry.pixels
-    copied = entry.lossless and train.files[0].suffix.lower() in (".jpg", ".jpeg")
+    copied = entry.exported and train.files[0].suffix.lower() in (".jpg", ".jpeg")
     compared = {"classes": (len(train.classes), entry.classes), "training images": (len(train), entry.train)}
     differences = [f"{found:,} {what}, not {said:,}" for what, (found, said) in compared.items() if found != said]
     differences += [f"{pixels} px, not {entry.pixels}"] * smaller
@@ -186,9 +198,8 @@ def _size(path: Path) -> tuple[int, int]:
 
 def table_3(folder: Path | None = None, names: Sequence[str] = TABLE_3) -> pd.DataFrame:
     """The paper's Table 3: dataset, pixels, classes, train (images); with the data folder, what `check` found."""
-    columns = {"title": "dataset", "pixels": "pixels", "classes": "classes", "train": "train"}
-    entries = [vars(_known(name)) for name in names]
-    table = pd.DataFrame([{column: entry[field] for field, column in columns.items()} for entry in entries])
+    rows = [(entry.title, entry.pixels, entry.classes, entry.train) for entry in map(_known, names)]
+    table = pd.DataFrame(rows, columns=["dataset", "pixels", "classes", "train"])
     if folder is not None:
         found = [check(name, folder) for name in names]
         table["here"] = ["; ".join(f.differences) or "as stated" if f.present else "absent" for f in found]

@@ -13,12 +13,10 @@ TRIES = 10  # draws per image before the central crop is taken
 
 
 def random_resized_crops(heights: Tensor, widths: Tensor, least: float, generator: torch.Generator) -> Tensor:
-    """Crops of N images of `heights` and `widths` pixels, int64 `(N, 4)`: top, left, height and width.
-
-    Drawn as by `torchvision.transforms.RandomResizedCrop(scale=(least, 1))`: area uniform in [least, 1] of the image's,
-    aspect log-uniform in [3/4, 4/3]. Of ten draws the first that fits is taken, else the largest central crop of such
-    an aspect: large areas are rarer than small ones (`findings/random-resized-crop-area.sh`).
-    """
+    """Crops of N images of `heights` and `widths` pixels, int64 `(N, 4)`: top, left, height and width. Drawn as by
+    `torchvision.transforms.RandomResizedCrop(scale=(least, 1))`: area uniform in [least, 1] of the image's, aspect
+    log-uniform in [3/4, 4/3]. Of ten draws the first that fits is taken, else the largest central crop of such an
+    aspect: large areas are rarer than small ones (`findings/random-resized-crop-area.sh`)."""
     sizes = torch.stack([heights, widths], 1).double()  # (N, 2)
     area = sizes.prod(1) * torch.empty(TRIES, len(sizes), dtype=torch.float64).uniform_(least, 1, generator=generator)
     aspect = torch.empty_like(area).uniform_(-math.log(ASPECT), math.log(ASPECT), generator=generator).exp()
@@ -43,10 +41,8 @@ def _clipped_crops(count: int, side: int, least: float, generator: torch.Generat
 
 def draw_crops(count: int, side: int, config: DataConfig, generator: torch.Generator, clipped: bool = False) -> Tensor:
     """Which part is shown of `count` square images: int64 `(count, 5)`, top, left, height, width, 1 where mirrored.
-
-    A random resized crop where crop_scale < 1 (clipped: as this package drew them once), else as large as models see,
-    and up to `shift` pixels beyond the edges.
-    """
+    Where crop_scale < 1 a random resized crop (clipped: as in earlier versions), else one shifted up to `shift` beyond
+    edges."""
     if config.crop_scale < 1 and clipped:
         crops = _clipped_crops(count, side, config.crop_scale, generator)
     elif config.crop_scale < 1:

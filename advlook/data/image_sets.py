@@ -18,14 +18,13 @@ from advlook.core import ALONE, DataConfig, Device, Group, RequestError, digest,
 from advlook.data import test_bed
 from advlook.data.catalogue import find, set_folder
 from advlook.data.crops import cut_out, draw_crops
-from advlook.data.layouts import Listing, list_images, shuffled
+from advlook.data.layouts import Labelled, Listing
 
-LUMINANCE = (0.299, 0.587, 0.114)  # weights of red, green and blue (ITU-R BT.601)
 Batch = tuple[Tensor, Tensor]  # images and labels
 
 
 @dataclass(frozen=True)
-class ImageSet:
+class ImageSet(Labelled):
     """Decoded images: uint8 `(N, 3, S, S)`, labels int64 `(N,)`, and the name of every class."""
 
     images: Tensor
@@ -33,21 +32,13 @@ class ImageSet:
     classes: tuple[str, ...]
     clipped: bool = False  # whether training crops are those of old (`crops.draw_crops`)
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
     def __getitem__(self, chosen: slice | Tensor) -> "ImageSet":
         return replace(self, images=_take(self.images, chosen), labels=self.labels[chosen])
 
-    def subset(self, count: int, seed: int = 0) -> "ImageSet":
-        """The first `count` images of a shuffle fixed by `seed`; all, in their order, for 0 or more than there are."""
-        return self[torch.tensor(shuffled(len(self), seed)[:count])] if 0 < count < len(self) else self
-
     def batches(self, batch_size: int, device: Device = "cpu", chosen: Tensor | None = None) -> Iterator[Batch]:
         """Every image once, in order, or those of the numbers `chosen`: float32 in [0, 1], with labels."""
-        starts = range(0, len(self), batch_size)
-        parts = [slice(k, k + batch_size) for k in starts] if chosen is None else chosen.split(batch_size)
-        for part in parts:
+        every = (slice(k, k + batch_size) for k in range(0, len(self), batch_size))
+        for part in every if chosen is None else chosen.split(batch_size):
             yield to_float(_take(self.images, part).to(device)), self.labels[part].to(device)
 
     def training_batches(
@@ -74,6 +65,11 @@ def to_float(images: Tensor) -> Tensor:
     return images.contiguous(memory_format=torch.channels_last).float().div_(255)
 
 
+def luminance(images: Tensor) -> Tensor:
+    """Weighted sums `(N, H, W)` of red, green and blue of images `(N, 3, H, W)` (ITU-R BT.601)."""
+    return torch.einsum("nchw,c->nhw", images, images.new_tensor((0.299, 0.587, 0.114)))
+
+
 def shuffled_batches(count: int, wanted: int, batch_size: int, generator: Generator) -> Iterator[Tensor]:
     """The numbers below `count`, shuffled, in full batches; only the first `wanted` of them where that is not 0."""
     order = torch.randperm(count, generator=generator)[: wanted or count]
@@ -81,12 +77,9 @@ def shuffled_batches(count: int, wanted: int, batch_size: int, generator: Genera
 
 
 def load(config: DataConfig, split: str, folder: Path, progress: bool = True) -> ImageSet:
-    """The "train" or "test" split of the preset's image set, from `folder` (usually `data/`).
-
-    Training images are kept at `config.store` pixels, test images at `config.size`; of the latter only those that the
-    preset asks for are decoded. Raises RequestError as `find` does, for a corrupt file, and for another number of
-    classes.
-    """
+    """The "train" or "test" split of the preset's image set, from `folder` (usually `data/`). Training images are kept
+    at `config.store` pixels, test images at `config.size`; of the latter only those that the preset asks for are
+    decoded. Raises RequestError as `find` does, for a corrupt file, and for another number of classes."""
     listing = listed(config, split, folder)
     side, short = (config.store, config.store) if split == "train" else (config.size, config.test_store)
     return load_listing(listing, side, short, cache=folder / "cache" / "images", progress=progress)
@@ -104,10 +97,8 @@ def load_set(
     name: str, split: str, side: int, folder: Path, *, short: int = 0, limit: int = 0, seed: int = 0, **options: Any
 ) -> ImageSet:
     """The "train" or "test" split of any set of the catalogue, or of any folder of class folders, at `side` pixels.
-
     folder: the data folder. limit: as `ImageSet.subset(limit, seed)`, but the other images are never decoded; generated
-    sets need it, and are drawn by `seed`. short, options: as of `load_listing`; errors also as of `catalogue.find`.
-    """
+    sets need it, and are drawn by `seed`. short, options: as of `load_listing`; errors also as of `catalogue.find`."""
     if name == "synthetic":
         if limit < 1:
             raise RequestError(f"limit={limit}: the embedded set is generated; say how many images, at least 1")
@@ -117,18 +108,11 @@ def load_set(
     return load_listing(listing, side, short, cache=folder / "cache" / "images", **options)
 
 
-def load_folder(root: Path, side: int, short: int = 0, **options: Any) -> ImageSet:
-    """Any folder of class folders, as `load_listing` decodes it; RequestError also where a class is empty."""
-    return load_listing(Listing(root, *list_images(root)), side, short, **options)
-
-
 def load_listing(
     listing: Listing, side: int, short: int = 0, *, cache: Path | None = None, progress: bool = True
 ) -> ImageSet:
-    """The listed images: short sides resized to `short` pixels (0: `side`), the central `side` cut out.
-
-    Decoded in parallel, with `cache` into a memory-mapped file there. Raises RequestError naming an unreadable file.
-    """
+    """The listed images: short sides resized to `short` pixels (0: `side`), the central `side` cut out. Decoded in
+    parallel, with `cache` into a memory-mapped file there. Raises RequestError naming an unreadable file."""
     root, files, short = listing.root, listing.files, short or side
     decode = partial(_decode, files, side, short, f"decoding {root.parent.name}/{root.name}" if progress else None)
     if cache is None:
@@ -141,9 +125,7 @@ def load_listing(
 
 
 def mapped_pixels(path: Path, count: int, side: int, make: Callable[[], Iterable[np.ndarray]]) -> Tensor:
-    """Images uint8 `(count, 3, side, side)` kept in a file; `make()` yields them, some `(..., side, side, 3)` at a
-    time.
-    """
+    """Images uint8 `(count, 3, side, side)` kept in a file; `make()` yields them, `(..., side, side, 3)` at a time."""
 
     def write(target: Path) -> None:
         # Written in order, not through a memory map: on a full disk that would end in SIGBUS and not in an error.

@@ -5,10 +5,12 @@ import tomllib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import torch
 from scipy.io import loadmat
+from torch import Tensor
 
 from advlook.core.errors import RequestError
 
@@ -17,8 +19,19 @@ IMAGENETTE_CLASSES = tomllib.loads(Path(__file__).with_name("imagenette.toml").r
 TEST_SHARE = 5  # of a set without a split, one image in so many is for testing
 
 
+class Labelled:
+    """Images with labels, of which slices and tensors of numbers select some."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def subset(self, count: int, seed: int = 0) -> Self:
+        """The first `count` images of a shuffle fixed by `seed`; all, in their order, for 0 or more than there are."""
+        return self[torch.tensor(shuffled(len(self), seed)[:count])] if 0 < count < len(self) else self
+
+
 @dataclass(frozen=True)
-class Listing:
+class Listing(Labelled):
     """The images of one split: files, a label for each, and the class names; `root` is what files are named from."""
 
     root: Path
@@ -26,20 +39,9 @@ class Listing:
     labels: Sequence[int]
     classes: tuple[str, ...]
 
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def take(self, places: Iterable[int]) -> "Listing":
-        """The images at these places, in the order given; the classes stay."""
-        places = list(places)
+    def __getitem__(self, chosen: slice | Tensor) -> "Listing":
+        places = torch.arange(len(self))[chosen].tolist()
         return replace(self, files=[self.files[k] for k in places], labels=[self.labels[k] for k in places])
-
-    def subset(self, count: int, seed: int = 0) -> "Listing":
-        """The images that `ImageSet.subset` would keep: here before any is decoded."""
-        return self.take(shuffled(len(self), seed)[:count]) if 0 < count < len(self) else self
-
-
-Layout = Callable[[Path, str], Listing]
 
 
 def shuffled(count: int, seed: int) -> list[int]:
@@ -47,8 +49,8 @@ def shuffled(count: int, seed: int) -> list[int]:
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist()
 
 
-def list_images(root: Path) -> tuple[list[Path], list[int], tuple[str, ...]]:
-    """Every image file in a folder of class folders, its label, and the class names; RequestError for an empty one."""
+def list_images(root: Path) -> Listing:
+    """Every image file in a folder of class folders; RequestError for an empty one."""
     classes = _folders(root) if root.is_dir() else []
     if not classes:
         lacks = "has no class folders" if root.is_dir() else "does not exist"
@@ -58,7 +60,7 @@ def list_images(root: Path) -> tuple[list[Path], list[int], tuple[str, ...]]:
         if not files:
             raise RequestError(f"class folder {root / name} holds no images; add some or remove the folder")
     labels = [label for label, files in enumerate(found) for _ in files]
-    return [path for files in found for path in files], labels, tuple(classes)
+    return Listing(root, [path for files in found for path in files], labels, tuple(classes))
 
 
 def images_below(root: Path) -> list[Path]:
@@ -71,24 +73,20 @@ def _folders(root: Path) -> list[str]:
 
 
 def class_folders(root: Path, split: str, tests: Sequence[str] = ("test", "val")) -> Listing:
-    """`train/<class>/`, and `test/<class>/` or `val/<class>/`: the first of `tests` that is there.
-
-    A folder with neither, but with class folders, is split here: of every class one image in five is for testing, the
-    first of a shuffle of its own files by seed 0.
-    """
+    """`train/<class>/`, and `test/<class>/` or `val/<class>/`: the first of `tests` that is there. Class folders alone
+    are split: of every class one image in five is for testing, the first of a shuffle of its own files by seed 0."""
     for name in ("train",) if split == "train" else tests:
         if (root / name).is_dir():
-            return Listing(root / name, *list_images(root / name))
+            return list_images(root / name)
     if not root.is_dir() or not _folders(root) or any((root / name).is_dir() for name in ("train", "test", "val")):
         wanted = root / ("train" if split == "train" else tests[0])
         raise RequestError(f"the {split} split of {root} is missing: put it at {wanted}, a folder per class")
-    whole = Listing(root, *list_images(root))
-    chosen: list[int] = []
+    whole, chosen = list_images(root), []
     for label in range(len(whole.classes)):
-        places = np.flatnonzero(np.equal(whole.labels, label))
+        places = (torch.tensor(whole.labels) == label).nonzero()[:, 0]
         order, tested = shuffled(len(places), seed=0), -(-len(places) // TEST_SHARE)
-        chosen += sorted(places[order[tested:] if split == "train" else order[:tested]].tolist())
-    return whole.take(chosen)
+        chosen.append(places[order[tested:] if split == "train" else order[:tested]].sort().values)
+    return whole[torch.cat(chosen)]
 
 
 def imagenette(root: Path, split: str) -> Listing:
@@ -98,10 +96,7 @@ def imagenette(root: Path, split: str) -> Listing:
 
 
 def imagenet(root: Path, split: str) -> Listing:
-    """ILSVRC 2012: `train/<wnid>/`, and `val/<wnid>/` or all validation images in `val/`.
-
-    The answers to the latter, which are for testing, are in `LOC_val_solution.csv` or the development kit.
-    """
+    """ILSVRC 2012: `train/<wnid>/`, and for testing `val/<wnid>/`, or all of `val/` with a list of answers."""
     flat = root / "val"
     if split == "train" or not flat.is_dir() or _folders(flat):
         return class_folders(root, split, tests=("val",))
@@ -135,8 +130,9 @@ def tiny_imagenet(root: Path, split: str) -> Listing:
     words = _table(root / "words.txt")
     classes = tuple(words[wnid].split(",")[0] for wnid in wnids)
     if split == "train":
-        files, labels, folders = list_images(root / "train")
-        return Listing(root / "train", files, _numbered((folders[label] for label in labels), wnids), classes)
+        found = list_images(root / "train")
+        labels = _numbered((found.classes[label] for label in found.labels), wnids)
+        return replace(found, labels=labels, classes=classes)
     answers = {name: line.split()[0] for name, line in _table(root / "val" / "val_annotations.txt").items()}
     files = [root / "val" / "images" / name for name in answers]
     return Listing(root / "val", files, _numbered(answers.values(), wnids), classes)
@@ -148,30 +144,34 @@ def stanford_dogs(root: Path, split: str) -> Listing:
     names = [str(name) for name in np.atleast_1d(lists["file_list"])]
     labels = [int(number) - 1 for number in np.atleast_1d(lists["labels"])]
     folders = {label: name.split("/")[0] for label, name in zip(labels, names, strict=True)}
-    classes = tuple(_readable(folders[label].partition("-")[2]) for label in range(len(folders)))
+    classes = tuple(folders[label].partition("-")[2].replace("_", " ") for label in range(len(folders)))
     return Listing(root / "Images", [root / "Images" / name for name in names], labels, classes)
 
 
 def cub(root: Path, split: str) -> Listing:
     """CUB-200-2011: `images/<number>.<bird>/`, and four lists of numbered lines that say the rest."""
-    images, numbers, training, birds = (
-        _table(root / f"{name}.txt") for name in ("images", "image_class_labels", "train_test_split", "classes")
-    )
+    lists = ("images", "image_class_labels", "train_test_split", "classes")
+    images, numbers, training, birds = (_table(root / f"{name}.txt") for name in lists)
     chosen = [image for image in images if training[image] == ("1" if split == "train" else "0")]
     order = sorted(birds, key=int)
-    classes = tuple(_readable(birds[number].partition(".")[2]) for number in order)
+    classes = tuple(birds[number].partition(".")[2].replace("_", " ") for number in order)
     labels = _numbered((numbers[image] for image in chosen), order)
     return Listing(root / "images", [root / "images" / images[image] for image in chosen], labels, classes)
 
 
 def through_torchvision(kind: str, root: Path, split: str) -> Listing:
     """The split of a dataset class of torchvision (Food101, Flowers102) that reads image files."""
+    # Loading a file is leaving its path as it is: torchvision says what belongs to the split, and decodes nothing.
+    data = of_torchvision(kind)(root.parent, split, loader=Path)
+    files, labels = zip(*(data[place] for place in range(len(data))), strict=True)
+    return Listing(root, files, labels, tuple(name.replace("_", " ") for name in data.classes))
+
+
+def of_torchvision(kind: str) -> Callable[..., Any]:
+    """The dataset class of that name in torchvision, whose import takes seconds."""
     import torchvision
 
-    # Loading a file is leaving its path as it is: torchvision says what belongs to the split, and decodes nothing.
-    data = getattr(torchvision.datasets, kind)(root.parent, split, loader=Path)
-    files, labels = zip(*(data[place] for place in range(len(data))), strict=True)
-    return Listing(root, files, labels, tuple(map(_readable, data.classes)))
+    return getattr(torchvision.datasets, kind)
 
 
 def _table(path: Path) -> dict[str, str]:
@@ -183,7 +183,3 @@ def _table(path: Path) -> dict[str, str]:
 def _numbered(names: Iterable[str], classes: Sequence[str]) -> list[int]:
     places = {name: place for place, name in enumerate(classes)}
     return [places[name] for name in names]
-
-
-def _readable(name: str) -> str:
-    return name.replace("_", " ")

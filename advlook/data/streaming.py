@@ -3,8 +3,7 @@
 Worker processes decode and crop a few batches ahead; bytes go to the device, where they become floats. A crop depends
 on the epoch's draw and the image's number alone, not on the number of workers or of processes that train together.
 OpenCV decodes faster than Pillow, to which it leaves what is no plain JPEG (`benchmarks/input.py`). Where the cores are
-too few for the GPU, NVIDIA DALI's `decoders.image_random_crop` could decode there and draws such crops.
-"""
+too few for the GPU, NVIDIA DALI's `decoders.image_random_crop` could decode there and draws such crops."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -17,13 +16,13 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Generator, Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from advlook.core import ALONE, DataConfig, Device, Group, RequestError, mixed_seed
 from advlook.data import image_sets
 from advlook.data.crops import random_resized_crops, resized
 from advlook.data.image_sets import Batch, ImageSet, read_image, shuffled_batches, to_float, unreadable
-from advlook.data.layouts import Listing
+from advlook.data.layouts import Labelled, Listing
 from advlook.data.test_bed import FreshImages
 
 Make = Callable[[Path, int], np.ndarray]  # (file, number) -> uint8 (side, side, 3)
@@ -31,12 +30,9 @@ REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.
 
 
 @dataclass(frozen=True)
-class StreamedImages:
-    """The images of a listing, decoded anew whenever they are shown: an `ImageSet` that takes no room.
-
-    Whole images are as of `image_sets.read_image`; training images are crops of the files as they are. A file that
-    cannot be read raises RequestError when its batch is due.
-    """
+class StreamedImages(Labelled):
+    """The images of a listing, decoded anew whenever they are shown: whole ones as by `image_sets.read_image`, training
+    images as crops of the files. A file that cannot be read raises RequestError when its batch is due."""
 
     listing: Listing
     side: int
@@ -52,16 +48,8 @@ class StreamedImages:
         """The name of every class."""
         return self.listing.classes
 
-    def __len__(self) -> int:
-        return len(self.listing)
-
     def __getitem__(self, chosen: slice | Tensor) -> "StreamedImages":
-        places = range(len(self))[chosen] if isinstance(chosen, slice) else torch.arange(len(self))[chosen].tolist()
-        return replace(self, listing=self.listing.take(places))
-
-    def subset(self, count: int, seed: int = 0) -> "StreamedImages":
-        """The images that `ImageSet.subset` would keep."""
-        return replace(self, listing=self.listing.subset(count, seed))
+        return replace(self, listing=self.listing[chosen])
 
     def batches(self, batch_size: int, device: Device = "cpu", chosen: Tensor | None = None) -> Iterator[Batch]:
         """Every image once, in order, or those of the numbers `chosen`: float32 in [0, 1], with labels."""
@@ -80,9 +68,9 @@ class StreamedImages:
     def _read(self, make: Make, batches: Sequence[Tensor], device: Device) -> Iterator[Batch]:
         """Batches of these numbers, every image made by a worker."""
         loader = DataLoader(
-            _Reader(self.listing, make),
-            sampler=[chosen.tolist() for chosen in batches],
+            [chosen.tolist() for chosen in batches],
             batch_size=None,
+            collate_fn=partial(_made, self.listing, make),
             num_workers=min(worker_count(), len(batches)),
             pin_memory=torch.device(device).type == "cuda",
             generator=torch.Generator(),  # else it draws from torch's own, as dropout does
@@ -112,20 +100,13 @@ def worker_count() -> int:
     return max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
 
 
-@dataclass(frozen=True)
-class _Reader(Dataset):
+def _made(listing: Listing, make: Make, numbers: list[int]) -> Batch | RequestError:
     """What a worker does with the numbers of a batch: images uint8 `(n, side, side, 3)` and labels int64 `(n,)`."""
-
-    listing: Listing
-    make: Make
-
-    def __getitem__(self, numbers: list[int]) -> tuple[Tensor, Tensor] | RequestError:
-        files, labels = self.listing.files, self.listing.labels
-        try:
-            images = torch.from_numpy(np.stack([self.make(files[k], k) for k in numbers]))
-        except RequestError as error:
-            return error  # what a worker raises reaches the user behind a traceback
-        return images, torch.tensor([labels[k] for k in numbers], dtype=torch.int64)
+    try:
+        images = torch.from_numpy(np.stack([make(listing.files[k], k) for k in numbers]))
+    except RequestError as error:
+        return error  # what a worker raises reaches the user behind a traceback
+    return images, torch.tensor([listing.labels[k] for k in numbers], dtype=torch.int64)
 
 
 def _whole(side: int, short: int, path: Path, number: int) -> np.ndarray:
@@ -137,11 +118,9 @@ def _cropped(config: DataConfig, draw: int, path: Path, number: int) -> np.ndarr
 
 
 def random_crop(path: Path, config: DataConfig, generator: torch.Generator) -> np.ndarray:
-    """A random resized crop of an image file, half of them mirrored where the preset flips: uint8 `(size, size, 3)`.
-
-    A large JPEG is decoded at 1/2, 1/4 or 1/8 of its size, where that leaves twice the pixels that are shown, and its
-    crop begins and ends with a pixel of that size. Raises RequestError naming a file that cannot be read.
-    """
+    """A random resized crop of an image file, half of them mirrored where the preset flips: uint8 `(size, size, 3)`. A
+    large JPEG is decoded at 1/2, 1/4 or 1/8 of its size, where that leaves twice the pixels that are shown, and its
+    crop begins and ends with a pixel of that size. Raises RequestError naming a file that cannot be read."""
     size = config.size
     with unreadable(path), Image.open(path) as header:
         width, height = header.size

@@ -31,10 +31,8 @@ class Styles:
 
 def load_styles(source: str, side: int, datasets: Path, *, cache: Path | None = None, progress: bool = False) -> Styles:
     """The pictures of a folder, resized on the short side and cropped to their central square; or generated textures.
-
     source: "generated", or a folder, relative to `datasets` or absolute, read with its subfolders. cache: where decoded
-    pictures are kept. Raises RequestError for a folder without pictures, or a file that is not a picture.
-    """
+    pictures are kept. Raises RequestError for a folder without pictures, or a file that is not a picture."""
     if source == GENERATED:
         return Styles(generate_textures(TEXTURES, side), tuple(f"texture {number}" for number in range(TEXTURES)))
     root = datasets / source
@@ -67,11 +65,8 @@ def assign(count: int, styles: int, seed: int = 0) -> Tensor:
 
 
 def generate_textures(count: int, side: int, seed: int = 0) -> Tensor:
-    """Textures, uint8 `(count, 3, side, side)`: a dark and a light colour, mixed by band-limited noise.
-
-    Its spectrum is Gaussian around one frequency of 0.06 to 0.25 cycles per pixel; the width along and across decides
-    between waves, flakes and spots.
-    """
+    """Textures, uint8 `(count, 3, side, side)`: two colours mixed by noise, whose spectrum is Gaussian around a
+    frequency of 0.06 to 0.25 cycles per pixel; its width along and across decides between waves, flakes and spots."""
     generator = torch.Generator().manual_seed(seed)
     uniform = torch.rand(count, 5, generator=generator)
     dark, light = torch.rand(2, count, 3, 1, 1, generator=generator) / 2

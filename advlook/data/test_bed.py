@@ -17,8 +17,7 @@ image. This is the trade-off between accuracy and robustness in its smallest for
 - `texture_only`: the texture in a plain disc, an outline that no class has.
 
 For one seed, `test` and the three splits after it show the same scenes: colours, poses, backgrounds and phases agree
-image by image, and only the cues differ. `train` draws its own. Nothing is downloaded or stored.
-"""
+image by image, and only the cues differ. `train` draws its own. Nothing is downloaded or stored."""
 
 import math
 from collections.abc import Iterator

@@ -2,9 +2,9 @@
 
 from contextlib import nullcontext
 
-import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Generator, Tensor
+from torch.nn import Module
 
 from advlook.attacks.ball import ascend, project, random_in_ball
 from advlook.core import AdversaryConfig, frozen_batchnorm, input_gradient
@@ -16,25 +16,17 @@ def ramped_eps(config: AdversaryConfig, epoch: int, epochs: int) -> float:
 
 
 def training_attack(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    config: AdversaryConfig,
-    eps: float,
-    generator: torch.Generator,
-    weight: float = 1.0,
+    model: Module, images: Tensor, labels: Tensor, how: AdversaryConfig, eps: float, noise: Generator, weight: float = 1
 ) -> Tensor:
-    """Adversarial images to train on, within `eps` of `images`, float `(N, 3, H, W)` in [0, 1].
-
-    The model stays in train mode: the attack sees the function that the next update sees. Without random start, FGSM is
-    one step of size eps (the paper's attack); with one, its step is `config.step_size`, as in Wong et al. 2020. weight:
-    of these images' mean loss in that of a batch which several processes share.
-    """
-    one_step = config.method == "fgsm"
-    step = eps if one_step and not config.random_start else config.step_size / config.eps * eps
-    attacked = random_in_ball(images, eps, "linf", generator) if config.random_start else images
-    with nullcontext() if config.updates_batchnorm else frozen_batchnorm(model):
-        for _ in range(1 if one_step else config.steps):
+    """Adversarial images to train on, within `eps` of `images`, float `(N, 3, H, W)` in [0, 1]. The model stays in
+    train mode: the attack sees the function that the next update sees. Without random start, FGSM is one step of size
+    eps (the paper's attack); with one, its step is `how.step_size`, as in Wong et al. 2020. weight: of these images'
+    mean loss in that of a batch which several processes share."""
+    one_step = how.method == "fgsm"
+    step = eps if one_step and not how.random_start else how.step_size / how.eps * eps
+    attacked = random_in_ball(images, eps, "linf", noise) if how.random_start else images
+    with nullcontext() if how.updates_batchnorm else frozen_batchnorm(model):
+        for _ in range(1 if one_step else how.steps):
             gradient, _ = input_gradient(model, attacked, lambda z: F.cross_entropy(z.float(), labels) * weight)
             attacked = project(ascend(attacked, gradient, step, "linf"), images, eps, "linf")
     return attacked

@@ -12,6 +12,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from advlook.core import ARCHITECTURES, STEMS, Preset, RequestError, check_choice
 
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 Block = type[BasicBlock | Bottleneck]
 _RESNETS: dict[str, tuple[Block, list[int]]] = {
     "resnet10": (BasicBlock, [1, 1, 1, 1]),
@@ -44,11 +45,9 @@ class Normalized(nn.Module):
 
 
 class ScaledResNet(ResNet):
-    """torchvision's ResNet, with its parameter names, a chosen first width and, for small images, another stem.
-
-    The "imagenet" stem (7x7 of stride 2, pooling) divides resolution by 4; "small" (3x3 of stride 1, pooling) by 2, and
-    learns faster than a 3x3 of stride 2 at the same cost; "tiny" (3x3) keeps it.
-    """
+    """torchvision's ResNet, with its parameter names, a chosen first width and, for small images, another stem. The
+    "imagenet" stem (7x7 of stride 2, pooling) divides resolution by 4; "small" (3x3 of stride 1, pooling) by 2, and
+    learns faster than a 3x3 of stride 2 at the same cost; "tiny" (3x3) keeps it."""
 
     def __init__(self, block: Block, layers: list[int], classes: int, stem: str, width: int) -> None:
         self._width, self._first_stage = width, True
@@ -70,11 +69,9 @@ class ScaledResNet(ResNet):
 
 
 class AlexNetBN(nn.Module):
-    """AlexNet (Krizhevsky 2014, torchvision's channel counts) with batch normalisation after every convolution.
-
-    The "imagenet" stem is the published 11x11 stride-4 one for 224 px; "small" (5x5, stride 2) and "tiny" (5x5, stride
-    1) suit 64 and 32 px, with a last map of 2x2, hidden layers of 16 widths, and a tenth of their inputs dropped.
-    """
+    """AlexNet (Krizhevsky 2014, torchvision's channel counts) with batch normalisation after every convolution. The
+    "imagenet" stem is the published 11x11 stride-4 one for 224 px; "small" (5x5, stride 2) and "tiny" (5x5, stride 1)
+    suit 64 and 32 px, with a last map of 2x2, hidden layers of 16 widths, and a tenth of their inputs dropped."""
 
     def __init__(self, classes: int, stem: str, width: int) -> None:
         super().__init__()
@@ -111,10 +108,7 @@ def _is_ours(model: nn.Module) -> bool:
 
 @torch.no_grad()
 def folded(model: nn.Module) -> nn.Module:
-    """A copy in eval mode, batch normalisation folded into the convolutions: logits differ by rounding.
-
-    Models of other modules, of which nobody knows which layers follow each other, are returned as they are.
-    """
+    """A copy in eval mode with batch normalisation folded in (logits differ by rounding); other models as they are."""
     if not _is_ours(model):
         return model
     model = copy.deepcopy(model).eval()
@@ -150,16 +144,15 @@ def build_model(
     *,
     stem: str = "imagenet",
     width: int = 64,
-    mean: Sequence[float] = (0.485, 0.456, 0.406),
-    std: Sequence[float] = (0.229, 0.224, 0.225),
+    mean: Sequence[float] = IMAGENET_MEAN,
+    std: Sequence[float] = IMAGENET_STD,
     seed: int | None = None,
 ) -> Normalized:
-    """Build an untrained model by name; RequestError for a name that is not one of the five, or an unknown stem.
-
-    By default it is the published network; `stem` and `width` (channels of the first layer) fit it to small images.
-    With `seed` the initial weights are those of that seed, and the global random state is left as it was.
-    """
-    check_names(arch, stem)
+    """Build an untrained model by name; RequestError for a name that is not one of the five, or an unknown stem. By
+    default it is the published network; `stem` and `width` (channels of the first layer) fit it to small images. With
+    `seed` the initial weights are those of that seed, and the global random state is left as it was."""
+    check_choice("arch", arch, ARCHITECTURES)
+    check_choice("stem", stem, STEMS)
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.default_generator.manual_seed(seed)  # the CPU's alone: weights are drawn there
@@ -169,13 +162,6 @@ def build_model(
             block, layers = _RESNETS[arch]
             network = ScaledResNet(block, layers, classes, stem, width)
     return Normalized(network, mean, std).to(memory_format=torch.channels_last)
-
-
-def check_names(arch: str, stem: str | None) -> None:
-    """Raise RequestError for an unknown architecture or stem; a stem of None is not known yet."""
-    check_choice("arch", arch, ARCHITECTURES)
-    if stem is not None:
-        check_choice("stem", stem, STEMS)
 
 
 def preset_model(preset: Preset, arch: str, seed: int) -> Normalized:

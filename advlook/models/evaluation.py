@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,16 @@ import torch
 from torch import Generator, Tensor, nn
 
 from advlook import attacks
-from advlook.attacks.suite import NAMED_ATTACKS, percent
+from advlook.attacks import NAMED_ATTACKS, percent
 from advlook.core import ALONE, Device, Group, RequestError, check_choice, evaluating, mixed_seed, tqdm
-from advlook.data.layouts import Listing, list_images
+from advlook.data.layouts import list_images
 from advlook.data.streaming import Images, StreamedImages
 from advlook.models.architectures import folded
 from advlook.models.external import Loaded, load_model
 
 # (model, images, labels, the generator of all that it draws) -> adversarial images
 Attack = Callable[[nn.Module, Tensor, Tensor, Generator], Tensor]
+Judge = Callable[[Tensor, Tensor], Tensor]  # (logits, labels) -> bool (n,)
 
 
 @dataclass(frozen=True)
@@ -69,11 +71,7 @@ def top_k(logits: Tensor, labels: Tensor, k: int = 1) -> float:
 
 def found_among(model: nn.Module, images: Images, ks: Sequence[int], **batches: object) -> Tensor:
     """Which images have their label among the k largest logits, for each of `ks`: bool `(N, len(ks))`."""
-
-    def judge(logits: Tensor, labels: Tensor) -> Tensor:
-        return torch.stack([_among_best(logits, labels, k) for k in ks], 1)
-
-    return _judged(model, images, judge, len(ks), Batches(**batches))
+    return _judged(model, images, [partial(_among_best, k=k) for k in ks], **batches)
 
 
 def topk_accuracy(model: nn.Module, images: Images, k: int = 5, **batches: object) -> dict[str, float]:
@@ -84,30 +82,26 @@ def topk_accuracy(model: nn.Module, images: Images, k: int = 5, **batches: objec
 
 def correct(model: nn.Module, images: Images, **batches: object) -> Tensor:
     """Which images `(N,) bool` the model is right about, without an attack."""
-    where = Batches(**batches)
-    return _judged(model, images, lambda logits, labels: (logits.argmax(1) == labels)[:, None], 1, where)[:, 0]
+    return _judged(model, images, [lambda logits, labels: logits.argmax(1) == labels], **batches)[:, 0]
 
 
 @torch.no_grad()
-def _judged(
-    model: nn.Module, images: Images, judge: Callable[[Tensor, Tensor], Tensor], columns: int, batches: Batches
-) -> Tensor:
-    """What `judge(logits, labels)`, bool `(n, columns)`, says of the answer to every image: bool `(N, columns)`."""
-    found = torch.zeros(len(images), columns, dtype=torch.bool)
+def _judged(model: nn.Module, images: Images, judges: Sequence[Judge], **batches: object) -> Tensor:
+    """What every judge says of the answer to every image: bool `(N, len(judges))`."""
+    how, found = Batches(**batches), torch.zeros(len(images), len(judges), dtype=torch.bool)
     with evaluating(folded(model)) as fast:
-        for _, chosen, batch, labels in batches.dealt(images):
-            found[chosen] = judge(fast(batch).float(), labels).cpu()
-    return batches.joined(found)
+        for _, chosen, batch, labels in how.dealt(images):
+            logits = fast(batch).float()
+            found[chosen] = torch.stack([judge(logits, labels) for judge in judges], 1).cpu()
+    return how.joined(found)
 
 
 def survivors(
     model: nn.Module, images: Images, attack: Attack, *, seed: int = 0, right: Tensor | None = None, **batches: object
 ) -> Tensor:
-    """Which images `(N,) bool` are right before and after `attack(model, images, labels, generator)`.
-
-    The generator of a batch depends on `seed` and the batch's number alone, so the result does not depend on the number
-    of processes; all of them get the whole. right: bool `(N,)`, which images are right without an attack, where known.
-    """
+    """Which images `(N,) bool` are right before and after `attack(model, images, labels, generator)`. The generator of
+    a batch depends on `seed` and the batch's number alone, so the result does not depend on the number of processes;
+    all of them get the whole. right: bool `(N,)`, which images are right without an attack, where known."""
     how = Batches(**batches)
     with evaluating(folded(model)) as fast:
         if right is None:
@@ -126,37 +120,25 @@ def accuracy_under(model: nn.Module, images: Images, attack: Attack, **options: 
     return percent(survivors(model, images, attack, **options))
 
 
-def suite_accuracy(
-    model: nn.Module,
-    images: Images,
-    eps: float,
-    *,
-    steps: int = 100,
-    seed: int = 0,
-    right: Tensor | None = None,
-    **batches: object,
-) -> dict[str, float]:
+def suite_accuracy(model: nn.Module, images: Images, eps: float, *, steps: int = 100, **how: Any) -> dict[str, float]:
     """Accuracy in percent after each attack of `attacks.attack_suite` in turn: `{"pgd", "apgd-ce", "apgd-dlr"}`."""
-    how = Batches(**batches)
-    left = torch.zeros(len(attacks.SUITE), dtype=torch.int64, device=how.device)
+    where = Batches(**how)
+    left = torch.zeros(len(attacks.SUITE), dtype=torch.int64, device=where.device)
 
     def suite(m: nn.Module, x: Tensor, y: Tensor, generator: Generator) -> Tensor:
         result = attacks.attack_suite(m, x, y, eps, steps=steps, generator=generator)
         left.add_(torch.stack([result.survived[name].sum() for name in attacks.SUITE]))
         return result.attacked
 
-    survivors(model, images, suite, seed=seed, right=right, **batches)
-    shares = (100 * how.group.total(left).double() / len(images)).tolist()
+    survivors(model, images, suite, **how)
+    shares = (100 * where.group.total(left).double() / len(images)).tolist()
     return dict(zip(attacks.SUITE, shares, strict=True))
 
 
-def robust_accuracy(
-    model: nn.Module, images: Images, eps: float, *, steps: int = 10, restarts: int = 1, seed: int = 0, **where: object
-) -> dict[str, float]:
-    """Accuracies in percent, `{"clean", "fgsm", "pgd"}`, in the L-infinity ball; PGD with random start, by `seed`."""
-    right = correct(model, images, **where)
-    options = {"seed": seed, "right": right} | where
-    under = robust_survivors(model, images, eps, steps=steps, restarts=restarts, **options)
+def robust_accuracy(model: nn.Module, images: Images, eps: float, *, steps: int = 10, **how: Any) -> dict[str, float]:
+    """Accuracies in percent, `{"clean", "fgsm", "pgd"}`, in the L-infinity ball; PGD with a random start."""
+    right = correct(model, images, **how)
+    under = robust_survivors(model, images, eps, steps=steps, right=right, **how)
     return {"clean": percent(right)} | {name: percent(alive) for name, alive in under.items()}
 
 
@@ -164,14 +146,12 @@ def robust_survivors(
     model: nn.Module, images: Images, eps: float, *, steps: int = 10, restarts: int = 1, **options: object
 ) -> dict[str, Tensor]:
     """Which images `(N,) bool` are right under "fgsm" and "pgd" of `robust_accuracy`; options as of `survivors`."""
-
-    def fgsm(m: nn.Module, x: Tensor, y: Tensor, generator: Generator) -> Tensor:
-        return attacks.fgsm(m, x, y, eps)
-
-    def pgd(m: nn.Module, x: Tensor, y: Tensor, generator: Generator) -> Tensor:
-        return attacks.pgd(m, x, y, eps, steps=steps, restarts=restarts, generator=generator, precision="auto")
-
-    return {attack.__name__: survivors(model, images, attack, **options) for attack in (fgsm, pgd)}
+    effort = {"steps": steps, "restarts": restarts, "precision": "auto"}
+    tried: dict[str, Attack] = {
+        "fgsm": lambda m, x, y, generator: attacks.fgsm(m, x, y, eps),
+        "pgd": lambda m, x, y, generator: attacks.pgd(m, x, y, eps, generator=generator, **effort),
+    }
+    return {name: survivors(model, images, attack, **options) for name, attack in tried.items()}
 
 
 def evaluate_checkpoint(
@@ -189,19 +169,16 @@ def evaluate_checkpoint(
     progress: bool = True,
     **described: Any,
 ) -> pd.DataFrame:
-    """One row: accuracy in percent of any checkpoint on a folder of class folders, clean and under an attack.
-
-    Images are streamed, and all processes of the group return the same row. limit: so many images, drawn by a fixed
-    seed; 0: all. described: stem, mean and std as of `external.load_model`; "normalisation" in the row tells where the
-    latter come from: "given", "file", or "assumed" to be ImageNet's. Images are resized to `resize` pixels on the short
-    side (as in training, else size / 0.875), and the central `size` pixels are shown (as in training, else 224 for the
-    published stem). Raises RequestError as `load_model` does, and where size or the folder's images and classes do not
-    suit.
-    """
+    """One row: accuracy in percent of any checkpoint on a folder of class folders, clean and under an attack; all
+    processes of the group return the same. limit: so many images, drawn by a fixed seed; 0: all. described: stem, mean
+    and std as of `external.load_model`; "normalisation" in the row tells where the latter come from: "given", "file",
+    or "assumed" to be ImageNet's. Images are streamed, resized to `resize` pixels on the short side (as in training,
+    else size / 0.875), and cut to the central `size` (as in training, else 224 for the published stem). Raises
+    RequestError as `load_model` does, and where size or folder do not suit."""
     check_choice("attack", attack, ("none", *NAMED_ATTACKS))
     loaded = load_model(checkpoint, arch, **described)
     side, short = _image_size(loaded, checkpoint, size, resize)
-    listing = Listing(data, *list_images(data))
+    listing = list_images(data)
     if len(listing.classes) != loaded.classes:
         raise RequestError(f"{data} holds {len(listing.classes)} classes, but the checkpoint knows {loaded.classes}")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -210,16 +187,14 @@ def evaluate_checkpoint(
     # What an attack keeps in memory grows with the pixels: a GPU is filled with 250, a laptop need not be.
     batch_size = 250 if device.type == "cuda" else max(1, min(250, 250 * 64**2 // side**2))
     how = {"batch_size": batch_size, "device": device, "group": group}
-
-    def attacked(m: nn.Module, x: Tensor, y: Tensor, generator: Generator) -> Tensor:
-        return NAMED_ATTACKS[attack](m, x, y, eps, steps, generator)
-
     first, best = found_among(model, images, (1, 5), **how, title="clean" if progress else None).unbind(1)
     row = {"checkpoint": checkpoint.name, "images": len(images), "pixels": f"{side} of {short}"}
     row |= {"normalisation": loaded.normalisation, "top1": percent(first), "top5": percent(best)}
     if attack != "none":
         name = f"{attack}, eps {eps * 255:g}/255" + ("" if attack in ("noise", "fgsm") else f", {steps} steps")
-        row[name] = accuracy_under(model, images, attacked, right=first, **how, title=attack if progress else None)
+        how |= {"right": first, "title": attack if progress else None}
+        chosen = NAMED_ATTACKS[attack]
+        row[name] = accuracy_under(model, images, lambda m, x, y, g: chosen(m, x, y, eps, steps, g), **how)
     return pd.DataFrame([row])
 
 

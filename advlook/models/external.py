@@ -1,7 +1,6 @@
 """Checkpoints of any origin: ours, torchvision's, those of the `robustness` library and of RobustBench, plain ones.
 
-What a file does not say is asked for (stem) or reported as assumed (normalisation). No code in a file is ever run.
-"""
+What a file does not say is asked for (stem) or reported as assumed (normalisation). No code in a file is ever run."""
 
 import pickle
 import re
@@ -13,11 +12,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from advlook.core import Preset, RequestError
-from advlook.models.architectures import Normalized, build_model, check_names
+from advlook.core import ARCHITECTURES, STEMS, Preset, RequestError, check_choice
+from advlook.models.architectures import IMAGENET_MEAN, IMAGENET_STD, Normalized, build_model
 from advlook.models.checkpoints import fill_model, first_line, read_metadata, read_tensors
 
-IMAGENET_NORMALISATION = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 NESTED = ("state_dict", "model_state_dict", "model", "network", "net", "ema", "model_ema")
 _WRAPPERS = re.compile(r"^((module|model|network|net|attacker|_orig_mod)\.)+")
 _NORMALISER = re.compile(r"^normaliz(e|er|ation)\.")
@@ -44,17 +42,16 @@ def load_model(
     stem: str | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
-    fallback: tuple[Sequence[float], Sequence[float]] = IMAGENET_NORMALISATION,
+    fallback: tuple[Sequence[float], Sequence[float]] = (IMAGENET_MEAN, IMAGENET_STD),
 ) -> Loaded:
-    """Build the model that a checkpoint holds: safetensors by its suffix, any other file as torch saves it.
-
-    Width and number of classes are read from the tensors, and the stem, except that "small" and "tiny" differ in no
-    tensor: it must be given, unless the file is ours, or has the names of the usual CIFAR ResNets, which are "tiny".
-    mean, std: the normalisation, three values in units of [0, 1]; by default the one in the file, else `fallback`.
-    Raises RequestError for a file that is absent, broken, holds code or another architecture, and a normalisation that
-    is none.
-    """
-    check_names(arch, stem)
+    """Build the model that a checkpoint holds: safetensors by its suffix, any other file as torch saves it. Width,
+    classes and stem are read from the tensors, but "small" and "tiny" differ in none: it must be given, unless the file
+    is ours, or has the names of the usual CIFAR ResNets, which are "tiny". mean, std: the normalisation, three values
+    in units of [0, 1]; by default the one in the file, else `fallback`. Raises RequestError for a file that is absent,
+    broken, holds code or another architecture, and a wrong normalisation."""
+    check_choice("arch", arch, ARCHITECTURES)
+    if stem is not None:
+        check_choice("stem", stem, STEMS)
     if (mean is None) != (std is None):
         raise RequestError("mean and std belong together; give both or neither")
     made = _training(path, arch)
@@ -77,7 +74,6 @@ def load_model(
     if not stem:
         first = f"a first layer of {kernel}x{kernel}, as the stems small and tiny have"
         raise RequestError(f"checkpoint {path} has {first}; give --stem small or --stem tiny")
-
     if mean is None and len(stored) == 1:
         raise RequestError(f"checkpoint {path} has only one of mean and std; give both with --mean and --std")
     source = "given" if mean is not None else "file" if stored else "assumed"

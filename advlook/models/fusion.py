@@ -24,11 +24,9 @@ Progress = Callable[[int], object]  # is told how many images were done
 
 
 def members(combination: str, seeds: Sequence[int], run: int) -> tuple[Member, ...]:
-    """The checkpoints that run 0, 1, ... of a combination joins; none where it would need one checkpoint twice.
-
-    A run starts at the next of the preset's seeds, and the second of a pair has the seed after that of the first: a
-    preset with a single seed has no pairs of equals, and its STD+ADV is of one seed.
-    """
+    """The checkpoints that run 0, 1, ... of a combination joins; none where it would need one checkpoint twice. A run
+    starts at the next of the preset's seeds, and the second of a pair has the seed after that of the first: a preset
+    with a single seed has no pairs of equals, and its STD+ADV is of one seed."""
     settings = COMBINATIONS[combination]
     found = tuple((setting, seeds[(run + place) % len(seeds)]) for place, setting in enumerate(settings))
     return found if len(set(found)) == len(found) else ()
@@ -82,12 +80,8 @@ def fine_tune(
 
 
 def fit_classifier(features: Tensor, labels: Tensor, classes: int, preset: Preset, seed: int) -> nn.Linear:
-    """The classifier of frozen backbones: a layer for features `(N, width)`, trained on these in an order drawn by
-    `seed`.
-
-    SGD as in training, but at a constant rate, from zero, and on standardised features; the layer returned has that
-    undone.
-    """
+    """The classifier of frozen backbones, a layer for features `(N, width)`, trained by SGD in an order drawn by
+    `seed`, at a constant rate, from zero, and on standardised features; the layer returned has that undone."""
     config, training = preset.ensembles, preset.training
     mean, spread = features.mean(0), features.std(0)
     spread = torch.where(spread > 0, spread, 1.0)

@@ -3,8 +3,7 @@
 Every epoch starts from a random state that depends on the seed and the epoch alone, so the remaining epochs depend only
 on what is kept after each: weights, momentum, average and history. Several processes train a model as one
 (`distributed.Group`): their number changes only the rounding of sums, the masks of dropout, and the adversary's random
-starts.
-"""
+starts."""
 
 import copy
 import math
@@ -23,8 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from advlook.core import Preset, RequestError, TrainingConfig, autocast, digest, mixed_seed, tqdm
 from advlook.core.distributed import ALONE, Group, share_statistics
-from advlook.data.image_sets import ImageSet
-from advlook.data.streaming import TrainingImages
+from advlook.data import ImageSet, TrainingImages
 from advlook.models.adversary import overfits_catastrophically, ramped_eps, training_attack
 from advlook.models.architectures import preset_model
 from advlook.models.checkpoints import half_precision, load_state, save_checkpoint, save_state
@@ -61,10 +59,8 @@ def update(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 class Trainer:
     """One model in training: its weights, momentum, averaged weights and history, and what one epoch does to them.
-
     model: in place of the preset's untrained one. group: the processes that share every batch; each has a trainer of
-    its own, and all hold the same. Raises RequestError where a batch has fewer images than there are processes.
-    """
+    its own, and all hold the same. Raises RequestError where a batch has fewer images than there are processes."""
 
     def __init__(
         self,
@@ -199,13 +195,10 @@ def train(
     progressed: Callable[[int], object] = lambda images: None,
     group: Group = ALONE,
 ) -> Path:
-    """Train one model of the preset and write its checkpoint to `target`; resume where a state lies beside it.
-
-    Every process of a group calls this; the leading one reads and writes the files. By `test` nothing is chosen: it
-    serves to watch FGSM and PGD accuracy, and for the accuracies in the metadata. `progressed` is told the images of
-    every step, and at first those that were done already. Returns `target`. Raises NonFiniteLossError, and RequestError
-    where the images do not fill a batch.
-    """
+    """Train one model of the preset and write its checkpoint to `target`; resume where a state lies beside it. Every
+    process of a group calls this; the leading one reads and writes the files. `test` chooses nothing: it serves for the
+    accuracies watched and recorded. `progressed` is told the images of every step, and at first those done already.
+    Returns `target`. Raises NonFiniteLossError, and RequestError where no batch is full."""
     trainer = Trainer(preset, arch, setting, seed, torch.device(device), group=group)
     an_epoch = epoch_images(preset, images)
     if not an_epoch:

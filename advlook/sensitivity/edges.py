@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from advlook.core.errors import RequestError
-from advlook.data.image_sets import LUMINANCE
+from advlook.data.image_sets import luminance
 from advlook.sensitivity.frequency import in_batches
 from advlook.sensitivity.similarity import unit_ranks
 
@@ -16,14 +16,12 @@ FLAT = 1e-5  # grey levels per pixel; a weaker gradient is rounding
 
 
 def edges(images: Tensor, sigma: float = 0.0) -> Tensor:
-    """Edges of images `(N, 3, H, W)` at the scale `sigma` pixels (0: none): `(N, H, W)`, grey levels per pixel.
-
-    Luminance (BT.601), smoothed by a Gaussian, and the length of its Sobel gradient; borders are replicated. Values
-    below FLAT are set to 0, so that flat regions are not ranked by rounding. Raises RequestError for a negative sigma.
-    """
+    """Edges of images `(N, 3, H, W)` at the scale `sigma` pixels (0: none): `(N, H, W)`, grey levels per pixel: the
+    Sobel gradient of the smoothed luminance, borders replicated. Values below FLAT are set to 0, so that flat regions
+    are not ranked by rounding. Raises RequestError for a negative sigma."""
     if not sigma >= 0:
         raise RequestError(f"sigma={sigma:g} is not a width; give it in pixels, at least 0")
-    grey = torch.einsum("nchw,c->nhw", images, images.new_tensor(LUMINANCE))[:, None]
+    grey = luminance(images)[:, None]
     if sigma:
         reach = math.ceil(3 * sigma)
         kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1).to(grey) / sigma).square())
@@ -37,11 +35,9 @@ def edges(images: Tensor, sigma: float = 0.0) -> Tensor:
 
 
 def edge_correlation(maps: Tensor, images: Tensor, sigmas: Sequence[float] = (0.0, 1.0, 2.0, 4.0)) -> Tensor:
-    """Rank correlation over pixels of |map|, summed over channels, and `edges(images, sigma)`.
-
-    maps, images: `(N, 3, H, W)`, else RequestError. Only the images are smoothed: a map that follows edges of a larger
-    scale has its highest correlation at a larger sigma. Returns float64 `(N, len(sigmas))`.
-    """
+    """Rank correlation over pixels of |map|, summed over channels, and `edges(images, sigma)`. maps, images:
+    `(N, 3, H, W)`, else RequestError. Only the images are smoothed: a map that follows edges of a larger scale has its
+    highest correlation at a larger sigma. Returns float64 `(N, len(sigmas))`."""
     if maps.shape != images.shape:
         raise RequestError(f"maps {tuple(maps.shape)} and images {tuple(images.shape)} must have the same shape")
 
@@ -53,13 +49,10 @@ def edge_correlation(maps: Tensor, images: Tensor, sigmas: Sequence[float] = (0.
 
 
 def energy_shares(maps: Tensor, masks: Tensor) -> dict[str, Tensor]:
-    """Shares of each map's energy on a silhouette's outline, inside it and on the background; they sum to 1.
-
-    share(R) = sum of m_c(p)^2 over channels c and pixels p in R / the same sum over all p. The outline holds every
-    pixel with pixels of both sides in its 3 x 3 neighbourhood: 2 pixels wide, centred on the border. maps: `(N, C, H,
-    W)`; masks: bool `(N, H, W)` (else RequestError), the silhouettes. Returns "outline", "inside" and "background",
-    each float64 `(N,)`; nan for a map of zeros.
-    """
+    """Shares of each map's energy on a silhouette's outline, inside it and on the background; they sum to 1. share(R) =
+    sum of m_c(p)^2 over channels c and pixels p in R / the same sum over all p. The outline holds every pixel with both
+    sides in its 3 x 3 neighbourhood: it is 2 pixels wide. maps: `(N, C, H, W)`; masks: bool `(N, H, W)` (else
+    RequestError). Returns "outline", "inside" and "background", float64 `(N,)`; nan for a map of zeros."""
     if masks.dtype != torch.bool or masks.shape != maps[:, 0].shape:
         shape = tuple(maps[:, 0].shape)
         raise RequestError(f"masks must be bool of shape {shape}, not {masks.dtype} {tuple(masks.shape)}")

@@ -9,12 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from advlook.attacks.ball import check_length
-from advlook.attacks.suite import percent
+from advlook.attacks import check_length, percent
 from advlook.core import RequestError, evaluating
-from advlook.data.image_sets import ImageSet
-from advlook.models.architectures import folded
-from advlook.models.evaluation import Batches
+from advlook.data import ImageSet
+from advlook.models import Batches, folded
 
 HIGHEST = math.sqrt(0.5)  # radial frequency of the checkerboard
 GRID = 64  # points a side at which the response of filters is sampled
@@ -35,19 +33,17 @@ class FourierSensitivity:
 def fourier_sensitivity(
     model: nn.Module, images: ImageSet, eps: float, *, stride: int = 1, generator: Generator | None = None, **how: Any
 ) -> FourierSensitivity:
-    """How often a model errs under a perturbation of one frequency and fixed length (Yin et al. 2019).
-
-    To channel c of an image with S pixels a side is added, at pixel (y, x),
+    """How often a model errs under a perturbation of one frequency and fixed length (Yin et al. 2019). To channel c of
+    an image with S pixels a side is added, at pixel (y, x),
 
         d_c(y, x) = eps / sqrt(3) * s_c * a * cos(2 pi (fy y + fx x) + phase),
 
-    with random signs s_c of each image and channel, a random phase of each image (which Yin et al. leave open), and
-    a = sqrt(2) / S: eps is the L2 norm over the whole image (theirs is that of one channel, smaller by sqrt(3)).
-    Where f and -f are one frequency (fy and fx both 0 or 1/2), the phase is 0 and a = 1 / S. Nothing is clamped to
-    [0, 1], which would add other frequencies. Every frequency meets the same draws. stride: the grid is thinned to
-    every so many-th multiple of 1 / S. how: as of `models.evaluation.Batches`. Raises RequestError for a negative eps,
-    images that are not square, or a grid without frequencies.
-    """
+    with random signs s_c of each image and channel, a random phase of each image (which Yin et al. leave open), and a =
+    sqrt(2) / S: eps is the L2 norm over the whole image (theirs is that of one channel, smaller by sqrt(3)). Where f
+    and -f are one frequency (fy and fx both 0 or 1/2), the phase is 0 and a = 1 / S. Nothing is clamped to [0, 1],
+    which would add other frequencies. Every frequency meets the same draws. stride: the grid is thinned to every so
+    many-th multiple of 1 / S. how: as of `models.evaluation.Batches`. Raises RequestError for a negative eps, images
+    that are not square, or a grid without frequencies."""
     eps = check_length(eps, "l2", "eps")
     height, side = images.images.shape[-2:]
     if height != side:
@@ -94,10 +90,8 @@ def accuracy_on(model: nn.Module, images: ImageSet, change: Callable[[Tensor], T
 
 
 def low_pass(images: Tensor, cutoff: float) -> Tensor:
-    """Images `(N, C, H, W)` reduced to the radial frequencies |f| <= `cutoff` (cycles per pixel); the mean stays.
-
-    Not clamped to [0, 1], which would bring frequencies back. Raises RequestError for a cut-off outside [0, sqrt(1/2)].
-    """
+    """Images `(N, C, H, W)` reduced to the radial frequencies |f| <= `cutoff` (cycles per pixel); the mean stays. Not
+    clamped to [0, 1], which would bring frequencies back. Raises RequestError for a cut-off outside [0, sqrt(1/2)]."""
     if not 0 <= cutoff <= HIGHEST + _ROUNDING:
         raise RequestError(f"cutoff={cutoff:g} must be in [0, {HIGHEST:.4f}] cycles per pixel")
     height, width = images.shape[-2:]
@@ -133,10 +127,8 @@ def frequency_radius(height: int, width: int, device: torch.device | str = "cpu"
 
 def half_frequency(values: Tensor, radius: Tensor) -> Tensor:
     """Median frequency: the lowest F at which the sum of v(f) over |f| <= F is at least half of the sum over all f.
-
     values: `(..., n, m)`, at least 0 (else RequestError), over a part of the plane whose radial frequencies are
-    `radius` `(n, m)`. Returns float64 `(...)`; nan where all values are 0.
-    """
+    `radius` `(n, m)`. Returns float64 `(...)`; nan where all values are 0."""
     if (values < 0).any():
         raise RequestError("values below 0 have no median frequency; give shares, counts or power")
     ascending, order = radius.to(values.device).flatten().sort()
@@ -148,20 +140,16 @@ def half_frequency(values: Tensor, radius: Tensor) -> Tensor:
 
 def radial_mean(values: Tensor, radius: Tensor, width: float) -> tuple[Tensor, Tensor]:
     """Mean of v(f), `(..., n, m)`, over the ring | |f| - F | <= width / 2, for the F that are multiples of `width`.
-
-    radius: `(n, m)`. Returns F `(rings,)`, without empty rings, and the means `(..., rings)`.
-    """
+    radius: `(n, m)`. Returns F `(rings,)`, without empty rings, and the means `(..., rings)`."""
     rings, member = (radius.to(values.device) / width).round().flatten().unique(return_inverse=True)
     sums = values.new_zeros(*values.shape[:-2], len(rings)).index_add_(-1, member, values.flatten(-2))
     return rings * width, sums / member.bincount()
 
 
 def power_spectrum(maps: Tensor, *, grid: int | None = None, mean: bool = False) -> Tensor:
-    """Power P(f) = sum over channels of |DFT(map - its mean)|^2 / (H W), `(N, H, W)` from maps `(N, C, H, W)`.
-
-    In the order of `torch.fft.fft2`; by Parseval the sum is the map's energy around its mean. grid: maps are padded
-    with zeros to so many pixels a side; mean: the mean is not subtracted.
-    """
+    """Power P(f) = sum over channels of |DFT(map - its mean)|^2 / (H W), `(N, H, W)` from maps `(N, C, H, W)`. In the
+    order of `torch.fft.fft2`; by Parseval the sum is the map's energy around its mean. grid: maps are padded with zeros
+    to so many pixels a side; mean: the mean is not subtracted."""
     power = torch.fft.fft2(maps, s=grid and (grid, grid), norm="ortho").abs().square().sum(1)
     if not mean:
         power[:, 0, 0] = 0
@@ -175,12 +163,10 @@ def median_frequency(maps: Tensor) -> Tensor:
 
 
 def filter_frequencies(weight: Tensor) -> dict[str, Tensor]:
-    """Size and frequency, two tensors `(out,)`, of each filter of a convolution on images, `(out, in, k, k)`.
-
-    "norm": the L2 norm; "mean": sum of |f| R(f) / sum of R(f), with R the power of the filter padded with zeros to GRID
-    pixels, which samples the response to images of any size; nan for a filter of zeros. The mean is not subtracted.
-    Batch normalisation behind the filter undoes the norm: give the weight of `models.folded`.
-    """
+    """Size and frequency, two tensors `(out,)`, of each filter of a convolution on images, `(out, in, k, k)`. "norm":
+    the L2 norm; "mean": sum of |f| R(f) / sum of R(f), with R the power of the filter padded with zeros to GRID pixels,
+    which samples the response to images of any size; nan for a filter of zeros. The mean is not subtracted. Batch
+    normalisation behind the filter undoes the norm: give the weight of `models.folded`."""
     weight = weight.detach().double()
     response = power_spectrum(weight, grid=GRID, mean=True).flatten(1)
     radius = frequency_radius(GRID, GRID, weight.device).flatten()

@@ -5,8 +5,7 @@ labels `(N,)`, the class explained for each, and return maps `(N, 3, H, W)`: raw
 dtype and device, detached. The model is evaluated in eval mode and left as it was: mode, parameters, gradients,
 buffers, hooks. No forward pass holds more than `batch_size` images, points or noisy copies; its value changes results
 by rounding alone. `of`: the gradient of what, "logit" or "loss". All raise RequestError for images outside [0, 1],
-labels of another type or shape or that are no class of the model, counts below 1, and an unknown `of`.
-"""
+labels of another type or shape or that are no class of the model, counts below 1, and an unknown `of`."""
 
 import math
 import sys
@@ -18,49 +17,41 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
+from torch.nn import Module, ReLU
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from advlook.attacks.ball import check_counts, check_request
-from advlook.core import (
-    RequestError,
-    at_least_float32,
-    check_choice,
-    cross_entropy,
-    evaluating,
-    input_gradient,
-    per_image,
-)
+from advlook.core import RequestError, check_choice, cross_entropy, evaluating, input_gradient, logit_of, per_image
 from advlook.models.architectures import folded
 
 BATCH_SIZE = 64
+# The weights `(S,)` of an image's points; and from slices of images and weights those `(images, weights, 3, H, W)`.
+Path = tuple[Tensor, Callable[[slice, slice], Tensor]]
 _aten = torch.ops.aten
 _RELUS = (_aten.relu, _aten.relu_, _aten.threshold, _aten.threshold_)
 _CLAMPS = (_aten.clamp, _aten.clamp_, _aten.clamp_min, _aten.clamp_min_)
 
 
-def vanilla_gradient(model: nn.Module, images: Tensor, labels: Tensor, *, batch_size: int = BATCH_SIZE) -> Tensor:
+def vanilla_gradient(model: Module, images: Tensor, labels: Tensor, *, batch_size: int = BATCH_SIZE) -> Tensor:
     """Gradient of the label's logit (Simonyan et al. 2014; paper, equations 7 and 11), in logits per unit of [0, 1]."""
-    return _maps(model, images, labels, batch_size=batch_size)
+    return _maps(model, images, labels, "logit", batch_size)
 
 
-def loss_gradient(model: nn.Module, images: Tensor, labels: Tensor, *, batch_size: int = BATCH_SIZE) -> Tensor:
+def loss_gradient(model: Module, images: Tensor, labels: Tensor, *, batch_size: int = BATCH_SIZE) -> Tensor:
     """Gradient of the label's cross-entropy (paper, equations 8, 9 and 12), in nats per unit of [0, 1]."""
-    return _maps(model, images, labels, "loss", batch_size=batch_size)
+    return _maps(model, images, labels, "loss", batch_size)
 
 
-def guided_backprop(model: nn.Module, images: Tensor, labels: Tensor, *, batch_size: int = BATCH_SIZE) -> Tensor:
-    """Guided backpropagation (Springenberg et al. 2015; equations 13 to 15 of the paper).
-
-    The gradient of the label's logit, but every ReLU passes on positive gradients alone, and those only where its input
-    was positive. ReLUs may work in place. Raises RequestError also where the forward pass calls no `nn.ReLU` module, or
-    a functional ReLU (the message names the module that calls it).
-    """
-    return _maps(model, images, labels, batch_size=batch_size, guided=True)
+def guided_backprop(model: Module, images: Tensor, labels: Tensor, *, batch_size: int = BATCH_SIZE) -> Tensor:
+    """Guided backpropagation (Springenberg et al. 2015; equations 13 to 15 of the paper): the gradient of the label's
+    logit, but every ReLU passes on positive gradients alone, where its input was positive. RequestError also where a
+    forward pass calls no `nn.ReLU` module, or a functional ReLU (the message names who calls it)."""
+    return _maps(model, images, labels, "logit", batch_size, guided=True)
 
 
 def smooth_grad(
-    model: nn.Module,
+    model: Module,
     images: Tensor,
     labels: Tensor,
     *,
@@ -71,10 +62,8 @@ def smooth_grad(
     generator: Generator | None = None,
 ) -> Tensor:
     """SmoothGrad (Smilkov et al. 2017; equation 16 of the paper): the mean gradient over noisy copies of the image.
-
     samples: number of copies; sigma: standard deviation of their Gaussian noise as a fraction (else RequestError) of
-    each image's range. Copies are not clamped to [0, 1]; draws do not depend on the batch size.
-    """
+    each image's range. Copies are not clamped to [0, 1]; draws do not depend on the batch size."""
     check_counts(samples=samples)
     if not 0 <= sigma <= 1:
         raise RequestError(f"sigma={sigma:g} is not a fraction of an image's range; give it in [0, 1], such as 0.15")
@@ -90,11 +79,11 @@ def smooth_grad(
         return batch[:, None] + per_image(sigma * (pixels.amax(1) - pixels.amin(1)))[:, None] * noise
 
     weights = torch.full((samples,), 1 / samples, dtype=torch.float64)
-    return _maps(model, images, labels, of, weights, noisy, batch_size=batch_size)
+    return _maps(model, images, labels, of, batch_size, (weights, noisy))
 
 
 def integrated_gradients(
-    model: nn.Module,
+    model: Module,
     images: Tensor,
     labels: Tensor,
     *,
@@ -104,13 +93,10 @@ def integrated_gradients(
     product: bool = True,
     batch_size: int = BATCH_SIZE,
 ) -> Tensor:
-    """Integrated gradients (Sundararajan et al. 2017; equation 17 of the paper).
-
-    The mean gradient on the straight line from the baseline to the image (Gauss-Legendre with `steps` points), times
-    the image minus the baseline (left out with `product=False`, as in the paper's figures). With the product a map sums
-    to what the label's logit gains along the line. baseline: broadcasts to the images (else RequestError); black by
-    default.
-    """
+    """Integrated gradients (Sundararajan et al. 2017; equation 17 of the paper). The mean gradient on the straight line
+    from the baseline to the image (Gauss-Legendre with `steps` points), times the image minus the baseline (left out
+    with `product=False`, as in the paper's figures). With the product a map sums to what the label's logit gains along
+    the line. baseline: broadcasts to the images (else RequestError); black by default."""
     check_counts(steps=steps)
     end = images.detach()
     given = torch.as_tensor(baseline, dtype=images.dtype, device=images.device).detach()
@@ -125,67 +111,45 @@ def integrated_gradients(
     def between(rows: slice, columns: slice) -> Tensor:
         return torch.lerp(start[rows, None], end[rows, None], shares[columns].view(1, -1, 1, 1, 1))
 
-    mean = _maps(model, images, labels, of, weights / 2, between, batch_size=batch_size)
+    mean = _maps(model, images, labels, of, batch_size, (weights / 2, between))
     return mean * (end - start) if product else mean
 
 
-_TITLED: dict[Callable[..., Tensor], str] = {
-    vanilla_gradient: "Vanilla Grad",
-    loss_gradient: "Loss Grad",
-    guided_backprop: "Guided Backprop",
-    smooth_grad: "SmoothGrad",
-    integrated_gradients: "Integrated Gradients",
-}
-METHODS = {method.__name__: method for method in _TITLED}
-TITLES = {method.__name__: title for method, title in _TITLED.items()}
+_METHODS = (vanilla_gradient, loss_gradient, guided_backprop, smooth_grad, integrated_gradients)
+_TITLES = ("Vanilla Grad", "Loss Grad", "Guided Backprop", "SmoothGrad", "Integrated Gradients")
+METHODS = {method.__name__: method for method in _METHODS}
+TITLES = dict(zip(METHODS, _TITLES, strict=True))
 
 
 def by_name(
-    method: str,
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    *,
-    samples: int = 50,
-    generator: Generator | None = None,
+    method: str, model: Module, images: Tensor, labels: Tensor, *, samples: int = 50, generator: Generator | None = None
 ) -> Tensor:
     """The map of one of METHODS; `samples`: SmoothGrad's copies (without generator by seed 0), or steps."""
     check_choice("method", method, METHODS)
-    options: dict[str, dict[str, Any]] = {
-        "smooth_grad": {"samples": samples, "generator": generator or Generator(images.device).manual_seed(0)},
-        "integrated_gradients": {"steps": samples},
-    }
-    return METHODS[method](model, images, labels, **options.get(method, {}))
+    options: dict[str, Any] = {"steps": samples} if method == "integrated_gradients" else {}
+    if method == "smooth_grad":
+        options = {"samples": samples, "generator": generator or Generator(images.device).manual_seed(0)}
+    return METHODS[method](model, images, labels, **options)
 
 
 def _maps(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    of: str = "logit",
-    weights: Tensor | None = None,
-    points: Callable[[slice, slice], Tensor] | None = None,
-    *,
-    batch_size: int,
-    guided: bool = False,
+    model: Module, images: Tensor, labels: Tensor, of: str, at_once: int, path: Path | None = None, guided: bool = False
 ) -> Tensor:
-    """Weighted sums of gradients at points: `weights` `(S,)`, one for each point at which an image's is taken.
-
-    points: given slices of the images and the weights, the points `(images, weights, 3, H, W)`; default: the images.
-    """
+    """Sums of gradients at points, each with its weight; without `path` at the images alone."""
     check_request(images, labels, 0.0, "linf")
-    check_counts(batch_size=batch_size)
+    check_counts(batch_size=at_once)
     check_choice("of", of, ("logit", "loss"))
     sums = torch.zeros(images.shape, dtype=torch.promote_types(images.dtype, torch.float32), device=images.device)
-    weights = sums.new_ones(1) if weights is None else weights.to(sums)
+    weights, points = path or (torch.ones(1), lambda rows, columns: images.detach()[rows, None])
+    weights = weights.to(sums)
     # Whole images side by side where they fit, else the points of one in equal parts.
-    height = max(1, batch_size // len(weights))
-    width = math.ceil(len(weights) / math.ceil(len(weights) / batch_size))
+    height = max(1, at_once // len(weights))
+    width = math.ceil(len(weights) / math.ceil(len(weights) / at_once))
     with evaluating(folded(model)) as fast, _guiding(fast) if guided else nullcontext(fast) as forward:
         for top in range(0, len(images), height):
             for left in range(0, len(weights), width):
                 rows, columns = slice(top, top + height), slice(left, min(left + width, len(weights)))
-                at = points(rows, columns) if points else images.detach()[rows, None]
+                at = points(rows, columns)
                 repeated = labels[rows].repeat_interleave(at.shape[1])
                 gradient, _ = input_gradient(forward, at.flatten(0, 1), lambda z, y=repeated: _score(z, y, of))
                 parts = gradient.unflatten(0, at.shape[:2]).to(sums.dtype)
@@ -200,7 +164,7 @@ def _score(logits: Tensor, labels: Tensor, of: str) -> Tensor:
         raise RequestError(f"labels span {span}, but the model's {logits.shape[1]} classes count from 0")
     if of == "loss":
         return cross_entropy(logits, labels).sum()
-    return at_least_float32(logits).gather(1, labels[:, None])[:, 0].sum()
+    return logit_of(logits, labels).sum()
 
 
 class _GuidedReLU(torch.autograd.Function):
@@ -222,13 +186,13 @@ class _GuidedReLU(torch.autograd.Function):
 
 
 @contextmanager
-def _guiding(model: nn.Module) -> Iterator[Callable[[Tensor], Tensor]]:
+def _guiding(model: Module) -> Iterator[Callable[[Tensor], Tensor]]:
     """Within the block, a forward pass of the model whose ReLU modules are guided."""
     # Modules with another forward, subclasses of nn.ReLU among them, call a functional ReLU: `_ReLUWatch` refuses that.
-    plain = [m for m in model.modules() if getattr(m.forward, "__func__", None) is nn.ReLU.forward]
+    plain = [m for m in model.modules() if getattr(m.forward, "__func__", None) is ReLU.forward]
     called = set()
 
-    def guided(relu: nn.ReLU, values: Tensor) -> Tensor:
+    def guided(relu: ReLU, values: Tensor) -> Tensor:
         called.add(relu)
         return _GuidedReLU.apply(values, relu.inplace)
 
@@ -251,7 +215,7 @@ def _guiding(model: nn.Module) -> Iterator[Callable[[Tensor], Tensor]]:
 class _ReLUWatch(TorchDispatchMode):
     """Refuses ReLUs that are called as functions, by whatever name: it sees the operators that run."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Module) -> None:
         super().__init__()
         self.names = {module: name or "the model" for name, module in model.named_modules()}
 
@@ -261,7 +225,7 @@ class _ReLUWatch(TorchDispatchMode):
         rectifies = bounds and isinstance(bounds[0], Number) and bounds[0] == 0 and bounds[1:] in ([], [None])
         if packet in _RELUS or (packet in _CLAMPS and rectifies):
             frame = sys._getframe(1)
-            while frame and not (isinstance(owner := frame.f_locals.get("self"), nn.Module) and owner in self.names):
+            while frame and not (isinstance(owner := frame.f_locals.get("self"), Module) and owner in self.names):
                 frame = frame.f_back
             where = f"{self.names[owner]} ({type(owner).__name__})" if frame else "the model"
             called = f"the functional ReLU ({packet.__name__}) in the forward of {where}"

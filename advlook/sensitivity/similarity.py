@@ -14,13 +14,10 @@ QUANTILE = 0.99  # of a map's magnitudes: the value that `pictures` shows as whi
 
 
 def similarity(a: Tensor, b: Tensor) -> dict[str, Tensor]:
-    """How alike two maps of each image are, by every one of MEASURES: float64 `(N,)`, from maps `(N, 3, H, W)`.
-
-    Maps are summed over channels, with their signs or (names in "_abs") as absolute values. Spearman: rank correlation
-    over pixels, nan where a map is constant. SSIM: structural similarity (Wang et al. 2004: Gaussian window of sigma
-    1.5, population covariance) of the maps as `pictures` shows them. Raises RequestError for maps of different shapes,
-    smaller than the window, or not finite.
-    """
+    """How alike two maps of each image are, by every one of MEASURES: float64 `(N,)`, from maps `(N, 3, H, W)`, summed
+    over channels with their signs or (names in "_abs") as absolute values. Spearman: rank correlation over pixels, nan
+    where a map is constant. SSIM (Wang et al. 2004: Gaussian window of sigma 1.5, population covariance) is of the maps
+    as `pictures` shows them. RequestError for maps of different shapes, too small, or not finite."""
     if a.shape != b.shape or a.dim() != 4 or min(a.shape[-2:]) < WINDOW:
         wanted = f"must have one shape (N, 3, H, W), of {WINDOW} pixels or more"
         raise RequestError(f"maps {tuple(a.shape)} and {tuple(b.shape)} {wanted}")
@@ -51,11 +48,9 @@ def unit_ranks(rows: Tensor) -> Tensor:
 
 
 def pictures(flat: Tensor, signed: bool) -> np.ndarray:
-    """Maps `(N, H, W)`, summed over channels, as pictures in [0, 1]: 0 becomes 0.5 where they are signed, else 0.
-
-    Each map is divided by the 99th percentile of its magnitudes, as one extreme pixel would make all others alike, and
-    clipped. Values are not negative: SSIM multiplies local means, by which a map would equal its negative.
-    """
+    """Maps `(N, H, W)`, summed over channels, as pictures in [0, 1]: 0 becomes 0.5 where they are signed, else 0. Each
+    map is divided by the 99th percentile of its magnitudes, as one extreme pixel would make all others alike, and
+    clipped. Values are not negative: SSIM multiplies local means, by which a map would equal its negative."""
     values = flat.double().numpy()
     size = np.abs(values).reshape(len(values), -1)
     scale, largest = np.quantile(size, QUANTILE, axis=1), size.max(1)

@@ -39,10 +39,8 @@ def conv_layers(model: nn.Module, *, size: int = 64) -> list[str]:
 
 
 def first_filters(model: nn.Module, *, size: int = 64) -> Tensor:
-    """Weights `(units, 3, k, k)`, a copy, of the convolution that runs first on an image of `size` pixels a side.
-
-    To compare the strength of filters, give a `folded` model. Raises RequestError where no convolution sees the image.
-    """
+    """Weights `(units, 3, k, k)`, a copy, of the convolution that runs first on an image of `size` pixels a side. To
+    compare the strength of filters, give a `folded` model. Raises RequestError where no convolution sees the image."""
     names = conv_layers(model, size=size)
     if not names:
         raise RequestError(f"model {type(model).__name__} runs no nn.Conv2d, so it has no first filters; give another")
@@ -79,19 +77,17 @@ def maximise(
     precision: str = "float32",
     progress: bool = False,
 ) -> Maximised:
-    """Activation maximisation (Erhan et al. 2009; equation 10 of the paper), of many units at once.
-
-    Gradient ascent on the sum of a unit's map, in [0, 1], from noise of low contrast around grey. A step has a root
-    mean square of `step_size`, in units of [0, 1], whatever the size of the gradient, and leaves out pixels that it
-    would push out of [0, 1]. Of all images of an ascent the best is kept.
+    """Activation maximisation (Erhan et al. 2009; equation 10 of the paper), of many units at once. Gradient ascent on
+    the sum of a unit's map, in [0, 1], from noise of low contrast around grey. A step has a root mean square of
+    `step_size`, in units of [0, 1], whatever the size of the gradient, and leaves out pixels that it would push out of
+    [0, 1]. Of all images of an ascent the best is kept.
 
     size: pixels a side; units: channels of the layer's output, `(N, C, H, W)` or `(N, C)`; starts: ascents of each
     unit, whose noise depends on the generator, the unit and the start alone; batch_size: images in memory at once.
     `parameterisation="fourier"`: the spectra of noise and steps are scaled by 1/f (Olah et al. 2017); jitter: every
     step sees the image shifted cyclically by up to so many pixels. Both favour smooth images, whatever the model.
     precision: of the ascent, as in `attacks.pgd`; activations are in the model's own. Raises RequestError for a layer
-    that is unknown, does not run or has no units, a unit out of range, or other arguments that make no ascent.
-    """
+    that is unknown, does not run or has no units, a unit out of range, or other arguments that make no ascent."""
     units = [int(unit) for unit in units]
     check_counts(size=size, steps=steps, starts=starts, batch_size=batch_size)
     _check_ascent(units, size, step_size, parameterisation, jitter)
@@ -162,10 +158,8 @@ def _of_units(output: Tensor, units: Tensor) -> Tensor:
 def _ascent(
     model: nn.Module, images: Tensor, units: Tensor, step: float, scale: Tensor | None, shifts: list[list], bar: tqdm
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Excite unit `units[i]` in image i, with one step of L2 length `step` for every shift.
-
-    Returns the best images, shifted as the model saw them, their activations `(N,)`, and those of the first images.
-    """
+    """Excite unit `units[i]` in image i, with one step of L2 length `step` for every shift. Returns the best images,
+    shifted as the model saw them, their activations `(N,)`, and those of the first images."""
     first: Tensor | None = None
     for shift in shifts:
         seen = images.roll(tuple(shift), (2, 3))

@@ -1,5 +1,3 @@
 """Bootstrap intervals, paired comparisons of models, and the rules of verdicts."""
 
 from advlook.stats.paired import difference, less, right_of
-
-__all__ = ["difference", "less", "right_of"]

@@ -16,9 +16,7 @@ _HELD = 2**22  # drawn indices in memory at once
 Effect = Callable[[np.ndarray], np.ndarray]
 
 
-def interval(
-    values: np.ndarray, effect: Effect | None = None, draws: int = DRAWS
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def interval(values: np.ndarray, effect: Effect | None = None, draws: int = DRAWS) -> tuple[np.ndarray, ...]:
     """An effect with its 95% percentile bootstrap interval over images: effect, low, high; nan where there are none.
     values: `(n,)`, or `(n, columns)` with one row an image, resampled together. effect: a function of the columns'
     means, `(..., columns)` to `(...)` or to `(..., effects)`; by default the means themselves."""

@@ -90,8 +90,8 @@ def bias_difference(means: np.ndarray) -> np.ndarray:
 
 
 def relative_difference(means: np.ndarray) -> np.ndarray:
-    """ADV - STD in points `(..., levels)`, each accuracy taken in percent of the model's own at level 0. means: `(...,
-    2 levels)`. nan or infinite where an accuracy at level 0 is 0."""
+    """ADV - STD in points `(..., levels)`, accuracies in percent of the model's own at level 0; nan or infinite where
+    that is 0."""
     std, adv = np.split(means, 2, axis=-1)
     with np.errstate(invalid="ignore", divide="ignore"):
         return 100 * (adv / adv[..., :1] - std / std[..., :1])

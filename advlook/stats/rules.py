@@ -38,11 +38,9 @@ class Untested(Exception):
 
 @dataclass(frozen=True)
 class Rule:
-    """The effect must lie between `low` and `high` in `over` of the comparisons: "every", "most", or "turn".
-
-    A turn asks for every one, the first of which is of things as they were before a change. reason: why these bounds. A
-    comparison is *for* the claim or *against* it if it lies on that side of the bounds after correction and in every
-    seed, and *open* otherwise."""
+    """The effect must lie between `low` and `high` in `over` of the comparisons: "every", "most", or "turn", which asks
+    for every one, the first of which is of things before a change. reason: why these bounds. A comparison is *for* the
+    claim or *against* it if it lies on that side after correction and in every seed, else *open*."""
 
     low: float = 0.0
     high: float = math.inf
@@ -109,8 +107,7 @@ class Claim:
 
 def compare(tables: Tables, claims: Sequence[Claim]) -> pd.DataFrame:
     """Every comparison of every claim and architecture, as saved in `08_comparisons`. side: "for", "against" or "open",
-    after correction for all that was compared; each_seed: the effect in the models of each seed; units: how many images
-    or other units; reason: why no verdict rests on it."""
+    after correction for all; each_seed: the effect by seed; units: how many; reason: why there is no verdict."""
     asked: list[tuple[dict[str, object], Rule, Sample | None]] = []
     archs = dict.fromkeys(arch for table in tables.values() if "arch" in table for arch in table["arch"].unique())
     for claim in claims:
@@ -133,9 +130,8 @@ def compare(tables: Tables, claims: Sequence[Claim]) -> pd.DataFrame:
 
 
 def conclude(compared: pd.DataFrame, claims: Sequence[Claim]) -> pd.DataFrame:
-    """The verdict on every claim and architecture, as saved in `08_claims` (COLUMNS), from the result of `compare`. Of
-    several comparisons the effect shown is the decisive one (see `Rule`), named by `at`; `held` counts those for,
-    against and open, and says where there is one seed only."""
+    """The verdict on every claim and architecture, as saved in `08_claims` (COLUMNS), from the result of `compare`. The
+    effect shown is the decisive one (see `Rule`); `held` counts those for, against and open, and names a lone seed."""
     rows = []
     for claim in claims:
         rule = {"bound_low": claim.rule.low, "bound_high": claim.rule.high, "rule": str(claim.rule)}

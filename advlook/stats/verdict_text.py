@@ -41,8 +41,7 @@ def report(table: pd.DataFrame) -> str:
 
 
 def markdown(tables: Mapping[str, pd.DataFrame]) -> str:
-    """A Markdown table: a row a claim, in words; a column a preset and architecture, verdict and effect. tables:
-    `08_claims` by the name of its preset."""
+    """A Markdown table of `08_claims` by preset: a row a claim, a column a preset and architecture."""
     columns = {}
     for name, table in tables.items():
         full = "**" + table["verdict"] + "** " + table.apply(told, axis=1)

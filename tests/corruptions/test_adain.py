@@ -9,7 +9,7 @@ from advlook.core.errors import RequestError
 from advlook.corruptions import adain as module
 from advlook.corruptions.adain import AdaIN, Encoder, adain, decoder, decoder_loss, train_decoder
 from advlook.corruptions.stylization import stylize
-from advlook.data.layouts import Listing, list_images
+from advlook.data.layouts import list_images
 from advlook.data.streaming import StreamedImages
 from advlook.data.styles import Styles, generate_textures
 
@@ -123,7 +123,7 @@ def test_training_lowers_the_loss(encoder, tmp_path, monkeypatch):
 def test_training_goes_on_to_the_same_bits(encoder, tmp_path, monkeypatch, streamed):
     monkeypatch.setenv("ADVLOOK_WORKERS", "0")
     root = write_folder(tmp_path / "files", count=4)
-    contents = StreamedImages(Listing(root, *list_images(root)), 16, 16) if streamed else image_set(12, 16)
+    contents = StreamedImages(list_images(root), 16, 16) if streamed else image_set(12, 16)
     monkeypatch.setattr(module, "KEEP_EVERY", 2)
     straight = trained(encoder, tmp_path / "straight.pt", 4, contents)
     loss, calls = module.decoder_loss, []

@@ -12,8 +12,8 @@ from PIL import Image
 
 from advlook.core.errors import RequestError
 from advlook.data import image_sets, test_bed
-from advlook.data.image_sets import ImageSet, load, load_folder, load_set, read_image, to_float
-from advlook.data.layouts import IMAGENETTE_CLASSES, Listing
+from advlook.data.image_sets import ImageSet, load, load_listing, load_set, read_image, to_float
+from advlook.data.layouts import IMAGENETTE_CLASSES, Listing, list_images
 
 
 def config(**changes):
@@ -26,7 +26,7 @@ def generator(seed=0):
 
 
 def decode(folder, side=16):
-    return load_folder(folder, side, cache=folder.parent / "cache", progress=False)
+    return load_listing(list_images(folder), side, cache=folder.parent / "cache", progress=False)
 
 
 def refuse(*args, **kwargs):

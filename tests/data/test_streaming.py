@@ -19,8 +19,8 @@ from advlook.core.distributed import ALONE, Group
 from advlook.core.errors import RequestError
 from advlook.core.presets import PRESET_FOLDER, load_preset
 from advlook.data.crops import random_resized_crops
-from advlook.data.image_sets import load_folder, to_float
-from advlook.data.layouts import Listing, list_images
+from advlook.data.image_sets import load_listing, to_float
+from advlook.data.layouts import list_images
 from advlook.data.streaming import StreamedImages, random_crop, worker_count
 from advlook.data.test_bed import FreshImages
 from advlook.study.study import Study
@@ -51,7 +51,7 @@ def generator(seed=0):
 
 
 def streamed(folder, side=16, short=18):
-    return StreamedImages(Listing(folder, *list_images(folder)), side, short)
+    return StreamedImages(list_images(folder), side, short)
 
 
 def epoch(images, seed=0, batch_size=6, group=ALONE):
@@ -66,7 +66,7 @@ def picture(width, height, seed=0):
 
 def test_shows_what_an_image_set_shows(folder):
     """Images, labels and classes are those of the decoded set, whole, in part and in any order."""
-    kept, images = load_folder(folder, 16, 18, progress=False), streamed(folder)
+    kept, images = load_listing(list_images(folder), 16, 18, progress=False), streamed(folder)
     assert len(images) == len(kept) == 21
     assert images.classes == kept.classes
     order = torch.tensor([20, 3, 3, 11])
@@ -272,7 +272,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts 
 from advlook.data.layouts import Listing, list_images
 from advlook.data.streaming import StreamedImages
 root = Path(sys.argv[1])
-for _ in StreamedImages(Listing(root, *list_images(root)), 16, 18).batches(1):
+for _ in StreamedImages(list_images(root), 16, 18).batches(1):
     children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
     print(children.read_text(), flush=True)
     time.sleep(60)

@@ -18,7 +18,7 @@ from advlook.core.distributed import ALONE, Group
 from advlook.core.gradients import evaluating
 from advlook.data import streaming
 from advlook.data.image_sets import ImageSet, read_image, to_float
-from advlook.data.layouts import Listing, list_images
+from advlook.data.layouts import list_images
 from advlook.models.architectures import build_model, preset_model
 from advlook.models.checkpoints import save_checkpoint
 from advlook.models.evaluation import (
@@ -270,7 +270,7 @@ def test_a_limit_is_a_random_subset_that_the_table_tells(tmp_path, checkpoint, m
     monkeypatch.setattr(streaming, "read_image", record)
     table = evaluate_checkpoint(checkpoint, "resnet10", folder, limit=9, attack="fgsm", progress=False)
     assert table["images"].item() == 9
-    assert decoded[:9] == list(Listing(folder, *list_images(folder)).subset(9).files)
+    assert decoded[:9] == list(list_images(folder).subset(9).files)
     assert {file.parent.name for file in decoded} == {"ant", "bee", "cat"}
     assert 0 < len(decoded[9:]) == round(0.09 * table["top1"].item()) < 9  # what is right is attacked
     assert evaluate_checkpoint(checkpoint, "resnet10", folder, limit=100, progress=False)["images"].item() == 24

@@ -8,9 +8,8 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from advlook.core.names import ARCH_NAMES, NAMES
-from advlook.core.names import eps_label as eps_label
-from advlook.core.presets import SETTINGS
+from advlook.core import ARCH_NAMES, NAMES, SETTINGS
+from advlook.core import eps_label as eps_label
 from advlook.study import style
 from advlook.study.style import summary as summary
 

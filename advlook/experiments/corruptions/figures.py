@@ -8,8 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from advlook.core.names import ARCH_NAMES, NAMES
-from advlook.core.presets import SETTINGS
+from advlook.core import ARCH_NAMES, NAMES, SETTINGS
 from advlook.corruptions.severities import FAMILIES
 from advlook.experiments.corruptions.measure import REVERSAL
 from advlook.study import style

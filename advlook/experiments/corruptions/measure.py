@@ -14,17 +14,15 @@ import torch
 from torch import Tensor
 
 from advlook.attacks.suite import percent
-from advlook.core.gradients import evaluating
+from advlook.core import evaluating, tqdm
 from advlook.core.presets import CorruptionsConfig
-from advlook.core.progress import tqdm
-from advlook.corruptions.filters import gaussian_blur, median_filter, reverse_colors
+from advlook.corruptions import gaussian_blur, median_filter, reverse_colors
 from advlook.corruptions.severities import FAMILIES
-from advlook.data.image_sets import ImageSet
-from advlook.models.architectures import folded
-from advlook.stats.bootstrap import interval
-from advlook.stats.paired import pooled, relative_difference, right_of
-from advlook.study.study import ModelKey, Study
-from advlook.study.tables import Row
+from advlook.data import ImageSet
+from advlook.models import folded
+from advlook.stats import interval, pooled, right_of
+from advlook.stats.paired import relative_difference
+from advlook.study import ModelKey, Row, Study
 
 Sweep = Iterable[tuple[float, Tensor]]  # levels and images, each made when it is asked for
 Operations = Callable[[Tensor], Mapping[str, Sweep]]  # from a batch of images, by name
@@ -97,18 +95,18 @@ def _hits(
 ) -> dict[tuple[str, float], Tensor]:
     """By operation and level, whether each of the best `evaluation.top_k` answers is the label: bool `(N, k)`, on the
     CPU. Images that a level leaves unchanged are answered once."""
-    config, found = study.preset.evaluation, defaultdict(list)
-    batches, count = images.batches(config.batch_size, study.device), -(-len(images) // config.batch_size)
+    most, found = study.preset.evaluation.top_k, defaultdict(list)
     # At position 0, over the bar of the models: moving between lines leaves marks in an executed notebook.
     quiet = {"disable": not study.progress, "leave": False, "position": 0, "unit": " batches"}
+    count = -(-len(images) // study.preset.evaluation.batch_size)
     with evaluating(folded(study.model(*key))) as fast:
 
         def hits(shown: Tensor, labels: Tensor) -> Tensor:
             logits = fast(shown)
-            best = logits.topk(min(config.top_k, logits.shape[1]), dim=1).indices
+            best = logits.topk(min(most, logits.shape[1]), dim=1).indices
             return (best == labels[:, None]).cpu()
 
-        for batch, labels in tqdm(batches, "{} {} {}".format(*key), total=count, **quiet):
+        for batch, labels in tqdm(images.batches(**study.batches), "{} {} {}".format(*key), count, **quiet):
             clean = hits(batch, labels)
             for operation, sweep in operations(batch).items():
                 for level, changed in sweep if only in (None, operation) else ():
@@ -123,8 +121,12 @@ def _accuracies(hits: Tensor) -> dict[str, float]:
 def corruption_tables(study: Study) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Measure every model; save all tables and return `04_corruptions`, `04_differences` and `04_crossings`."""
     rows = study.save_table("04_sweeps", study.rows("04_sweeps", sweep_rows))
-    tables = {"04_corruptions": rows[COLUMNS], "04_differences": differences(rows), "04_crossings": crossings(rows)}
-    return tuple(study.save_table(name, table) for name, table in tables.items())
+    return tuple(study.save_table(name, table) for name, table in derived_tables(rows).items())
+
+
+def derived_tables(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The tables that follow from `04_sweeps`."""
+    return {"04_corruptions": rows[COLUMNS], "04_differences": differences(rows), "04_crossings": crossings(rows)}
 
 
 def relative(table: pd.DataFrame) -> pd.DataFrame:

@@ -15,17 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from advlook.attacks.suite import percent
-from advlook.core.files import digest, file_hash
-from advlook.core.presets import Preset
-from advlook.core.processes import run_all, worker_count
-from advlook.data.image_sets import ImageSet
+from advlook.core import Preset, digest, file_hash, run_all, worker_count
+from advlook.data import ImageSet
 from advlook.experiments.ensembles.targets import Target, load_images
-from advlook.models import fusion
+from advlook.models import fusion, predict
 from advlook.models.architectures import split_last_layer
-from advlook.models.evaluation import predict
 from advlook.models.fusion import COMBINATIONS, Member, members
-from advlook.study.study import Study
-from advlook.study.tables import Row, keep_rows, kept_rows
+from advlook.study import Row, Study
+from advlook.study.tables import keep_rows, kept_rows
 
 MODES = FINE_TUNED, FROZEN = "fine-tuned", "frozen"
 FEW = 20_000  # images: training on them takes no longer than starting processes
@@ -44,6 +41,11 @@ class Runs:
     target: Target
     mode: str
     chosen: tuple[tuple[str, int], ...]
+
+    @property
+    def where(self) -> dict[str, object]:
+        """The columns WHERE of their rows."""
+        return dict(zip(WHERE, (self.arch, self.target.title, self.target.pixels, self.mode), strict=True))
 
     def members(self, preset: Preset) -> list[Member]:
         """The checkpoints that they need."""
@@ -76,11 +78,8 @@ def _fine_tuned(runs: Runs, study: Study, progressed: Progress) -> Iterator[Row]
     images, chosen = load_images(study, runs.target, "train", augmented=True), members(combination, preset.seeds, run)
     models = [study.model(runs.arch, *member) for member in chosen]
     ensemble = fusion.new_ensemble(models, len(images.classes), run)
-
-    def seen(count: int) -> None:
-        progressed(count * len(chosen))
-
-    fusion.fine_tune(ensemble, preset, runs.arch, images, run, device=study.device, progressed=seen)
+    shown = {"device": study.device, "progressed": lambda count: progressed(count * len(chosen))}
+    fusion.fine_tune(ensemble, preset, runs.arch, images, run, **shown)
     test = load_images(study, runs.target, "test")
     yield _row(combination, run, chosen, fusion.parameters(ensemble), _answers(study, ensemble, test), test.labels)
 
@@ -105,7 +104,7 @@ def _frozen(runs: Runs, study: Study, progressed: Progress) -> Iterator[Row]:
 
 
 def _answers(study: Study, model: nn.Module, images: ImageSet) -> Tensor:
-    return predict(model, images, batch_size=study.preset.evaluation.batch_size, device=study.device)
+    return predict(model, images, **study.batches)
 
 
 def _row(combination: str, run: int, chosen: Sequence[Member], size: int, logits: Tensor, labels: Tensor) -> Row:
@@ -153,10 +152,7 @@ def make(study: Study, runs: Collection[Runs]) -> None:
 
 def kept(study: Study, runs: Collection[Runs]) -> pd.DataFrame:
     """A row each run of those that were made, as `measure` has it."""
-    found = []
-    for each, place in _places(study, runs).items():
-        where = dict(zip(WHERE, (each.arch, each.target.title, each.target.pixels, each.mode), strict=True))
-        found += [where | row for row in kept_rows(place)[0]]
+    found = [each.where | row for each, place in _places(study, runs).items() for row in kept_rows(place)[0]]
     return pd.DataFrame(found, columns=COLUMNS)
 
 

@@ -13,17 +13,14 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from advlook.core.presets import SETTINGS
-from advlook.core.progress import tqdm
-from advlook.data.image_sets import ImageSet
-from advlook.models.architectures import folded
-from advlook.sensitivity.maps import METHODS, by_name
-from advlook.sensitivity.randomisation import FRESH_SEED, randomised, stages
+from advlook.core import SETTINGS, tqdm
+from advlook.data import ImageSet
+from advlook.models import folded
+from advlook.sensitivity import METHODS, by_name, randomised, stages
+from advlook.sensitivity.randomisation import FRESH_SEED
 from advlook.sensitivity.similarity import similarity
-from advlook.stats.bootstrap import interval
-from advlook.stats.paired import labelled
-from advlook.study.study import ModelKey, Study
-from advlook.study.tables import Row
+from advlook.stats import interval, labelled
+from advlook.study import ModelKey, Row, Study
 
 KINDS = ("random", *SETTINGS)  # of models, in the order in which they are compared
 COLUMNS = ["arch", "method", "model_a", "model_b", "measure", "value", "images", "by_image"]
@@ -32,6 +29,11 @@ CASCADE_SAMPLES = 10  # at most, of SmoothGrad and integrated gradients
 DRAWS = 4  # of fresh parameters in a cascade
 
 Maps = Mapping[str, Tensor]  # by method, each (N, 3, H, W)
+
+
+def name_of(key: ModelKey) -> str:
+    """A model as `07_sanity` names it, such as "std-0"."""
+    return f"{key[1]}-{key[2]}"
 
 
 def shown_images(study: Study, count: int | None = None) -> ImageSet:
@@ -48,8 +50,8 @@ def maps_of(
     images, labels = next(shown.batches(len(shown), study.device))
     most = study.preset.visualize.samples
     fast = nn.Sequential(folded(model))  # once for all methods, which do not look into a Sequential to fold it again
-    options = {"samples": min(samples or most, most)}
-    return {method: by_name(method, fast, images, labels, **options).cpu() for method in methods or METHODS}
+    given = fast, images, labels
+    return {each: by_name(each, *given, samples=min(samples or most, most)).cpu() for each in methods or METHODS}
 
 
 def cascade_maps(study: Study, model: nn.Module, shown: ImageSet, methods: Sequence[str]) -> dict[str, Maps]:
@@ -71,7 +73,7 @@ def sanity_table(study: Study) -> pd.DataFrame:
 
     def rows(study: Study, key: ModelKey) -> Iterator[Row]:
         for other in partners(study, key):
-            yield from pair_rows(other, key, known)
+            yield from compare(known(other), known(key), name_of(other), name_of(key))
         yield from cascade_rows(study, key)
 
     return study.save_table("07_sanity", study.rows("07_sanity", rows, KINDS)[COLUMNS])
@@ -90,19 +92,13 @@ def partners(study: Study, key: ModelKey) -> list[ModelKey]:
     return others + [(arch, kind, earlier) for earlier in seeds[:place]]
 
 
-def pair_rows(first: ModelKey, second: ModelKey, maps: Callable[[ModelKey], Maps]) -> Iterator[Row]:
-    """Similarity of the maps of two models, one row a method and measure. maps: gives those of a model."""
-    names = (f"{kind}-{seed}" for _, kind, seed in (first, second))
-    return compare(maps(first), maps(second), *names)
-
-
 def cascade_rows(study: Study, key: ModelKey) -> Iterator[Row]:
     """Similarity of a trained model's maps (first seed) to those with fresh stages: from the output down, and each
     alone."""
     arch, kind, seed = key
     if kind == "random" or seed != study.preset.seeds[0]:
         return
-    name, cascade = f"{kind}-{seed}", Cascade(study, key)
+    name, cascade = name_of(key), Cascade(study, key)
     # At position 0, over the bar of the models: to move between lines leaves marks in an executed notebook.
     quiet = {"disable": not study.progress, "leave": False, "position": 0}
     for place, stage in enumerate(tqdm(cascade.order, f"fresh stages of {arch} {name}", unit=" stages", **quiet)):

@@ -15,14 +15,13 @@ from torch import Tensor
 
 from advlook.attacks.suite import percent
 from advlook.core.names import CONFLICT, REVERSED, STANDARD, STYLIZED
-from advlook.data.image_sets import ImageSet, to_float
+from advlook.data import ImageSet, to_float
 from advlook.experiments.stylization import images as made
 from advlook.experiments.stylization.validity import checks
 from advlook.models.evaluation import predict, top_k
-from advlook.stats.bootstrap import interval
-from advlook.stats.paired import answers, bias, bias_difference, pooled, relative_difference
-from advlook.study.study import ModelKey, Study
-from advlook.study.tables import Row
+from advlook.stats import answers, interval, pooled
+from advlook.stats.paired import bias, bias_difference, relative_difference
+from advlook.study import ModelKey, Row, Study
 
 COLUMNS = ["arch", "setting", "seed", "variant", "strength", "top1", "top5", "images", "control"]
 MEASURES = ("accuracy", "change", "relative")
@@ -86,40 +85,40 @@ def variant_rows(
 ) -> Iterator[Row]:
     """Accuracy on every variant; "control" is top-1 on the same images as they are; "right" and "right_control" hold
     which were right. only: one variant; chosen: the images of these numbers alone, which answer as among all."""
-    config = study.preset.evaluation
-    ask = partial(predict, study.model(*key), batch_size=config.batch_size, device=study.device)
+    ask = partial(predict, study.model(*key), **study.batches)
     standard = variant_images(study, STANDARD, 0.0, chosen)
     own = ask(standard)
     for variant, strength in [only] if only else VARIANTS:
         images = variant_images(study, variant, strength, chosen)
         logits = own if torch.equal(images.images, standard.images) else ask(images)
         right, before = (found.argmax(1) == images.labels for found in (logits, own[: len(images)]))
-        row = {"variant": variant, "strength": strength, "top1": percent(right)}
-        row |= {"top5": top_k(logits, images.labels, config.top_k), "images": len(images), "control": percent(before)}
+        best = top_k(logits, images.labels, study.preset.evaluation.top_k)
+        row = {"variant": variant, "strength": strength, "top1": percent(right), "top5": best}
+        row |= {"images": len(images), "control": percent(before)}
         yield row | {"right": right.numpy(), "right_control": before.numpy()}
 
 
 def conflict_rows(study: Study, key: ModelKey, chosen: made.Chosen | None = None) -> Iterator[Row]:
     """One row: which cue conflicts (all, or those chosen) the model answers by their shape, which by their texture."""
     found = conflicts(study) if chosen is None else made.cue_conflict_set(study, chosen)
-    size = study.preset.evaluation.batch_size
-    named = predict(study.model(*key), found.images, batch_size=size, device=study.device).argmax(1)
+    named = predict(study.model(*key), found.images, **study.batches).argmax(1)
     cues = {"by_shape": found.images.labels, "by_texture": found.textures}
     yield {"images": len(named)} | {name: (named == cue).numpy() for name, cue in cues.items()}
 
 
 def stylization_tables(study: Study) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Measure every model; save all tables and return `05_stylization`, `05_differences` and `05_shape_bias`."""
-    rows, decided = (
-        study.save_table(name, study.rows(name, measurement, inputs=[made.styles_digest(study)]))
-        for name, measurement in {"05_variants": variant_rows, "05_conflicts": conflict_rows}.items()
-    )
-    tables = {
-        "05_stylization": rows[COLUMNS],
-        "05_differences": pd.concat([differences(rows), bias_differences(decided)], ignore_index=True),
-        "05_shape_bias": shape_bias(decided, conflicts(study).images),
-    }
+    measurements, inputs = {"05_variants": variant_rows, "05_conflicts": conflict_rows}, [made.styles_digest(study)]
+    measured = {name: study.rows(name, each, inputs=inputs) for name, each in measurements.items()}
+    rows, decided = (study.save_table(name, table) for name, table in measured.items())
+    tables = {"05_stylization": rows[COLUMNS], "05_differences": every_difference(rows, decided)}
+    tables["05_shape_bias"] = shape_bias(decided, conflicts(study).images)
     return tuple(study.save_table(name, table) for name, table in tables.items())
+
+
+def every_difference(rows: pd.DataFrame, decided: pd.DataFrame) -> pd.DataFrame:
+    """`05_differences` from `05_variants` and `05_conflicts`."""
+    return pd.concat([differences(rows), bias_differences(decided)], ignore_index=True)
 
 
 def differences(rows: pd.DataFrame) -> pd.DataFrame:

@@ -8,11 +8,10 @@ from pathlib import Path
 import torch.nn.functional as F
 from torch import Tensor
 
-from advlook.core.errors import RequestError
-from advlook.core.files import digest
+from advlook.core import RequestError, digest
 from advlook.data.catalogue import check, find, lookup
 from advlook.data.image_sets import ImageSet, load_set, mapped_pixels
-from advlook.study.study import Study
+from advlook.study import Study
 
 _BATCH = 250  # images degraded at once
 
@@ -81,15 +80,12 @@ def load_images(study: Study, target: Target, split: str, augmented: bool = Fals
     data = study.preset.data
     kept = data.store or data.test_store
     side, short = (kept, kept) if augmented else (data.size, data.test_store)
-    count = target.train if split == "train" else target.test
-    low = round(target.side * side / data.size)
-    return _load(target, split, side, study.data, short, count, low, study.progress)
+    return _load(target, split, side, short, round(target.side * side / data.size), study.data, study.progress)
 
 
 @lru_cache(maxsize=3)  # what the runs on one target need
-def _load(
-    target: Target, split: str, side: int, folder: Path, short: int, count: int, low: int, progress: bool
-) -> ImageSet:
+def _load(target: Target, split: str, side: int, short: int, low: int, folder: Path, progress: bool) -> ImageSet:
+    count = target.train if split == "train" else target.test
     images = load_set(target.name, split, side, folder, short=short, limit=count, progress=progress)
     if not low:
         return images

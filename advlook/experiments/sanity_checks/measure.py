@@ -5,7 +5,7 @@ them. In the table `07_sanity` models are named by setting and seed: "std-0"; "r
 which std-0 and adv-0 began; "std-0 layer3 up" is std-0 with fresh parameters in layer3 and in every stage above it, up
 to the output, "std-0 layer3 alone" has them in layer3 only. The words are separated by single spaces."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -29,6 +29,7 @@ CASCADE_SAMPLES = 10  # at most, of SmoothGrad and integrated gradients
 DRAWS = 4  # of fresh parameters in a cascade
 
 Maps = Mapping[str, Tensor]  # by method, each (N, 3, H, W)
+Methods = Iterable[str]
 
 
 def name_of(key: ModelKey) -> str:
@@ -42,25 +43,20 @@ def shown_images(study: Study, count: int | None = None) -> ImageSet:
     return study.test.subset(min(every, count or every), seed=1)
 
 
-def maps_of(
-    study: Study, model: nn.Module, shown: ImageSet, samples: int | None = None, methods: Iterable[str] | None = None
-) -> Maps:
-    """Maps `(N, 3, H, W)`, on the CPU, of images for their labels, by method (default: all); all models see the same
-    noise of SmoothGrad. samples: at most, of SmoothGrad and integrated gradients; by default as the preset says."""
-    images, labels = next(shown.batches(len(shown), study.device))
-    most = study.preset.visualize.samples
-    fast = nn.Sequential(folded(model))  # once for all methods, which do not look into a Sequential to fold it again
-    given = fast, images, labels
-    return {each: by_name(each, *given, samples=min(samples or most, most)).cpu() for each in methods or METHODS}
+def maps_of(study: Study, model: nn.Module, shown: ImageSet, methods: Methods = METHODS, most: int = 0) -> Maps:
+    """Maps `(N, 3, H, W)`, on the CPU, of images for their labels, by method; all models see the same noise. most: of
+    the samples of SmoothGrad and integrated gradients that the preset asks for; 0: all."""
+    # Folded once for all methods, which do not look into a Sequential to fold it again.
+    given = nn.Sequential(folded(model)), *next(shown.batches(len(shown), study.device))
+    samples = study.preset.visualize.samples
+    return {each: by_name(each, *given, samples=min(most or samples, samples)).cpu() for each in methods}
 
 
 def cascade_maps(study: Study, model: nn.Module, shown: ImageSet, methods: Sequence[str]) -> dict[str, Maps]:
     """Maps of the model "as trained", then with fresh stages (of one draw) from each name up to the output."""
     order = list(reversed(stages(model)))
-    found = {"as trained": maps_of(study, model, shown, methods=methods)}
-    for place, stage in enumerate(order):
-        found[stage] = maps_of(study, randomised(model, order[: place + 1]), shown, methods=methods)
-    return found
+    fresh = {"as trained": [], **{stage: order[: place + 1] for place, stage in enumerate(order)}}
+    return {name: maps_of(study, randomised(model, chosen), shown, methods) for name, chosen in fresh.items()}
 
 
 def sanity_table(study: Study) -> pd.DataFrame:
@@ -81,27 +77,22 @@ def sanity_table(study: Study) -> pd.DataFrame:
 
 def partners(study: Study, key: ModelKey) -> list[ModelKey]:
     """The models of the same architecture that a model's maps are compared with: one of each kind before it in KINDS,
-    and, as controls, models of its own kind.
-
-    All are of other seeds: models of one seed have the same initial weights, which training leaves in part, and maps
-    show them. Where there is one seed, kinds are paired within it, and there are no controls."""
-    arch, kind, seed = key
-    seeds = study.preset.seeds
+    and, as controls, models of its own kind. All are of other seeds: models of one seed have the same initial weights,
+    which training leaves in part, and maps show them. Of one seed, kinds are paired within it, without controls."""
+    (arch, kind, seed), seeds = key, study.preset.seeds
     place = seeds.index(seed)
     others = [(arch, before, seeds[(place + 1) % len(seeds)]) for before in KINDS[: KINDS.index(kind)]]
     return others + [(arch, kind, earlier) for earlier in seeds[:place]]
 
 
 def cascade_rows(study: Study, key: ModelKey) -> Iterator[Row]:
-    """Similarity of a trained model's maps (first seed) to those with fresh stages: from the output down, and each
-    alone."""
-    arch, kind, seed = key
-    if kind == "random" or seed != study.preset.seeds[0]:
+    """Similarity of a trained model's maps (first seed) to those with fresh stages: all from one up, and one alone."""
+    if key[1] == "random" or key[2] != study.preset.seeds[0]:
         return
     name, cascade = name_of(key), Cascade(study, key)
     # At position 0, over the bar of the models: to move between lines leaves marks in an executed notebook.
     quiet = {"disable": not study.progress, "leave": False, "position": 0}
-    for place, stage in enumerate(tqdm(cascade.order, f"fresh stages of {arch} {name}", unit=" stages", **quiet)):
+    for place, stage in enumerate(tqdm(cascade.order, f"fresh stages of {key[0]} {name}", unit=" stages", **quiet)):
         up = cascade.fresh(cascade.order[: place + 1])
         alone = cascade.fresh([stage]) if place else up
         yield from compare(cascade.original, up, name, f"{name} {stage} up")
@@ -113,7 +104,7 @@ class Cascade:
     has the fresh parameters of draw k mod DRAWS, the same for all methods and stages: a single draw's accident would
     pass for a finding. `order`: the stages from the output down; `original`: the maps as trained."""
 
-    def __init__(self, study: Study, key: ModelKey, methods: Iterable[str] | None = None) -> None:
+    def __init__(self, study: Study, key: ModelKey, methods: Methods = METHODS) -> None:
         self.study, self.model, self.methods = study, study.model(*key), methods
         self.order = list(reversed(stages(self.model)))
         images = shown_images(study, CASCADE_IMAGES)
@@ -127,7 +118,7 @@ class Cascade:
     def _joined(self, models: Iterable[nn.Module]) -> Maps:
         """Maps of all images in their order, those of each draw by its own model."""
         pairs = zip(models, self.draws, strict=True)
-        found = [maps_of(self.study, model, shown, CASCADE_SAMPLES, self.methods) for model, shown in pairs]
+        found = [maps_of(self.study, model, shown, self.methods, CASCADE_SAMPLES) for model, shown in pairs]
         numbers = range(sum(map(len, self.draws)))
         places = torch.tensor([k for draw in range(len(self.draws)) for k in numbers[draw::DRAWS]]).argsort()
         return {method: torch.cat([maps[method] for maps in found])[places] for method in found[0]}

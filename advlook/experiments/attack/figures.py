@@ -24,8 +24,8 @@ _ACCURACY = "top-1 accuracy [%]"
 
 
 def accuracy_curves(table: pd.DataFrame, steps: int) -> Figure:
-    """Accuracy over the radius of the ball, a panel an architecture, under PGD, FGSM and noise; seeds as a band. table:
-    `02_attacks`; steps: of the PGD that is drawn."""
+    """Accuracy over the radius of the ball, a panel an architecture. table: `02_attacks`; steps: of the PGD that is
+    drawn."""
     table = _one_pgd(table, steps).assign(levels=lambda rows: rows["eps"] * 255)
     labels = "radius eps of the L-infinity ball [1/255]", _ACCURACY
     figure, panels = style.arch_columns(table, (4.2, 4.8, 1.2), labels, sharey=True)
@@ -39,8 +39,7 @@ def accuracy_curves(table: pd.DataFrame, steps: int) -> Figure:
 
 
 def attack_comparison(table: pd.DataFrame, eps: float, steps: int) -> Figure:
-    """Accuracy under each attack at the study's radius, one point a model, weakest attack first. table: `02_attacks`;
-    eps, steps: the radius and the steps at which noise, FGSM and PGD are taken from the curves."""
+    """Accuracy under each attack at radius eps, weakest first. table: `02_attacks`; steps: of the PGD that is drawn."""
     table = _one_pgd(table, steps)
     table = table[_at(table, eps) | (table["attack"] == "none") | (table["norm"] == "l2")]
     order = list(table.groupby("attack")["top1"].mean().sort_values(kind="stable").index)
@@ -55,9 +54,8 @@ def attack_comparison(table: pd.DataFrame, eps: float, steps: int) -> Figure:
 
 
 def convergence(table: pd.DataFrame, eps: float, steps: int) -> Figure:
-    """Is the attack converged? Accuracy under PGD over the gradients it may use, by more steps or by more restarts. A
-    panel an architecture and setting, each on its own scale; a grey line is what the suite of attacks leaves. table:
-    `02_attacks`; eps: the study's radius; steps: those of each restart."""
+    """Is the attack converged? Accuracy under PGD over the gradients it may use, by more steps or more restarts; in
+    grey what the suite leaves. table: `02_attacks`; eps: the study's radius; steps: those of each restart."""
     table = table[_at(table, eps)].assign(gradients=lambda rows: rows["steps"] * rows["restarts"])
     labels = "gradients an image: steps x restarts", _ACCURACY
     figure, panels = style.arch_rows(table, dict.fromkeys(SETTINGS, ""), (9.6, 2.9, 0.9), labels, sharex=True)
@@ -82,8 +80,8 @@ def convergence(table: pd.DataFrame, eps: float, steps: int) -> Figure:
 
 
 def transfer_matrix(table: pd.DataFrame) -> Figure:
-    """Accuracy of each kind of model (rows) on examples made against each kind (columns), mean over pairs of different
-    models; the last column is each model on its own. table: `02_transfer`."""
+    """Accuracy of each kind of model on examples against each kind, mean over pairs; last, against itself:
+    `02_transfer`."""
     own = (table[["arch", "setting", "seed"]].to_numpy() == table.filter(like="target_").to_numpy()).all(1)
     source = table["arch"].map(ARCH_NAMES) + "\n" + table["setting"].map(NAMES)
     target = table["target_arch"].map(ARCH_NAMES) + " " + table["target_setting"].map(NAMES)
@@ -100,8 +98,7 @@ def transfer_matrix(table: pd.DataFrame) -> Figure:
 
 
 def radius_histogram(table: pd.DataFrame) -> Figure:
-    """How far images are from an error: the share of images that PGD loses first at each L2 radius; mean over seeds.
-    table: `02_radii`, whose first and last radius stand for "wrong as it is" and "never lost"."""
+    """The share of images that PGD loses first at each L2 radius of `02_radii`; mean and range over seeds."""
     radii = sorted(table["eps"].unique())
     below = "L2 radius at which PGD first loses the image"
     figure, panels = style.arch_rows(table, {"": ""}, (9.5, 2.6, 0.9), (below, "images [%]"), sharex=True)
@@ -120,8 +117,7 @@ def radius_histogram(table: pd.DataFrame) -> Figure:
 
 
 def adversarial_examples(found: Mapping[str, Mapping[str, Tensor]], classes: Sequence[str], eps: float) -> Figure:
-    """Columns: images of one draw. Rows: the original, then per model the perturbation, magnified, and the result.
-    found: what `measure.examples` returns, by the model's label ("STD", "ADV"), all of the same images."""
+    """The original, then by model ("STD", "ADV") the perturbation, magnified, and the result: of `measure.examples`."""
     first = next(iter(found.values()))
     rows, count = 1 + 2 * len(found), len(first["labels"])
     figure, axes = style.new_figure(rows, count, 1.75 * count + 0.6, 2.05 * rows)

@@ -18,9 +18,9 @@ _BATCH = 250  # images degraded at once
 
 @dataclass(frozen=True)
 class Target:
-    """An image set for ensembles to learn, at the size that the backbones see. side: pixels a side that it is degraded
-    to, 0 for none; pixels: the resolution that is left, at most that of the backbones; train, test: how many images are
-    used; digest: of these, by their files."""
+    """An image set for ensembles to learn. side: pixels a side that it is degraded to, 0 for none; pixels: the
+    resolution that is left, at most that of the backbones; train, test: how many images are used; digest: of these, by
+    their files."""
 
     name: str
     side: int
@@ -38,8 +38,8 @@ class Target:
 
 
 def find_target(study: Study, text: str) -> Target:
-    """The target that a preset names: "name", or "name@20" degraded to 20 pixels a side; nothing is decoded. Raises
-    RequestError where the set is absent, with the command that gets it."""
+    """The target "name", or "name@20" degraded to 20 pixels a side; nothing is decoded. Raises RequestError where the
+    set is absent, with the command that gets it."""
     name, _, side = text.partition("@")
     config, title, pixels = study.preset.ensembles, name, study.preset.data.size
     counts = config.train_images, config.test_images
@@ -74,9 +74,9 @@ def degraded(images: Tensor, side: int) -> Tensor:
 
 
 def load_images(study: Study, target: Target, split: str, augmented: bool = False) -> ImageSet:
-    """The images of a target's "train" or "test" split that are used, the same for all runs. They have the size and the
-    margin of the preset's test images; with `augmented`, those of its training images, which are cropped later (of a
-    preset that keeps none decoded, the size of what test images are cut out of)."""
+    """The images of a target's "train" or "test" split that are used. They have the size and margin of the preset's
+    test images; with `augmented`, those of its training images (or, where these are streamed, what test images are cut
+    from)."""
     data = study.preset.data
     kept = data.store or data.test_store
     side, short = (kept, kept) if augmented else (data.size, data.test_store)

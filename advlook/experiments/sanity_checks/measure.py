@@ -77,8 +77,8 @@ def sanity_table(study: Study) -> pd.DataFrame:
 
 def partners(study: Study, key: ModelKey) -> list[ModelKey]:
     """The models of the same architecture that a model's maps are compared with: one of each kind before it in KINDS,
-    and, as controls, models of its own kind. All are of other seeds: models of one seed have the same initial weights,
-    which training leaves in part, and maps show them. Of one seed, kinds are paired within it, without controls."""
+    and, as controls, models of its own kind. All are of other seeds, as those of one seed share initial weights, which
+    maps show. Of one seed, kinds are paired within it, without controls."""
     (arch, kind, seed), seeds = key, study.preset.seeds
     place = seeds.index(seed)
     others = [(arch, before, seeds[(place + 1) % len(seeds)]) for before in KINDS[: KINDS.index(kind)]]
@@ -101,8 +101,8 @@ def cascade_rows(study: Study, key: ModelKey) -> Iterator[Row]:
 
 class Cascade:
     """Maps of a trained model, and of the same with fresh stages, on CASCADE_IMAGES and with CASCADE_SAMPLES. Image k
-    has the fresh parameters of draw k mod DRAWS, the same for all methods and stages: a single draw's accident would
-    pass for a finding. `order`: the stages from the output down; `original`: the maps as trained."""
+    has the fresh parameters of draw k mod DRAWS: a single draw's accident would pass for a finding. `order`: the stages
+    from the output down; `original`: the maps as trained."""
 
     def __init__(self, study: Study, key: ModelKey, methods: Methods = METHODS) -> None:
         self.study, self.model, self.methods = study, study.model(*key), methods
@@ -143,8 +143,8 @@ def image_means(rows: pd.DataFrame) -> np.ndarray:
 
 
 def means(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """Mean, low, high and the number of images for each group of rows: `interval` over images, where pairs of models
-    are averaged image by image first. An image for which the measure is nan does not count."""
+    """Mean, low, high (`interval` over images, pairs of models averaged first) and the number of images by groups of
+    rows. An image for which the measure is nan does not count."""
     found = []
     for key, group in rows.groupby(list(by), sort=False):
         values = image_means(group)
@@ -154,9 +154,9 @@ def means(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
 
 def effects(table: pd.DataFrame) -> pd.DataFrame:
-    """Does a map tell a trained model from an untrained one? One row an arch, setting, method and measure. effect:
-    similarity of two trained models of different seeds, less that of a trained and an untrained one, with its 95%
-    interval over images; nan where there is no second seed. Above 0 the map shows more than any parameters give."""
+    """Does a map tell a trained model from an untrained one? By arch, setting, method and measure: similarity of two
+    trained models of different seeds, less that of a trained and an untrained one, with its 95% interval over images;
+    nan where there is no second seed."""
     rows, by, found = labelled(table), ["arch", "setting", "method", "measure"], []
     for key, group in rows[rows["setting"].isin(SETTINGS)].groupby(by, sort=False):
         trained, untrained = (group[group["comparison"] == f"{kind}-{key[1]}"] for kind in (key[1], "random"))

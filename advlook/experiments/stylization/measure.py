@@ -32,7 +32,7 @@ ENGINES = {  # described by their method: none of them makes Stylized-ImageNet
 
 _DIFFERENCES = ["arch", "variant", "strength", "seed", "measure", "difference", "low", "high", "images"]
 
-Answered = tuple[tuple[object, ...], dict[str, np.ndarray]]
+Some = slice | Tensor | None  # numbers of images; None: all
 Variant = tuple[str, float]  # name and strength
 VARIANTS: tuple[Variant, ...] = ((STANDARD, 0.0), (REVERSED, 0.0), *((STYLIZED, each) for each in made.STRENGTHS))
 
@@ -49,7 +49,7 @@ def conflicts(study: Study) -> made.CueConflict:
     return made.cue_conflict_set(study)
 
 
-def variant_images(study: Study, variant: str, strength: float, chosen: made.Chosen | None = None) -> ImageSet:
+def variant_images(study: Study, variant: str, strength: float, chosen: Some = None) -> ImageSet:
     """A variant of the test images, with the labels of the contents; all of it, or the images of the numbers chosen."""
     if variant == STYLIZED:
         return (stylized(study)[strength] if chosen is None else made.stylized_set(study, strength, chosen)).images
@@ -70,8 +70,8 @@ def shown(study: Study, count: int) -> tuple[dict[str, Tensor], list[str]]:
 
 
 def shown_conflicts(study: Study, count: int) -> tuple[dict[str, Tensor], list[str]]:
-    """Shape, texture and their cue conflict, like `shown`; the conflict alone if it was drawn as one. A name states the
-    class of the shape, then that of the texture."""
+    """Shape, texture (where they were apart) and their cue conflict, like `shown`; names: classes of shape and
+    texture."""
     found = conflicts(study)
     chosen = torch.randperm(len(found.images), generator=torch.Generator().manual_seed(0))[:count]
     parts = {"shape": found.contents, "texture": found.sources, "both in one": found.images}
@@ -80,9 +80,7 @@ def shown_conflicts(study: Study, count: int) -> tuple[dict[str, Tensor], list[s
     return pictures, [f"{classes[shape]},\n{classes[texture]}" for shape, texture in pairs]
 
 
-def variant_rows(
-    study: Study, key: ModelKey, only: Variant | None = None, chosen: made.Chosen | None = None
-) -> Iterator[Row]:
+def variant_rows(study: Study, key: ModelKey, only: Variant | None = None, chosen: Some = None) -> Iterator[Row]:
     """Accuracy on every variant; "control" is top-1 on the same images as they are; "right" and "right_control" hold
     which were right. only: one variant; chosen: the images of these numbers alone, which answer as among all."""
     ask = partial(predict, study.model(*key), **study.batches)
@@ -98,7 +96,7 @@ def variant_rows(
         yield row | {"right": right.numpy(), "right_control": before.numpy()}
 
 
-def conflict_rows(study: Study, key: ModelKey, chosen: made.Chosen | None = None) -> Iterator[Row]:
+def conflict_rows(study: Study, key: ModelKey, chosen: Some = None) -> Iterator[Row]:
     """One row: which cue conflicts (all, or those chosen) the model answers by their shape, which by their texture."""
     found = conflicts(study) if chosen is None else made.cue_conflict_set(study, chosen)
     named = predict(study.model(*key), found.images, **study.batches).argmax(1)
@@ -108,9 +106,8 @@ def conflict_rows(study: Study, key: ModelKey, chosen: made.Chosen | None = None
 
 def stylization_tables(study: Study) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Measure every model; save all tables and return `05_stylization`, `05_differences` and `05_shape_bias`."""
-    measurements, inputs = {"05_variants": variant_rows, "05_conflicts": conflict_rows}, [made.styles_digest(study)]
-    measured = {name: study.rows(name, each, inputs=inputs) for name, each in measurements.items()}
-    rows, decided = (study.save_table(name, table) for name, table in measured.items())
+    measured, inputs = {"05_variants": variant_rows, "05_conflicts": conflict_rows}, [made.styles_digest(study)]
+    rows, decided = (study.save_table(name, study.rows(name, each, inputs=inputs)) for name, each in measured.items())
     tables = {"05_stylization": rows[COLUMNS], "05_differences": every_difference(rows, decided)}
     tables["05_shape_bias"] = shape_bias(decided, conflicts(study).images)
     return tuple(study.save_table(name, table) for name, table in tables.items())
@@ -132,11 +129,10 @@ def differences(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found, columns=_DIFFERENCES)
 
 
-def _answered(rows: pd.DataFrame, by: list[str], *columns: str) -> Iterator[Answered]:
+def _answered(rows: pd.DataFrame, by: list[str], *columns: str) -> Iterator[tuple[tuple, dict[str, np.ndarray]]]:
     """`(*key, seed)`, seeds as of `pooled`, and by setting what models answer in these columns: `(images, columns)`."""
     for key, runs in rows.groupby(by, sort=False):
-        for seed, found in pooled(runs, answers(*columns)):
-            yield (*key, seed), found
+        yield from (((*key, seed), found) for seed, found in pooled(runs, answers(*columns)))
 
 
 def _effects(means: np.ndarray) -> np.ndarray:
@@ -147,11 +143,11 @@ def _effects(means: np.ndarray) -> np.ndarray:
 
 
 def shape_bias(rows: pd.DataFrame, images: ImageSet) -> pd.DataFrame:
-    """Shape bias (Geirhos et al. 2019) by arch, setting, seed (each and "all") and class of the shape (each and "all").
-    shape_bias: decisions for the shape in percent of those for either cue, with its 95% interval over images, nan where
-    some resample holds no decision; by_shape, by_texture: in percent of all images. rows: of `conflict_rows`."""
-    classes = {"all": torch.ones_like(images.labels, dtype=torch.bool)}
-    classes |= {name: images.labels == number for number, name in enumerate(images.classes)}
+    """Shape bias (Geirhos et al. 2019) by arch, setting, seed (each and "all") and class of the shape (each and "all"):
+    decisions for the shape in percent of those for either cue, with its 95% interval over images, nan where some
+    resample holds no decision; by_shape, by_texture: in percent of all images. rows: of `conflict_rows`."""
+    classes = {name: images.labels == number for number, name in enumerate(images.classes)}
+    classes = {"all": images.labels >= 0, **classes}
     found = []
     for (arch, seed), decided in _answered(rows, ["arch"], "by_shape", "by_texture"):
         for (setting, decisions), (name, members) in product(decided.items(), classes.items()):

@@ -134,11 +134,9 @@ def _window(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def checks(study: Study, made: Stylized) -> pd.DataFrame:
-    """All measurements, one row an image, behind the columns of `Stylized.table`.
-
-    patches_to_style, patches_to_content and patches_before (content to style): of `patch_distance`; edges_content and
-    edges_style (the style reduced to the image's size): of `edge_agreement`; gram_before and gram_after: content and
-    image to style; patch_right_before and patch_right: whether the patch classifier names the content's class."""
+    """All measurements, one row an image, behind the columns of `Stylized.table`: patches_... of `patch_distance`
+    (before: content to style); edges_... of `edge_agreement` (the style reduced to the image's size); gram_... to the
+    style; patch_right_...: whether the patch classifier names the content's class."""
     model, table = patch_classifier(study), made.table()
     batches = torch.arange(len(table)).split(max(1, _HELD // made.styles.images[0].numel()))
     found = []

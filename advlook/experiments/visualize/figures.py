@@ -1,5 +1,4 @@
-"""The plots of notebook 03: maps, filters and maximising inputs to look at, and the measures of scale, drawn from the
-table `03_scale` if nothing else is said."""
+"""The plots of notebook 03, drawn from the table `03_scale` if nothing else is said."""
 
 from collections.abc import Mapping
 from itertools import product
@@ -54,8 +53,8 @@ def filter_grid(found: Mapping[str, Tensor], columns: int = 8) -> Figure:
 
 
 def maximised_grid(found: Mapping[str, Mapping[str, Maximised]], count: int, first: int = 0) -> Figure:
-    """Inputs that excite units, a row a layer (deeper ones below), a block of columns a model, the same units of each.
-    found: by the model's setting, by layer. Under each picture stands the mean activation of the unit's map."""
+    """Inputs that excite units, a row a layer, a block of columns a model; below each the mean activation of the unit's
+    map. found: by the model's setting, by layer."""
     layers = list(next(iter(found.values())))
     columns = list(product(found, range(first, first + count)))
     figure, lines = style.blocks([len(layers)], [count] * len(found), 1.12, 1.42)
@@ -72,8 +71,7 @@ def maximised_grid(found: Mapping[str, Mapping[str, Maximised]], count: int, fir
 
 
 def fourier_maps(table: pd.DataFrame, column: str = "changed") -> Figure:
-    """Heat maps over the plane of frequencies, the lowest in the middle: answers changed, in percent. table:
-    `03_fourier`; a row an architecture, a column a setting, mean over seeds, all on one scale."""
+    """Answers changed over the plane of frequencies, the lowest in the middle; mean over seeds. table: `03_fourier`."""
     settings, labels = table["setting"].unique(), ("horizontal [cycles/px]", "vertical [cycles/px]")
     size = 3.3 * len(settings) + 1, 3.2, 0.3
     figure, panels = style.arch_rows(table, dict.fromkeys(settings, ""), size, labels)
@@ -115,8 +113,8 @@ def answer_curves(table: pd.DataFrame) -> Figure:
 
 
 def map_spectra(table: pd.DataFrame) -> Figure:
-    """Spectra of the five maps, a row an architecture: power at a radial frequency, relative to white noise. The grey
-    line is the untrained network: what its structure alone leaves in a map."""
+    """Spectra of the five maps relative to white noise; grey: untrained, what a network's structure alone leaves in a
+    map."""
     spectra = table[(table["measure"] == "map_spectrum") & (table["at"] > 0)]  # without the mean
     figure = _by_map(spectra, ("frequency [cycles/px]", "{}\npower / white noise"), marker="")
     for axis in figure.axes:
@@ -179,8 +177,8 @@ def filter_sizes(table: pd.DataFrame) -> Figure:
 
 
 def map_energy(table: pd.DataFrame) -> Figure:
-    """Where the energy of the maps lies in the embedded test-bed, a bar a map and model, a row an architecture. A dot
-    is a seed; dotted lines are what the areas alone would give."""
+    """Where the energy of the maps lies in the embedded test-bed; a dot is a seed, dotted what the areas alone would
+    give."""
     titles = {"outline": "On the outline", "inside": "Inside, on the texture", "background": "On the background"}
     labels = "", "{}\nshare of energy [%]"
     figure, panels = style.arch_rows(table, titles, (13, 2.9, 0.6), labels, sharex=True, sharey=True)

@@ -12,6 +12,7 @@ import torch
 from advlook import attacks
 from advlook.attacks.suite import SUITE, percent
 from advlook.core import evaluating, mixed_seed
+from advlook.core.names import STYLIZED
 from advlook.corruptions.severities import FAMILIES
 from advlook.experiments.attack import measure as attack
 from advlook.experiments.claims import measure as claims
@@ -21,13 +22,14 @@ from advlook.experiments.ensembles.runs import FROZEN, every_run
 from advlook.experiments.ensembles.targets import find_targets
 from advlook.experiments.sanity_checks import measure as sanity
 from advlook.experiments.stylization import measure as stylization
+from advlook.experiments.stylization.images import CHUNK
 from advlook.experiments.train import measure as train
 from advlook.experiments.visualize import measure as visualize
-from advlook.models.architectures import folded
-from advlook.models.evaluation import Attack, accuracy_under, found_among, survivors
+from advlook.models import folded
+from advlook.models.evaluation import Attack, accuracy_under, survivors
 from advlook.sensitivity import METHODS, stages
-from advlook.study.study import ModelKey, Study
-from advlook.study.verification import ATTACKED, MAPS, Derived, Row, Unit, drawn, shares, who
+from advlook.study import ModelKey, Row, Study
+from advlook.study.verification import ATTACKED, MAPS, Derived, Unit, drawn, shares, who
 
 MANY = 10_000  # gradients of images: a unit that takes more takes minutes
 THINNED = 4  # of the frequencies of the grid of notebook 03, every so many along each axis
@@ -68,17 +70,13 @@ def _train(study: Study, rng: random.Random) -> Units:
         left = row.right.nonzero()[0]  # of these the attack's batches are made
         batch = rng.randrange(-(-len(left) // size))
         attacked = left[batch * size : (batch + 1) * size]
-        yield unit(partial(_clean, study, key, numbers), numbers=numbers)
+        some = study.test[torch.from_numpy(numbers)]
+        yield unit(partial(_only, ("right",), train.clean_rows, study, key, some), numbers=numbers)
         yield unit(partial(_under_pgd, study, key, attacked, batch), numbers=attacked, allowed=1)
-        yield unit(partial(_accuracies, study, key))
+        yield unit(partial(_only, ("top1", "top5", "images"), train.clean_rows, study, key, study.test))
         yield unit(partial(_under_fgsm, study, key, row.right), allowed=ATTACKED)
         if study.preset.data.name == "synthetic":
             yield Unit("01_cues", who(key), partial(train.cues, study, key), allowed=1)
-
-
-def _clean(study: Study, key: ModelKey, numbers: np.ndarray) -> Iterator[Row]:
-    images = study.test[torch.from_numpy(numbers)]
-    yield {"right": found_among(study.model(*key), images, (1,), device=study.device)[:, 0].numpy()}
 
 
 def _under_pgd(study: Study, key: ModelKey, numbers: np.ndarray, batch: int) -> Iterator[Row]:
@@ -93,15 +91,9 @@ def _under_pgd(study: Study, key: ModelKey, numbers: np.ndarray, batch: int) -> 
             yield {"right_pgd": (model(attacked).argmax(1) == labels).cpu().numpy()}
 
 
-def _accuracies(study: Study, key: ModelKey) -> Iterator[Row]:
-    right, best = train.clean_answers(study, key)
-    yield {"top1": percent(right), "top5": percent(best), "images": len(right)}
-
-
 def _under_fgsm(study: Study, key: ModelKey, right: np.ndarray) -> Iterator[Row]:
-    config = study.preset.evaluation
-    where = {"batch_size": config.batch_size, "device": study.device, "right": torch.from_numpy(right)}
-    alive = survivors(study.model(*key), study.test, lambda m, x, y, g: attacks.fgsm(m, x, y, config.eps), **where)
+    eps, known = study.preset.evaluation.eps, study.batches | {"right": torch.from_numpy(right)}
+    alive = survivors(study.model(*key), study.test, lambda m, x, y, g: attacks.fgsm(m, x, y, eps), **known)
     yield {"robust_fgsm": percent(alive)}
 
 
@@ -187,7 +179,7 @@ def _stylization(study: Study, rng: random.Random) -> Units:
     yield Derived("05_differences", lambda: stylization.every_difference(rows, decided))
     for row in rows.itertuples():
         key, variant = (row.arch, row.setting, row.seed), (row.variant, float(row.strength))
-        made = row.variant == stylization.STYLIZED and row.strength > 0
+        made = row.variant == STYLIZED and row.strength > 0
         numbers = _chunk(row.images, rng) if made else drawn(row.images, rng)
         about = who(key) | dict(zip(("variant", "strength"), variant, strict=True))
         asked = study, key, variant, torch.from_numpy(numbers)
@@ -201,8 +193,7 @@ def _stylization(study: Study, rng: random.Random) -> Units:
 
 
 def _chunk(images: int, rng: random.Random) -> np.ndarray:
-    size = stylization.CHUNK
-    return np.arange(images)[size * rng.randrange(-(-images // size)) :][:size]
+    return np.arange(images)[CHUNK * rng.randrange(-(-images // CHUNK)) :][:CHUNK]
 
 
 def _ensembles(study: Study, rng: random.Random) -> Units:

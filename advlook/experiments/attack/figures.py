@@ -41,7 +41,7 @@ def accuracy_curves(table: pd.DataFrame, steps: int) -> Figure:
 def attack_comparison(table: pd.DataFrame, eps: float, steps: int) -> Figure:
     """Accuracy under each attack at radius eps, weakest first. table: `02_attacks`; steps: of the PGD that is drawn."""
     table = _one_pgd(table, steps)
-    table = table[_at(table, eps) | (table["attack"] == "none") | (table["norm"] == "l2")]
+    table = table[np.isclose(table["eps"], eps) | (table["attack"] == "none") | (table["norm"] == "l2")]
     order = list(table.groupby("attack")["top1"].mean().sort_values(kind="stable").index)
     figure, panels = style.arch_columns(table, (0.42 * len(order) + 1.6, 4.8, 1.8), (_ACCURACY, ""), sharey=True)
     for axis, rows in panels:
@@ -56,7 +56,7 @@ def attack_comparison(table: pd.DataFrame, eps: float, steps: int) -> Figure:
 def convergence(table: pd.DataFrame, eps: float, steps: int) -> Figure:
     """Is the attack converged? Accuracy under PGD over the gradients it may use, by more steps or more restarts; in
     grey what the suite leaves. table: `02_attacks`; eps: the study's radius; steps: those of each restart."""
-    table = table[_at(table, eps)].assign(gradients=lambda rows: rows["steps"] * rows["restarts"])
+    table = table[np.isclose(table["eps"], eps)].assign(gradients=lambda rows: rows["steps"] * rows["restarts"])
     labels = "gradients an image: steps x restarts", _ACCURACY
     figure, panels = style.arch_rows(table, dict.fromkeys(SETTINGS, ""), (9.6, 2.9, 0.9), labels, sharex=True)
     for axis, of_arch, setting in panels:
@@ -119,28 +119,20 @@ def radius_histogram(table: pd.DataFrame) -> Figure:
 def adversarial_examples(found: Mapping[str, Mapping[str, Tensor]], classes: Sequence[str], eps: float) -> Figure:
     """The original, then by model ("STD", "ADV") the perturbation, magnified, and the result: of `measure.examples`."""
     first = next(iter(found.values()))
-    rows, count = 1 + 2 * len(found), len(first["labels"])
-    figure, axes = style.new_figure(rows, count, 1.75 * count + 0.6, 2.05 * rows)
-    style.bare(axes)
-    originals, *lines = np.reshape(axes, (rows, count))
+    figure, (originals, *lines) = style.blocks([1 + 2 * len(found)], [len(first["labels"])], 1.75, 2.05)
     originals[0].set_ylabel("original")
     for axis, image, label in zip(originals, first["images"], first["labels"], strict=True):
         style.picture(axis, image, classes[label], size=9, color=style.INK)
     for (name, parts), noises, results in zip(found.items(), lines[::2], lines[1::2], strict=True):
         noises[0].set_ylabel(f"perturbation\nagainst {name}")
         results[0].set_ylabel(f"what {name} sees")
-        keys = ("images", "attacked", "labels", "after", "after_probability")
-        columns = zip(noises, results, *(parts[key] for key in keys), strict=True)
-        for noise, result, image, attacked, label, after, probability in columns:
-            style.picture(noise, (attacked - image) / (2 * eps) + 0.5)
-            text, color = f"{classes[after]} {100 * probability:.0f}%", style.WRONG if after != label else style.RIGHT
-            style.picture(result, attacked, text, size=9, color=color)
+        for place, (noise, result) in enumerate(zip(noises, results, strict=True)):
+            one = {key: values[place] for key, values in parts.items()}
+            style.picture(noise, (one["attacked"] - one["images"]) / (2 * eps) + 0.5)
+            color = style.RIGHT if one["after"] == one["labels"] else style.WRONG
+            text = f"{classes[one['after']]} {100 * one['after_probability']:.0f}%"
+            style.picture(result, one["attacked"], text, size=9, color=color)
     return figure
-
-
-def _at(table: pd.DataFrame, eps: float) -> pd.Series:
-    """Which rows are at this radius, as far as a decimal in a file can tell."""
-    return (table["eps"] - eps).abs() < 1e-9
 
 
 def _one_pgd(table: pd.DataFrame, steps: int) -> pd.DataFrame:

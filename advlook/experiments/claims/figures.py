@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from advlook.core.names import ARCH_NAMES
+from advlook.core import ARCH_NAMES
 from advlook.stats.rules import CONTRADICTED, INCONCLUSIVE, SUPPORTED, UNTESTED
 from advlook.stats.verdict_text import told
 from advlook.study.style import new_figure

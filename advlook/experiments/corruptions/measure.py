@@ -26,6 +26,7 @@ from advlook.study import ModelKey, Row, Study
 
 Sweep = Iterable[tuple[float, Tensor]]  # levels and images, each made when it is asked for
 Operations = Callable[[Tensor], Mapping[str, Sweep]]  # from a batch of images, by name
+Hits = dict[tuple[str, float], Tensor]  # by operation and level
 
 COLUMNS = ["arch", "setting", "seed", "operation", "level", "top1", "top5", "images"]
 REVERSAL = "reversal"
@@ -70,29 +71,25 @@ def shown_families(study: Study) -> dict[str, dict[int, Tensor]]:
     return {title: dict(sweep) for title, sweep in _severities(images, torch.Generator().manual_seed(0)).items()}
 
 
-def sweep_rows(
-    study: Study, key: ModelKey, only: str | None = None, chosen: slice | Tensor = slice(None)
-) -> Iterator[Row]:
+def sweep_rows(study: Study, key: ModelKey, only: str = "", chosen: slice | Tensor = slice(None)) -> Iterator[Row]:
     """Accuracy at every level of every operation, or of one, on all of `swept_images`, or on those chosen."""
     operations = partial(sweeps, config=study.preset.corruptions)
     for (operation, level), hits in _hits(study, key, swept_images(study)[chosen], operations, only).items():
         yield {"operation": operation, "level": level, **_accuracies(hits), "right": hits[:, 0].numpy()}
 
 
-def family_rows(study: Study, key: ModelKey, only: str | None = None) -> Iterator[Row]:
+def family_rows(study: Study, key: ModelKey, only: str = "") -> Iterator[Row]:
     """Accuracy at severity 0 to 5 of each of FAMILIES, or of one, on the first `corruptions.family_images` images."""
     images = swept_images(study, study.preset.corruptions.family_images)
     generator = torch.Generator(study.device).manual_seed(0)  # so that all models see the same noise
-    found = _hits(study, key, images, partial(_severities, generator=generator), only)
-    for (title, severity), hits in found.items():
+    severities = partial(_severities, generator=generator)
+    for (title, severity), hits in _hits(study, key, images, severities, only).items():
         which = {"family": FAMILIES[title].family, "corruption": title, "severity": severity}
         yield which | _accuracies(hits)
 
 
 @torch.no_grad()
-def _hits(
-    study: Study, key: ModelKey, images: ImageSet, operations: Operations, only: str | None = None
-) -> dict[tuple[str, float], Tensor]:
+def _hits(study: Study, key: ModelKey, images: ImageSet, operations: Operations, only: str) -> Hits:
     """By operation and level, whether each of the best `evaluation.top_k` answers is the label: bool `(N, k)`, on the
     CPU. Images that a level leaves unchanged are answered once."""
     most, found = study.preset.evaluation.top_k, defaultdict(list)
@@ -109,7 +106,7 @@ def _hits(
         for batch, labels in tqdm(images.batches(**study.batches), "{} {} {}".format(*key), count, **quiet):
             clean = hits(batch, labels)
             for operation, sweep in operations(batch).items():
-                for level, changed in sweep if only in (None, operation) else ():
+                for level, changed in sweep if only in ("", operation) else ():
                     found[operation, level].append(clean if changed is batch else hits(changed, labels))
     return {name: torch.cat(parts) for name, parts in found.items()}
 
@@ -152,10 +149,9 @@ def differences(rows: pd.DataFrame) -> pd.DataFrame:
 def crossings(rows: pd.DataFrame) -> pd.DataFrame:
     """The level at which ADV overtakes STD in top-1 (`overtaken_at`), with its 95% interval over images; infinite where
     it never does, `high` where it does not in 2.5% of the resamples. rows: of `sweep_rows`."""
-    found = [
-        (*key, *map(float, interval(adv - std, partial(overtaken_at, levels))), len(std))
-        for key, levels, std, adv in _pairs(rows[rows["operation"] != REVERSAL])
-    ]
+    found = []
+    for key, levels, std, adv in _pairs(rows[rows["operation"] != REVERSAL]):
+        found.append((*key, *map(float, interval(adv - std, partial(overtaken_at, levels))), len(std)))
     return pd.DataFrame(found, columns=["arch", "operation", "seed", "level", "low", "high", "images"])
 
 

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from advlook.core.names import ARCH_NAMES
+from advlook.core import ARCH_NAMES
 from advlook.study import style
 from advlook.study.style import image_grid as image_grid
 

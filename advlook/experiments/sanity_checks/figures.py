@@ -17,13 +17,8 @@ from advlook.sensitivity.similarity import MEASURES, pictures, similarity
 from advlook.stats import labelled
 from advlook.study import style
 
-METHOD_STYLES = {
-    "vanilla_gradient": ("#E69F00", "s"),
-    "loss_gradient": ("#CC79A7", "D"),
-    "guided_backprop": ("#009E73", "o"),
-    "smooth_grad": ("#56B4E9", "^"),
-    "integrated_gradients": ("#000000", "v"),
-}
+_COLORS = "#E69F00", "#CC79A7", "#009E73", "#56B4E9", "#000000"
+METHOD_STYLES = dict(zip(TITLES, zip(_COLORS, "sDo^v", strict=True), strict=True))
 _NAMES = "Spearman, signed", "Spearman, absolute", "SSIM, signed", "SSIM, absolute"
 MEASURE_NAMES = dict(zip(MEASURES, _NAMES, strict=True))
 KIND_NAMES = NAMES | {"random": "untrained"}
@@ -87,8 +82,12 @@ def similarities(table: pd.DataFrame) -> Figure:
     figure, axes = style.new_figure(len(methods), len(MEASURES), *size, sharex=True, sharey=True)
     for axis, (method, measure) in zip(axes, product(methods, MEASURES), strict=True):
         for (arch, pair), group in style.select(rows, method=method, measure=measure).groupby(["arch", "comparison"]):
-            place = pairs.index(pair) + 0.36 * (archs.index(arch) - (len(archs) - 1) / 2)
-            _spread(axis, group, place, PAIRS[pair][1], style.ARCH_STYLES[arch][1])
+            place, color = pairs.index(pair) + 0.36 * (archs.index(arch) - (len(archs) - 1) / 2), PAIRS[pair][1]
+            each, spread = image_means(group), means(group, ["arch"]).iloc[0]
+            axis.plot(each, [place] * len(each), "|", color=color, alpha=0.3, ms=6, zorder=1)
+            axis.plot(spread[["low", "high"]], [place, place], color=style.INK, lw=1.6, zorder=2)
+            drawn = {"ms": 5.5, "mec": style.INK, "mew": 0.9, "zorder": 3}
+            axis.plot(spread["mean"], place, style.ARCH_STYLES[arch][1], color=color, **drawn)
         axis.axvline(0, color=style.GREY, lw=1, zorder=0)
         axis.axhline(sum("other" not in PAIRS[pair][0] for pair in pairs) - 0.5, color=style.LIGHT, lw=1, zorder=0)
         axis.grid(visible=False, axis="y")
@@ -101,15 +100,6 @@ def similarities(table: pd.DataFrame) -> Figure:
     handles.append(style.handle("one image", style.GREY, marker="|", ls="", ms=8))
     style.legend(figure, [*handles, style.handle("95% interval of the mean", style.INK, lw=1.6)])
     return figure
-
-
-def _spread(axis: Axes, rows: pd.DataFrame, place: float, color: str, marker: str) -> None:
-    """Similarities of images as faint points on a line, and their mean with its interval."""
-    each = image_means(rows)
-    axis.plot(each, [place] * len(each), "|", color=color, alpha=0.3, ms=6, zorder=1)
-    spread = means(rows, ["arch"]).iloc[0]
-    axis.plot(spread[["low", "high"]], [place, place], color=style.INK, lw=1.6, zorder=2)
-    axis.plot(spread["mean"], place, marker, color=color, ms=5.5, mec=style.INK, mew=0.9, zorder=3)
 
 
 def over_stages(table: pd.DataFrame, comparison: str, measures: Sequence[str] = ("spearman_abs", "ssim_abs")) -> Figure:

@@ -119,10 +119,14 @@ def check_plots(checked: pd.DataFrame, checks: pd.DataFrame, chance: float) -> F
     }
     farthest = checked[[column for column, _ in distances.values()]].max().max()
     agreements = {"to the style": ("edges_style", style.GREEN), "to the content": ("edges_content", style.PURPLE)}
-    _histograms(texture, checked, distances, np.linspace(0, farthest, 41))
-    texture.set(xlabel="distance of patches", ylabel="images")
-    _histograms(shape, checked, agreements, np.linspace(-1, 1, 41))
-    shape.set(xlabel="correlation of edges", ylabel="images")
+    for axis, columns, label, first, last in (
+        (texture, distances, "distance of patches", 0, farthest),
+        (shape, agreements, "correlation of edges", -1, 1),
+    ):
+        for title, (column, color) in columns.items():
+            axis.hist(checked[column], np.linspace(first, last, 41), color=color, alpha=0.65, label=title)
+        axis.legend(loc="best", fontsize=9)
+        axis.set(xlabel=label, ylabel="images")
     accuracies = 100 * checked[["patch_right_before", "patch_right"]].astype(float).mean()
     bars = small.bar(["content", "stylized"], accuracies, 0.6, color=[_BEFORE, style.GREEN])
     small.bar_label(bars, fmt="%.0f" if chance >= 1 else "%.1f", padding=2, fontsize=10)
@@ -134,12 +138,6 @@ def check_plots(checked: pd.DataFrame, checks: pd.DataFrame, chance: float) -> F
         outcome, color = ("passed", style.INK) if row.passed else ("FAILED", style.WRONG)
         axis.set_title(f"{row.check}: {outcome}", color=color)
     return figure
-
-
-def _histograms(axis: Axes, rows: pd.DataFrame, columns: Mapping[str, tuple[str, str]], bins: np.ndarray) -> None:
-    for title, (column, color) in columns.items():
-        axis.hist(rows[column], bins, color=color, alpha=0.65, label=title)
-    axis.legend(loc="best", fontsize=9)
 
 
 def findings(checks: pd.DataFrame) -> str:

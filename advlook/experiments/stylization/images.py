@@ -158,9 +158,7 @@ def _made(study: Study, contents: Tensor, styles: Tensor, drawn: Tensor, strengt
     return made
 
 
-def _make(
-    path: Path, arrays: list[np.ndarray], options: dict[str, object], device: torch.device, progressed: Progress
-) -> None:
+def _make(path: Path, arrays: list[np.ndarray], options: dict, device: torch.device, progressed: Progress) -> None:
     """Make and keep one chunk, by one thread, so that its bits do not depend on how many are made beside it."""
     images, styles = (to_float(torch.from_numpy(part).to(device)).contiguous() for part in arrays[:2])
     threads = torch.get_num_threads()
@@ -176,8 +174,7 @@ def _make(
 
 def trained_adain(study: Study, styles: Styles) -> AdaIN:
     """torchvision's encoder (RequestError without a download), and a decoder trained on the study's images."""
-    data, encoder = study.preset.data, Encoder()
-    images = study.training_images
+    data, encoder, images = study.preset.data, Encoder(), study.training_images
     if data.name == "synthetic":
         raise RequestError(f'engine "adain" needs stored photographs; for {data.name} write engine = "optimised"')
     made_by = [data.name, data.store, data.size, study.preset.stylization.styles, list(styles.names), DECODER_STEPS]

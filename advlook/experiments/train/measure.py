@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pandas as pd
+import torch
 from torch import Tensor
 
 from advlook.attacks.suite import percent
@@ -18,19 +19,18 @@ MODEL = ["arch", "setting", "seed"]
 def tradeoff(study: Study, key: ModelKey) -> Iterator[Row]:
     """Table 1, one row a model: clean top-1 and top-k, and accuracy under FGSM and PGD, on every test image; "right"
     and "right_pgd" tell which are right clean, and which still under PGD: bool `(images,)`."""
-    config, (right, best) = study.preset.evaluation, clean_answers(study, key)
-    effort = {"steps": config.pgd_steps, "restarts": config.pgd_restarts, "right": right}
-    under = robust_survivors(study.model(*key), study.test, config.eps, **effort, **study.batches)
-    accuracies = {"top1": right, "top5": best, "robust_fgsm": under["fgsm"], "robust_pgd": under["pgd"]}
-    row = {name: percent(images) for name, images in accuracies.items()}
-    row |= {"eps": float(config.eps), "images": len(right)}
-    yield row | {"right": right.numpy(), "right_pgd": under["pgd"].numpy()}
+    config, (clean,) = study.preset.evaluation, clean_rows(study, key, study.test)
+    options = {"steps": config.pgd_steps, "restarts": config.pgd_restarts, "right": torch.from_numpy(clean["right"])}
+    under = robust_survivors(study.model(*key), study.test, config.eps, **options, **study.batches)
+    robust = {f"robust_{name}": percent(alive) for name, alive in under.items()} | {"eps": float(config.eps)}
+    accuracies = {name: clean[name] for name in ("top1", "top5")}
+    yield accuracies | robust | clean | {"right_pgd": under["pgd"].numpy()}
 
 
-def clean_answers(study: Study, key: ModelKey) -> tuple[Tensor, Tensor]:
-    """Which test images have their label in first place, and among the best `top_k`: bool `(N,)` each."""
-    ks = 1, study.preset.evaluation.top_k
-    return found_among(study.model(*key), study.test, ks, **study.batches).unbind(1)
+def clean_rows(study: Study, key: ModelKey, images: ImageSet) -> Iterator[Row]:
+    """The columns of `tradeoff` that need no attack."""
+    right, best = found_among(study.model(*key), images, (1, study.preset.evaluation.top_k), **study.batches).unbind(1)
+    yield {"top1": percent(right), "top5": percent(best), "images": len(right), "right": right.numpy()}
 
 
 def training_history(study: Study) -> pd.DataFrame:

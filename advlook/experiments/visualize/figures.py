@@ -116,27 +116,24 @@ def map_spectra(table: pd.DataFrame) -> Figure:
     """Spectra of the five maps relative to white noise; grey: untrained, what a network's structure alone leaves in a
     map."""
     spectra = table[(table["measure"] == "map_spectrum") & (table["at"] > 0)]  # without the mean
-    figure = _by_map(spectra, ("frequency [cycles/px]", "{}\npower / white noise"), marker="")
-    for axis in figure.axes:
-        axis.axhline(1, color=style.LIGHT, lw=1, ls=":")
-        axis.set(yscale="log")
-    return figure
+    return _by_map(spectra, ("frequency [cycles/px]", "{}\npower / white noise"), 1, ":", yscale="log")
 
 
 def edge_correlations(table: pd.DataFrame) -> Figure:
     """Rank correlation of |map| with image edges over the smoothing of the image, a row an architecture."""
     rows = style.select(table, measure="map_edge_correlation")
-    figure = _by_map(rows, ("smoothing of the image [px]", "{}\nrank correlation"), marker="o")
-    for axis in figure.axes:
-        axis.axhline(0, color=style.LIGHT, lw=1)
-    return figure
+    return _by_map(rows, ("smoothing of the image [px]", "{}\nrank correlation"), 0, "-", marker="o")
 
 
-def _by_map(rows: pd.DataFrame, labels: style.Labels, marker: str) -> Figure:
-    """A measure of each kind of map over its level: a panel a map, a row an architecture, a line a setting."""
+def _by_map(
+    rows: pd.DataFrame, labels: style.Labels, reference: float, ls: str, marker: str = "", yscale: str = "linear"
+) -> Figure:
+    """A measure of each kind of map over its level, and a line of reference: a panel a map, a row an architecture."""
     figure, panels = style.arch_rows(rows, TITLES, (2.9 * len(TITLES), 2.7, 0.6), labels, sharex=True, sharey=True)
     for axis, of_arch, method in panels:
         style.bands(axis, style.select(of_arch, of=method), "at", "value", style.COLORS, marker=marker, ms=4)
+        axis.axhline(reference, color=style.LIGHT, lw=1, ls=ls)
+        axis.set(yscale=yscale)
     style.legend(figure, style.setting_handles(style.COLORS))
     return figure
 

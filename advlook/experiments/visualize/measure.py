@@ -69,19 +69,15 @@ def shown_units(study: Study, arch: str, seed: int, **options: object) -> dict[s
     return found
 
 
-def sample(study: Study) -> ImageSet:
-    """The test images that everything here is measured on: `visualize.images` of them, drawn by one seed."""
-    return study.test.subset(study.preset.visualize.images, seed=2)
-
-
 def fourier(study: Study, key: ModelKey, thinned: int = 1) -> Iterator[Row]:
     """Errors and changed answers along every Fourier basis image of fixed L2 norm (`sensitivity.fourier_sensitivity`).
     One row a frequency: fy, fx in cycles per pixel; error and changed in percent; clean, the error without; eps.
     thinned: only the frequencies at multiples of so many steps of the grid."""
-    images, eps, stride = sample(study), study.preset.visualize.fourier_eps, study.preset.visualize.fourier_stride
-    how = {"generator": torch.Generator().manual_seed(0), "stride": thinned * stride, **study.batches}
-    found = sensitivity.fourier_sensitivity(study.model(*key), images, eps, **how)
-    about = {"clean": found.clean, "eps": eps, "images": len(images)}
+    config, draws = study.preset.visualize, torch.Generator().manual_seed(0)
+    images, stride = study.test.subset(config.images, seed=2), thinned * config.fourier_stride
+    options = {"generator": draws, "stride": stride, **study.batches}
+    found = sensitivity.fourier_sensitivity(study.model(*key), images, config.fourier_eps, **options)
+    about = {"clean": found.clean, "eps": config.fourier_eps, "images": len(images)}
     for fy, errors, changes in zip(found.frequencies, found.error, found.changed, strict=True):
         for fx, error, changed in zip(found.frequencies, errors, changes, strict=True):
             yield {"fy": fy.item(), "fx": fx.item(), "error": error.item(), "changed": changed.item()} | about
@@ -163,7 +159,7 @@ def image_rows(found: Measures, method: str, first: int = 0) -> Iterator[Row]:
 def mapped_images(study: Study) -> tuple[ImageSet, Tensor | None]:
     """The images whose maps are measured; of the embedded test-bed with the masks `(N, H, W)` of their regions."""
     if study.preset.data.name != "synthetic":
-        return sample(study), None
+        return study.test.subset(study.preset.visualize.images, seed=2), None
     made = test_bed.generate(study.preset.visualize.images, study.preset.data.size, seed=0, split="test")
     return ImageSet(made.images, made.labels, test_bed.CLASSES), made.masks
 

@@ -141,8 +141,8 @@ def _visualize(study: Study, rng: random.Random) -> Units:
         for method in METHODS:
             maps = partial(_maps, study, key, method, rng.randrange(-(-shown // size)), size)
             yield Unit("03_maps", who(key) | {"of": method}, maps, ("image",), tolerance=MAPS)
-        first = partial(visualize.filters, study, key)
-        yield Unit("03_scale", who(key) | {"of": "first layer"}, first, ("measure", "at"))
+        first = who(key) | {"of": "first layer"}
+        yield Unit("03_scale", first, partial(visualize.filters, study, key), ("measure", "at"))
         for layer in visualize.depth_layers(study, study.model(*key)):
             excited = partial(visualize.unit_rows, study, key, layer)
             yield Unit("03_scale", who(key) | {"of": layer}, excited, ("measure", "at"), tolerance=ASCENTS)
@@ -197,10 +197,7 @@ def _chunk(images: int, rng: random.Random) -> np.ndarray:
 
 
 def _ensembles(study: Study, rng: random.Random) -> Units:
-    """Single runs with frozen backbones, on the image sets that are here.
-
-    A fine-tuned run is a training of a whole network, whose result depends on the processor, and is not repeated.
-    """
+    """Single runs with frozen backbones; those fine-tuned are trainings, whose results depend on the processor."""
     tables = {name: study.load_table(name) for name in ("06_runs", "06_resolution")}
     yield Derived("06_runs", lambda: shares(tables["06_runs"], {"top1": "right"}))
     derived = ensembles.derived_tables(tables)

@@ -24,8 +24,7 @@ _ACCURACY = "top-1 accuracy [%]"
 
 
 def accuracy_curves(table: pd.DataFrame, steps: int) -> Figure:
-    """Accuracy over the radius of the ball, a panel an architecture. table: `02_attacks`; steps: of the PGD that is
-    drawn."""
+    """Accuracy over the radius of the ball, a panel an architecture. table: `02_attacks`; steps: of the PGD drawn."""
     table = _one_pgd(table, steps).assign(levels=lambda rows: rows["eps"] * 255)
     labels = "radius eps of the L-infinity ball [1/255]", _ACCURACY
     figure, panels = style.arch_columns(table, (4.2, 4.8, 1.2), labels, sharey=True)
@@ -54,8 +53,8 @@ def attack_comparison(table: pd.DataFrame, eps: float, steps: int) -> Figure:
 
 
 def convergence(table: pd.DataFrame, eps: float, steps: int) -> Figure:
-    """Is the attack converged? Accuracy under PGD over the gradients it may use, by more steps or more restarts; in
-    grey what the suite leaves. table: `02_attacks`; eps: the study's radius; steps: those of each restart."""
+    """Is the attack converged? Accuracy under PGD by more steps or more restarts, beside what the suite leaves. table:
+    `02_attacks`; eps: the study's radius; steps: those of each restart."""
     table = table[np.isclose(table["eps"], eps)].assign(gradients=lambda rows: rows["steps"] * rows["restarts"])
     labels = "gradients an image: steps x restarts", _ACCURACY
     figure, panels = style.arch_rows(table, dict.fromkeys(SETTINGS, ""), (9.6, 2.9, 0.9), labels, sharex=True)
@@ -80,8 +79,7 @@ def convergence(table: pd.DataFrame, eps: float, steps: int) -> Figure:
 
 
 def transfer_matrix(table: pd.DataFrame) -> Figure:
-    """Accuracy of each kind of model on examples against each kind, mean over pairs; last, against itself:
-    `02_transfer`."""
+    """Accuracy of each kind of model on examples against each kind, and against itself: means of `02_transfer`."""
     own = (table[["arch", "setting", "seed"]].to_numpy() == table.filter(like="target_").to_numpy()).all(1)
     source = table["arch"].map(ARCH_NAMES) + "\n" + table["setting"].map(NAMES)
     target = table["target_arch"].map(ARCH_NAMES) + " " + table["target_setting"].map(NAMES)
@@ -117,7 +115,7 @@ def radius_histogram(table: pd.DataFrame) -> Figure:
 
 
 def adversarial_examples(found: Mapping[str, Mapping[str, Tensor]], classes: Sequence[str], eps: float) -> Figure:
-    """The original, then by model ("STD", "ADV") the perturbation, magnified, and the result: of `measure.examples`."""
+    """The original, and by model what `measure.examples` found: the perturbation, magnified, and the result."""
     first = next(iter(found.values()))
     figure, (originals, *lines) = style.blocks([1 + 2 * len(found)], [len(first["labels"])], 1.75, 2.05)
     originals[0].set_ylabel("original")

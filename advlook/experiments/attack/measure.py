@@ -34,8 +34,8 @@ def attack_rows(study: Study, key: ModelKey) -> Iterator[Row]:
 
 
 def attack_cells(study: Study) -> list[tuple[Row, Attack]]:
-    """Each attack but the suite, with the columns of `02_attacks` that name it: noise, FGSM and PGD over the radius;
-    then, at the study's radius, PGD by its steps and restarts, and other attacks."""
+    """Each attack but the suite, with the columns of `02_attacks` that name it: some over the radius, others at eps
+    alone."""
     config, cells = study.preset.evaluation, []
 
     def add(name: str, attack: Callable[..., Tensor], eps: float = config.eps, **effort: object) -> None:

@@ -19,8 +19,7 @@ _TOP5 = {"ls": "--", "lw": 1.3, "marker": "s", "mfc": "white", "ms": 4}
 
 
 def example_grid(found: Mapping[str, Mapping[float, Tensor]]) -> Figure:
-    """Images under every operation, a row an operation. found: by operation and level (of many, `_MOST`), `(N, 3, H,
-    W)`."""
+    """Images under every operation, a row each. found: by operation and level (of many, `_MOST`), `(N, 3, H, W)`."""
     levels = {name: list(each) for name, each in found.items() if name != REVERSAL}
     for name, each in levels.items():
         levels[name] = [each[int(i)] for i in np.linspace(0, len(each) - 1, min(_MOST, len(each))).round()]

@@ -29,8 +29,7 @@ def parameter_counts(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def accuracies(table: pd.DataFrame) -> Figure:
-    """Accuracy of every combination (Figure 9): a column an image set, by resolution, a row an architecture and mode. A
-    point is a run, a line their mean. table: `06_ensembles`."""
+    """Accuracy of every combination (Figure 9): a point a run, a line their mean. table: `06_ensembles`."""
     lines = list(table[["arch", "mode"]].drop_duplicates().sort_values(["arch", "mode"]).itertuples(index=False))
     sets, names = _sets(table), _combinations(table)
     figure, axes = style.new_figure(len(lines), len(sets), 2.6 * len(sets) + 0.9, 2.4 * len(lines) + 0.7, sharex=True)
@@ -105,8 +104,7 @@ def _difference_lines(axis: Axes, rows: pd.DataFrame) -> None:
 
 
 def paired(compared: pd.DataFrame) -> Figure:
-    """STD+ADV against the better other pair, and against the better single model, with 95% intervals:
-    `06_comparisons`."""
+    """STD+ADV against the better other pair and the better single model, with 95% intervals: `06_comparisons`."""
     compared = compared[compared["table"] == "06_ensembles"]
     sets = _sets(compared)[::-1]
     kinds = [kind for kind in ("better pair", "better single") if kind in set(compared["against"])]

@@ -73,8 +73,8 @@ def comparisons(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def trends(rows: pd.DataFrame) -> pd.DataFrame:
-    """How the lead of STD over ADV changes from the finest to the coarsest resolution of one set, in points, with its
-    95% interval over images. rows: of `runs.measure`, on levels of the same images."""
+    """By how many points the lead of STD over ADV changes from the finest to the coarsest resolution of one set, with
+    its 95% interval over images. rows: of `runs.measure`, on levels of the same images."""
     found = []
     for where, levels in rows.groupby(["arch", "dataset", "mode"], sort=False):
         ends = levels["pixels"].min(), levels["pixels"].max()

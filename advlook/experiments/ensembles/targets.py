@@ -18,9 +18,8 @@ _BATCH = 250  # images degraded at once
 
 @dataclass(frozen=True)
 class Target:
-    """An image set for ensembles to learn. side: pixels a side that it is degraded to, 0 for none; pixels: the
-    resolution that is left, at most that of the backbones; train, test: how many images are used; digest: of these, by
-    their files."""
+    """An image set to learn. side: pixels a side that it is degraded to, 0 for none; pixels: the resolution that is
+    left, at most that of the backbones; train, test: how many images are used; digest: of these, by their files."""
 
     name: str
     side: int
@@ -74,9 +73,8 @@ def degraded(images: Tensor, side: int) -> Tensor:
 
 
 def load_images(study: Study, target: Target, split: str, augmented: bool = False) -> ImageSet:
-    """The images of a target's "train" or "test" split that are used. They have the size and margin of the preset's
-    test images; with `augmented`, those of its training images (or, where these are streamed, what test images are cut
-    from)."""
+    """The images of a target's "train" or "test" split that are used, with the size and margin of the preset's test
+    images; `augmented`: those of its training images (where these are streamed, what test images are cut from)."""
     data = study.preset.data
     kept = data.store or data.test_store
     side, short = (kept, kept) if augmented else (data.size, data.test_store)

@@ -34,8 +34,8 @@ _AS_TRAINED = pd.DataFrame([{"stage": "none", "mean": 1.0, "low": 1.0, "high": 1
 
 
 def conclusions(table: pd.DataFrame, measure: str = "spearman_abs") -> pd.DataFrame:
-    """To be read: mean similarities of a trained model's maps to those with all stages fresh (the end of the cascade),
-    of untrained models and of other seeds, with 95% intervals; "difference": the effect, that of the last two."""
+    """To be read: similarities of a trained model's maps to those with all stages fresh (the end of the cascade), of
+    untrained models and of other seeds, with 95% intervals; "difference": the effect, that of the last two."""
     rows = labelled(table[table["measure"] == measure])
     pairs = {f"random-{setting}": "untrained" for setting in SETTINGS}
     pairs |= {f"{setting}-{setting}": "other seed" for setting in SETTINGS}
@@ -51,8 +51,7 @@ def conclusions(table: pd.DataFrame, measure: str = "spearman_abs") -> pd.DataFr
 
 
 def maps_by_kind(shown: ImageSet, maps: Mapping[str, Maps]) -> Figure:
-    """For each image its maps on the untrained, the STD and the ADV model, a column a method. maps: by kind of model,
-    then by method, of all images `shown`."""
+    """For each image its maps on the untrained, the STD and the ADV model. maps: by kind of model, then by method."""
     methods = list(next(iter(maps.values())))
     figure, lines = style.blocks([len(maps)] * len(shown), [1, len(methods)], 1.6, 1.68)
     for middle, image, label in zip(
@@ -130,8 +129,8 @@ def over_stages(table: pd.DataFrame, comparison: str, measures: Sequence[str] = 
 
 
 def cascade_pictures(shown: ImageSet, maps: Mapping[str, Mapping[str, Maps]]) -> Figure:
-    """Maps over the stages down to which a network is fresh; below each its Spearman correlation (absolute values) with
-    the trained model's. maps: by setting, then as of `measure.cascade_maps`, of all images `shown`."""
+    """Maps over the stages down to which a network is fresh, and their Spearman correlation (absolute values) with the
+    trained model's. maps: by setting, then as of `measure.cascade_maps`, of all images `shown`."""
     first = next(iter(maps.values()))
     names, methods = list(first), list(next(iter(first.values())))
     rows = list(product(range(len(shown)), methods, maps))

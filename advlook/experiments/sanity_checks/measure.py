@@ -154,9 +154,8 @@ def means(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
 
 def effects(table: pd.DataFrame) -> pd.DataFrame:
-    """Does a map tell a trained model from an untrained one? By arch, setting, method and measure: similarity of two
-    trained models of different seeds, less that of a trained and an untrained one, with its 95% interval over images;
-    nan where there is no second seed."""
+    """Does a map tell a trained model from an untrained one? Similarity of two trained models of different seeds, less
+    that of a trained and an untrained one, with its 95% interval over images; nan where there is no second seed."""
     rows, by, found = labelled(table), ["arch", "setting", "method", "measure"], []
     for key, group in rows[rows["setting"].isin(SETTINGS)].groupby(by, sort=False):
         trained, untrained = (group[group["comparison"] == f"{kind}-{key[1]}"] for kind in (key[1], "random"))

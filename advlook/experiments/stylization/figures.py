@@ -51,8 +51,8 @@ def strength_curves(table: pd.DataFrame, differences: pd.DataFrame, chance: floa
 
 
 def variant_differences(differences: pd.DataFrame) -> Figure:
-    """ADV - STD on the variants of Table 2, filled in points, hollow in percent of the own; 95% intervals, small marks
-    single seeds. differences: `05_differences`."""
+    """ADV - STD on the variants of Table 2: filled in points, hollow in percent of the own. differences:
+    `05_differences`."""
     lines = [(STYLIZED, 1.0), (REVERSED, 0.0), (STANDARD, 0.0)]  # from below
     marks = {"accuracy": (0.14, style.INK), "relative": (-0.14, "white")}
     labels = "ADV ahead by [points]", ""

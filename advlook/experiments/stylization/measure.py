@@ -70,8 +70,7 @@ def shown(study: Study, count: int) -> tuple[dict[str, Tensor], list[str]]:
 
 
 def shown_conflicts(study: Study, count: int) -> tuple[dict[str, Tensor], list[str]]:
-    """Shape, texture (where they were apart) and their cue conflict, like `shown`; names: classes of shape and
-    texture."""
+    """Shape and texture (where they were apart) and their cue conflict, like `shown`; the classes of both."""
     found = conflicts(study)
     chosen = torch.randperm(len(found.images), generator=torch.Generator().manual_seed(0))[:count]
     parts = {"shape": found.contents, "texture": found.sources, "both in one": found.images}

@@ -14,8 +14,7 @@ _CUES = {"texture": style.PURPLE, "neither": "#DDDDDD", "shape": style.GREEN}
 
 
 def training_curves(history: pd.DataFrame) -> Figure:
-    """Loss and learning, and the check on catastrophic overfitting: FGSM and PGD accuracy over the epochs. history: one
-    row an epoch: arch, setting, seed, epoch, loss, and where measured clean, fgsm, pgd (percent)."""
+    """Training loss, and accuracy clean and under FGSM and PGD, over the epochs of `measure.training_history`."""
     titles = {"loss": "Training loss", "clean": "Clean accuracy [%]", "robust": "Accuracy under attack [%]"}
     figure, panels = style.arch_rows(history, titles, (12.5, 3.1, 0.5), ("epoch", "{}\n"), sharex=True)
     first, several = history["seed"].min(), history["seed"].nunique() > 1

@@ -34,8 +34,8 @@ def clean_rows(study: Study, key: ModelKey, images: ImageSet) -> Iterator[Row]:
 
 
 def training_history(study: Study) -> pd.DataFrame:
-    """Every epoch of every model, trained now where there is no checkpoint: arch, setting, seed, epoch, loss, ...
-    External models whose files hold no history are left out."""
+    """Every epoch of every model, trained now where there is no checkpoint; of external models as far as it is
+    known."""
     study.train_all()
     histories = {key: study.metadata(*key).get("history") for key in study.each_model()}
     rows = [who(key) | epoch for key, told in histories.items() if isinstance(told, list) for epoch in told]

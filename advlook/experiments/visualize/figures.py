@@ -113,8 +113,7 @@ def answer_curves(table: pd.DataFrame) -> Figure:
 
 
 def map_spectra(table: pd.DataFrame) -> Figure:
-    """Spectra of the five maps relative to white noise; grey: untrained, what a network's structure alone leaves in a
-    map."""
+    """Spectra of the five maps relative to white noise; grey: of an untrained network, from its structure alone."""
     spectra = table[(table["measure"] == "map_spectrum") & (table["at"] > 0)]  # without the mean
     return _by_map(spectra, ("frequency [cycles/px]", "{}\npower / white noise"), 1, ":", yscale="log")
 
@@ -174,7 +173,7 @@ def filter_sizes(table: pd.DataFrame) -> Figure:
 
 
 def map_energy(table: pd.DataFrame) -> Figure:
-    """Where the energy of the maps lies in the embedded test-bed; a dot is a seed, dotted what the areas alone would
+    """Where the energy of the maps lies in the embedded test-bed; a dot is a seed, dotted what areas alone would
     give."""
     titles = {"outline": "On the outline", "inside": "Inside, on the texture", "background": "On the background"}
     labels = "", "{}\nshare of energy [%]"

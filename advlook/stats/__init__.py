@@ -1,3 +1,4 @@
 """Bootstrap intervals, paired comparisons of models, and the rules of verdicts."""
 
-from advlook.stats.paired import difference, less, right_of
+from advlook.stats.bootstrap import Sample, interval
+from advlook.stats.paired import answers, difference, labelled, less, pooled, right_of

@@ -1,5 +1,4 @@
 """One preset opened: its images, models, measurements and results."""
 
-from advlook.study.study import Study
-
-__all__ = ["Study"]
+from advlook.study.study import ModelKey, Study
+from advlook.study.tables import Row

@@ -76,6 +76,11 @@ class Models:
         """Hash of the images that are measured on, where they are files."""
         return image_sets.fingerprint(self.preset.data, self.data)
 
+    @property
+    def batches(self) -> dict[str, object]:
+        """How images are shown to a model that is evaluated: the options `batch_size` and `device`."""
+        return {"batch_size": self.preset.evaluation.batch_size, "device": self.device}
+
     # Models ----------------------------------------------------------------------------------------------------
 
     def each_model(self, settings: Iterable[str] = SETTINGS) -> Iterator[tuple[str, str, int]]:

@@ -7,6 +7,7 @@ from itertools import product
 from math import ceil
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -23,6 +24,7 @@ GREY = "#888888"  # lines of reference: zero, chance
 LIGHT = "#AAAAAA"  # single seeds, and lines that only join
 GREEN, PURPLE = "#009E73", "#8C6BB1"  # what is neither STD nor ADV: both together, style, shape or texture
 RIGHT, WRONG = "#1B7F3B", "#B00020"
+GAP = 0.25  # between blocks of pictures, in pictures
 ARCH_STYLES = {  # line and marker
     "alexnet_bn": ("--", "s"),
     "resnet10": ("-", "o"),
@@ -166,6 +168,21 @@ def bare(axes: Iterable[Axes], *, frame: bool = True) -> None:
     for axis in axes:
         axis.set(xticks=[], yticks=[], frame_on=frame)
         axis.grid(visible=False)
+
+
+def blocks(rows: Sequence[int], columns: Sequence[int], width: float, height: float) -> tuple[Figure, np.ndarray]:
+    """Places for pictures, `width` x `height` inches each, in blocks of so many `rows` and `columns`, with gaps between
+    them: the figure, and its axes `(rows, columns)`, bare, without those of the gaps."""
+    heights, widths = ([share for count in counts for share in (*[1] * count, GAP)][:-1] for counts in (rows, columns))
+    size = width * sum(widths) + 0.7, height * sum(heights) + 0.5
+    ratios = {"width_ratios": widths, "height_ratios": heights}
+    figure, axes = new_figure(len(heights), len(widths), *size, gridspec_kw=ratios)
+    bare(axes, frame=False)
+    places = np.multiply.outer(np.equal(heights, 1), np.equal(widths, 1))
+    for axis, kept in zip(axes, places.flat, strict=True):
+        if not kept:
+            axis.remove()
+    return figure, np.array(axes)[places.ravel()].reshape(sum(rows), sum(columns))
 
 
 def show(axis: Axes, image: Tensor) -> None:

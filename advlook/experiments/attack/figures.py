@@ -8,9 +8,8 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from advlook.core.names import ARCH_NAMES, NAMES
-from advlook.core.names import eps_label as eps_label
-from advlook.core.presets import SETTINGS
+from advlook.core import ARCH_NAMES, NAMES, SETTINGS
+from advlook.core import eps_label as eps_label
 from advlook.study import style
 from advlook.study.style import summary as summary
 
@@ -25,8 +24,7 @@ _ACCURACY = "top-1 accuracy [%]"
 
 
 def accuracy_curves(table: pd.DataFrame, steps: int) -> Figure:
-    """Accuracy over the radius of the ball, a panel an architecture, under PGD, FGSM and noise; seeds as a band. table:
-    `02_attacks`; steps: of the PGD that is drawn."""
+    """Accuracy over the radius of the ball, a panel an architecture. table: `02_attacks`; steps: of the PGD drawn."""
     table = _one_pgd(table, steps).assign(levels=lambda rows: rows["eps"] * 255)
     labels = "radius eps of the L-infinity ball [1/255]", _ACCURACY
     figure, panels = style.arch_columns(table, (4.2, 4.8, 1.2), labels, sharey=True)
@@ -40,10 +38,9 @@ def accuracy_curves(table: pd.DataFrame, steps: int) -> Figure:
 
 
 def attack_comparison(table: pd.DataFrame, eps: float, steps: int) -> Figure:
-    """Accuracy under each attack at the study's radius, one point a model, weakest attack first. table: `02_attacks`;
-    eps, steps: the radius and the steps at which noise, FGSM and PGD are taken from the curves."""
+    """Accuracy under each attack at radius eps, weakest first. table: `02_attacks`; steps: of the PGD that is drawn."""
     table = _one_pgd(table, steps)
-    table = table[_at(table, eps) | (table["attack"] == "none") | (table["norm"] == "l2")]
+    table = table[np.isclose(table["eps"], eps) | (table["attack"] == "none") | (table["norm"] == "l2")]
     order = list(table.groupby("attack")["top1"].mean().sort_values(kind="stable").index)
     figure, panels = style.arch_columns(table, (0.42 * len(order) + 1.6, 4.8, 1.8), (_ACCURACY, ""), sharey=True)
     for axis, rows in panels:
@@ -56,10 +53,9 @@ def attack_comparison(table: pd.DataFrame, eps: float, steps: int) -> Figure:
 
 
 def convergence(table: pd.DataFrame, eps: float, steps: int) -> Figure:
-    """Is the attack converged? Accuracy under PGD over the gradients it may use, by more steps or by more restarts. A
-    panel an architecture and setting, each on its own scale; a grey line is what the suite of attacks leaves. table:
+    """Is the attack converged? Accuracy under PGD by more steps or more restarts, beside what the suite leaves. table:
     `02_attacks`; eps: the study's radius; steps: those of each restart."""
-    table = table[_at(table, eps)].assign(gradients=lambda rows: rows["steps"] * rows["restarts"])
+    table = table[np.isclose(table["eps"], eps)].assign(gradients=lambda rows: rows["steps"] * rows["restarts"])
     labels = "gradients an image: steps x restarts", _ACCURACY
     figure, panels = style.arch_rows(table, dict.fromkeys(SETTINGS, ""), (9.6, 2.9, 0.9), labels, sharex=True)
     for axis, of_arch, setting in panels:
@@ -83,8 +79,7 @@ def convergence(table: pd.DataFrame, eps: float, steps: int) -> Figure:
 
 
 def transfer_matrix(table: pd.DataFrame) -> Figure:
-    """Accuracy of each kind of model (rows) on examples made against each kind (columns), mean over pairs of different
-    models; the last column is each model on its own. table: `02_transfer`."""
+    """Accuracy of each kind of model on examples against each kind, and against itself: means of `02_transfer`."""
     own = (table[["arch", "setting", "seed"]].to_numpy() == table.filter(like="target_").to_numpy()).all(1)
     source = table["arch"].map(ARCH_NAMES) + "\n" + table["setting"].map(NAMES)
     target = table["target_arch"].map(ARCH_NAMES) + " " + table["target_setting"].map(NAMES)
@@ -101,8 +96,7 @@ def transfer_matrix(table: pd.DataFrame) -> Figure:
 
 
 def radius_histogram(table: pd.DataFrame) -> Figure:
-    """How far images are from an error: the share of images that PGD loses first at each L2 radius; mean over seeds.
-    table: `02_radii`, whose first and last radius stand for "wrong as it is" and "never lost"."""
+    """The share of images that PGD loses first at each L2 radius of `02_radii`; mean and range over seeds."""
     radii = sorted(table["eps"].unique())
     below = "L2 radius at which PGD first loses the image"
     figure, panels = style.arch_rows(table, {"": ""}, (9.5, 2.6, 0.9), (below, "images [%]"), sharex=True)
@@ -121,31 +115,22 @@ def radius_histogram(table: pd.DataFrame) -> Figure:
 
 
 def adversarial_examples(found: Mapping[str, Mapping[str, Tensor]], classes: Sequence[str], eps: float) -> Figure:
-    """Columns: images of one draw. Rows: the original, then per model the perturbation, magnified, and the result.
-    found: what `measure.examples` returns, by the model's label ("STD", "ADV"), all of the same images."""
+    """The original, and by model what `measure.examples` found: the perturbation, magnified, and the result."""
     first = next(iter(found.values()))
-    rows, count = 1 + 2 * len(found), len(first["labels"])
-    figure, axes = style.new_figure(rows, count, 1.75 * count + 0.6, 2.05 * rows)
-    style.bare(axes)
-    originals, *lines = np.reshape(axes, (rows, count))
+    figure, (originals, *lines) = style.blocks([1 + 2 * len(found)], [len(first["labels"])], 1.75, 2.05)
     originals[0].set_ylabel("original")
     for axis, image, label in zip(originals, first["images"], first["labels"], strict=True):
         style.picture(axis, image, classes[label], size=9, color=style.INK)
     for (name, parts), noises, results in zip(found.items(), lines[::2], lines[1::2], strict=True):
         noises[0].set_ylabel(f"perturbation\nagainst {name}")
         results[0].set_ylabel(f"what {name} sees")
-        keys = ("images", "attacked", "labels", "after", "after_probability")
-        columns = zip(noises, results, *(parts[key] for key in keys), strict=True)
-        for noise, result, image, attacked, label, after, probability in columns:
-            style.picture(noise, (attacked - image) / (2 * eps) + 0.5)
-            text, color = f"{classes[after]} {100 * probability:.0f}%", style.WRONG if after != label else style.RIGHT
-            style.picture(result, attacked, text, size=9, color=color)
+        for place, (noise, result) in enumerate(zip(noises, results, strict=True)):
+            one = {key: values[place] for key, values in parts.items()}
+            style.picture(noise, (one["attacked"] - one["images"]) / (2 * eps) + 0.5)
+            color = style.RIGHT if one["after"] == one["labels"] else style.WRONG
+            text = f"{classes[one['after']]} {100 * one['after_probability']:.0f}%"
+            style.picture(result, one["attacked"], text, size=9, color=color)
     return figure
-
-
-def _at(table: pd.DataFrame, eps: float) -> pd.Series:
-    """Which rows are at this radius, as far as a decimal in a file can tell."""
-    return (table["eps"] - eps).abs() < 1e-9
 
 
 def _one_pgd(table: pd.DataFrame, steps: int) -> pd.DataFrame:

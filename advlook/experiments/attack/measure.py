@@ -5,25 +5,24 @@ from contextlib import ExitStack
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from advlook import attacks
 from advlook.attacks.checks import run_checks
 from advlook.attacks.suite import SUITE, SUITE_PGD_STEPS, percent
-from advlook.core.gradients import evaluating
-from advlook.data.image_sets import ImageSet
-from advlook.models.architectures import folded
+from advlook.core import evaluating
+from advlook.data import ImageSet
+from advlook.models import folded
 from advlook.models.evaluation import Attack, accuracy_under, correct, suite_accuracy, survivors
-from advlook.study.study import ModelKey, Study
-from advlook.study.tables import Row
+from advlook.study import ModelKey, Row, Study
+from advlook.study.verification import who
 
 RADII = [2 ** (exponent / 2) for exponent in range(-6, 7)]  # of `smallest_radii`, in units of the study's L2 radius
 
 
 def attack_rows(study: Study, key: ModelKey) -> Iterator[Row]:
     """Accuracy under each of `attack_cells`, then after each attack of the suite, on the same `curve_images` images."""
-    model, images, where = _asked(study, key)
+    model, images, where = asked(study, key)
     where["right"] = correct(model, images, **where)
     for about, attack in attack_cells(study):
         yield about | {"top1": accuracy_under(model, images, attack, **where), "images": len(images)}
@@ -35,22 +34,16 @@ def attack_rows(study: Study, key: ModelKey) -> Iterator[Row]:
 
 
 def attack_cells(study: Study) -> list[tuple[Row, Attack]]:
-    """Each attack but the suite, with the columns of `02_attacks` that name it: noise, FGSM and PGD over the radius;
-    then, at the study's radius, PGD by its steps and restarts, and other attacks."""
+    """Each attack but the suite, with the columns of `02_attacks` that name it: some over the radius, others at eps
+    alone."""
     config, cells = study.preset.evaluation, []
 
     def add(name: str, attack: Callable[..., Tensor], eps: float = config.eps, **effort: object) -> None:
-        def drawn(m: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
-            return attack(m, x, y, eps, generator=generator)
-
-        cells.append((_about(name, eps, **effort), drawn))
+        cells.append((_about(name, eps, **effort), _at(eps, attack)))
 
     def to_random_target(m: nn.Module, x: Tensor, y: Tensor, eps: float, generator: torch.Generator) -> Tensor:
         targets = random_targets(y, study.preset.data.classes, generator)
         return attacks.pgd(m, x, y, eps, steps=config.pgd_steps, targets=targets, generator=generator)
-
-    def mi_fgsm(m: nn.Module, x: Tensor, y: Tensor, eps: float, generator: torch.Generator) -> Tensor:
-        return attacks.mi_fgsm(m, x, y, eps, steps=config.pgd_steps)  # draws nothing
 
     add("none", lambda m, x, y, eps, generator: x, 0.0, steps=0, restarts=0)
     radii = [eps for eps in config.curve if eps]
@@ -63,9 +56,10 @@ def attack_cells(study: Study) -> list[tuple[Row, Attack]]:
         effort = {"steps": steps, "restarts": restarts}
         add("pgd", partial(attacks.pgd, **effort, precision="auto"), eps, **effort)
     steps = {"steps": config.pgd_steps}
+    mi_fgsm = partial(attacks.mi_fgsm, **steps)
     add("fgsm, random start", partial(attacks.fgsm, random_start=True))
     add("pgd, random target", to_random_target, **steps)
-    add("mi-fgsm", mi_fgsm, **steps)
+    add("mi-fgsm", lambda m, x, y, eps, generator: mi_fgsm(m, x, y, eps), **steps)  # draws nothing
     add("noise, L2", partial(attacks.random_noise, norm="l2"), config.l2_eps, norm="l2", steps=0)
     add("pgd, L2", partial(attacks.pgd, norm="l2", **steps), config.l2_eps, norm="l2", **steps)
     return cells
@@ -75,45 +69,43 @@ def _about(name: str, eps: float, *, norm: str = "linf", steps: int = 1, restart
     return {"attack": name, "norm": norm, "eps": float(eps), "steps": steps, "restarts": restarts}
 
 
-def _asked(study: Study, key: ModelKey) -> tuple[nn.Module, ImageSet, dict[str, object]]:
-    config = study.preset.evaluation
-    where = {"batch_size": config.batch_size, "device": study.device}
-    return study.model(*key), study.test.subset(config.curve_images), where
+def _at(eps: float, attack: Callable[..., Tensor], **options: object) -> Attack:
+    return lambda m, x, y, generator: attack(m, x, y, eps, generator=generator, **options)
+
+
+def asked(study: Study, key: ModelKey) -> tuple[nn.Module, ImageSet, dict[str, object]]:
+    """A model, the `curve_images` images that it is attacked on, and how they are shown to it."""
+    return study.model(*key), study.test.subset(study.preset.evaluation.curve_images), study.batches
 
 
 def transfer(study: Study, key: ModelKey, targets: Sequence[ModelKey] = ()) -> Iterator[Row]:
     """Accuracy of every STD and ADV model, or of these targets, on adversarial examples (MI-FGSM) made against one. One
     row a target: target_arch, target_setting, target_seed, eps, top1, images; the source itself is white-box."""
     config, targets = study.preset.evaluation, targets or list(study.each_model())
-    model, images, where = _asked(study, key)
-    right: list[list[Tensor]] = [[] for _ in targets]
+    _, images, where = asked(study, key)
+    found = []
     with ExitStack() as stack:
-        models = (model, *(study.model(*target) for target in targets))
-        source, *asked = [stack.enter_context(evaluating(folded(each))) for each in models]
+        source, *others = [stack.enter_context(evaluating(folded(study.model(*each)))) for each in (key, *targets)]
         for batch, labels in images.batches(**where):
             moved = attacks.mi_fgsm(source, batch, labels, config.eps, steps=config.pgd_steps)
             with torch.no_grad():
-                for target, found in zip(asked, right, strict=True):
-                    found.append(torch.stack([target(x).argmax(1) == labels for x in (batch, moved)]).all(0))
-    for target, found in zip(targets, right, strict=True):
-        row = dict(zip(("target_arch", "target_setting", "target_seed"), target, strict=True))
-        yield row | {"eps": float(config.eps), "top1": percent(torch.cat(found)), "images": len(images)}
+                right = [torch.stack([other(x).argmax(1) == labels for other in others]) for x in (batch, moved)]
+            found.append(right[0] & right[1])
+    for target, right in zip(targets, torch.cat(found, dim=1), strict=True):
+        row = {f"target_{name}": value for name, value in who(target).items()}
+        yield row | {"eps": float(config.eps), "top1": percent(right), "images": len(images)}
 
 
 def smallest_radii(study: Study, key: ModelKey) -> Iterator[Row]:
     """How many images, in percent, PGD loses first at each of a row of growing L2 radii. That radius bounds the norm of
     an image's smallest adversarial perturbation from above: 0 if it is wrong as it is, infinity if never lost."""
     config = study.preset.evaluation
-    model, images, where = _asked(study, key)
+    model, images, where = asked(study, key)
     alive = correct(model, images, **where)
     lost = [(0.0, 100 - percent(alive))]
     for eps in (config.l2_eps * radius for radius in RADII):
-
-        def pgd(m: nn.Module, x: Tensor, y: Tensor, g: torch.Generator, eps: float = eps) -> Tensor:
-            return attacks.pgd(m, x, y, eps, norm="l2", steps=config.pgd_steps, generator=g)
-
-        before = percent(alive)
-        alive = survivors(model, images, pgd, right=alive, **where)
+        before, attack = percent(alive), _at(eps, attacks.pgd, norm="l2", steps=config.pgd_steps)
+        alive = survivors(model, images, attack, right=alive, **where)
         lost.append((eps, before - percent(alive)))
     for eps, share in [*lost, (float("inf"), percent(alive))]:
         yield {"norm": "l2", "eps": eps, "lost": share, "images": len(images)}
@@ -122,7 +114,7 @@ def smallest_radii(study: Study, key: ModelKey) -> Iterator[Row]:
 def trust(study: Study, key: ModelKey) -> Iterator[Row]:
     """The checks of `advlook.checks`, one row each; transfer is from a STD model, if possible of another seed."""
     config, (arch, setting, seed) = study.preset.evaluation, key
-    model, shown, _ = _asked(study, key)
+    model, shown, _ = asked(study, key)
     images, labels = next(shown.batches(len(shown), study.device))
     others = [s for s in study.preset.seeds if s != seed] or ([seed] if setting == "adv" else [])
     source = folded(study.model(arch, "std", others[0])) if others else None
@@ -148,5 +140,5 @@ def examples(study: Study, key: ModelKey, count: int) -> dict[str, Tensor]:
         found = {"images": images, "attacked": attacked, "labels": labels}
         for name, version in (("before", images), ("after", attacked)):
             with torch.no_grad():
-                found[f"{name}_probability"], found[name] = F.softmax(model(version), dim=1).max(1)
+                found[f"{name}_probability"], found[name] = model(version).softmax(1).max(1)
     return {name: value.cpu() for name, value in found.items()}

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from advlook.core.names import ARCH_NAMES
+from advlook.core import ARCH_NAMES
 from advlook.stats.rules import CONTRADICTED, INCONCLUSIVE, SUPPORTED, UNTESTED
 from advlook.stats.verdict_text import told
 from advlook.study.style import new_figure
@@ -20,9 +20,9 @@ _SECTION, _GAP = 1.5, 0.35  # heights, in rows
 
 
 def forest(table: pd.DataFrame) -> Figure:
-    """A line a claim and architecture, by section: the effect with its 95% interval, seeds as small points. Right of
-    the zero line, or inside a shaded margin, lies what the paper says. Units differ, so each claim has a scale of its
-    own, on which its architectures compare, and the numbers stand beside it. table: `08_claims`."""
+    """A line a claim and architecture: the effect with its 95% interval, seeds as small points. Right of the zero line,
+    or inside a shaded margin, lies what the paper says. Units differ, so each claim has a scale of its own. table:
+    `08_claims`."""
     table = table.fillna({"held": ""})
     sections = table["where"].str.split(",").str[0]
     rows = len(table) + table["claim"].nunique() * (1 + _GAP) + sections.nunique() * _SECTION

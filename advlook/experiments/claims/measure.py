@@ -10,11 +10,12 @@ from functools import partial
 
 import pandas as pd
 
-from advlook.core.errors import RequestError
+from advlook.core import RequestError
+from advlook.core.names import REVERSED
 from advlook.experiments.claims import samples
 from advlook.stats.paired import difference, lead, lead_before, less, lost_more
 from advlook.stats.rules import COMPARABLE, CORRELATION, PERCENT, POINTS, SAME, Claim, Rule, Tables, compare, conclude
-from advlook.study.study import Study
+from advlook.study import Study
 
 _MAPS, _LAYERS, _SANITY = "Section 4.1, Figure 2", "Section 4.1, Figures 3 and 4", "Appendix A, Figure 12"
 _COSTS, _FILTERS, _VARIANTS = "Section 4, Table 1", "Section 4.1, Figure 7", "Section 4.1, Table 2"
@@ -46,11 +47,11 @@ CLAIMS = (
                "for every window.")),
     Claim("reversed colours take equal points",
           "Reversed colours take as many points of accuracy from STD as from ADV.",
-          _VARIANTS, POINTS, "05_variants", partial(samples.reversed_colours, lost_more),
+          _VARIANTS, POINTS, "05_variants", partial(samples.variant, REVERSED, lost_more),
           Rule(-SAME, SAME, reason="The same range: points that differ by less than five.")),
     Claim("reversed colours take equal shares",
           "Reversed colours take the same share of accuracy from STD as from ADV.",
-          _VARIANTS, POINTS, "05_variants", partial(samples.reversed_colours, samples.relative_change),
+          _VARIANTS, POINTS, "05_variants", partial(samples.variant, REVERSED, samples.relative_change),
           Rule(-SAME, SAME, reason="Shares that differ by less than five points. Ours: the paper counts points of "
                "accuracy, of which the model that starts with fewer has fewer to lose.")),
     Claim("stylization reverses it", "Where textures are replaced ADV overtakes STD.",

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from advlook.core.names import REVERSED, STYLIZED
-from advlook.stats import paired
-from advlook.stats.bootstrap import Effect, Sample
-from advlook.stats.paired import Answers, answers, lead, lead_before, right_of
+from advlook.core.names import STYLIZED
+from advlook.stats import Sample, answers, difference, paired, right_of
+from advlook.stats.bootstrap import Effect
+from advlook.stats.paired import Answers, lead, lead_before
 from advlook.stats.rules import Tables, Untested
 
 KEPT = 0.5  # of its own accuracy that STD or ADV keeps at the levels that count
@@ -96,15 +96,11 @@ def median(tables: Tables, arch: str) -> list[Sample]:
     return _turn([window[-1] for window in _sweep(tables, arch, "median", lead)])
 
 
-def _variant(tables: Tables, arch: str, variant: str, effect: Effect) -> Sample:
+def variant(name: str, effect: Effect, tables: Tables, arch: str) -> list[Sample]:
+    """Notebook 05: images as they are, and a variant of them at full strength."""
     rows = rows_of(tables, "05_variants", arch, "right", "right_control")
-    rows = rows[(rows["variant"] == variant) & ((rows["strength"] == 1) | (variant != STYLIZED))]
-    return sample_of(rows, answers("right_control", "right"), effect, variant)
-
-
-def reversed_colours(effect: Effect, tables: Tables, arch: str) -> list[Sample]:
-    """Notebook 05: images as they are and in reversed colours."""
-    return [_variant(tables, arch, REVERSED, effect)]
+    rows = rows[(rows["variant"] == name) & ((rows["strength"] == 1) | (name != STYLIZED))]
+    return [sample_of(rows, answers("right_control", "right"), effect, name)]
 
 
 def relative_change(means: np.ndarray) -> np.ndarray:
@@ -120,7 +116,7 @@ def _require_stylized(tables: Tables) -> None:
 def stylized(tables: Tables, arch: str) -> list[Sample]:
     """Before stylization, and after it."""
     _require_stylized(tables)
-    return _turn([_variant(tables, arch, STYLIZED, lead)])
+    return _turn(variant(STYLIZED, lead, tables, arch))
 
 
 def conflicts(tables: Tables, arch: str) -> list[Sample]:
@@ -159,15 +155,8 @@ def _ensembles_of(rows: pd.DataFrame, names: Sequence[str], at: str) -> Sample:
         checkpoints = tuple(frozenset(runs[name].loc[seed, "members"].split()) for name in names)
         alike.setdefault(checkpoints, []).append(place)
     values = np.stack([right[:, places].mean(1) for places in alike.values()], axis=1)
-    return Sample(values, _ahead, [seeds[places[0]] for places in alike.values()], at)
-
-
-def _ahead(means: np.ndarray) -> np.ndarray:
-    return 100 * (means[..., 0] - means[..., 1:].max(-1))
-
-
-def _first_less_second(means: np.ndarray) -> np.ndarray:
-    return means[..., 0] - means[..., 1]
+    seeds = [seeds[places[0]] for places in alike.values()]
+    return Sample(values, lambda means: 100 * (means[..., 0] - means[..., 1:].max(-1)), seeds, at)
 
 
 def dependence(tables: Tables, arch: str) -> list[Sample]:
@@ -181,7 +170,7 @@ def dependence(tables: Tables, arch: str) -> list[Sample]:
         models = sorted(set(fresh["model_b"]))
         if alike.empty or not models:
             raise Untested("no second seed to compare with")
-        pairs = [(alike[alike[["model_a", "model_b"]].eq(m).any(axis=1)], fresh[fresh["model_b"] == m]) for m in models]
+        pairs = [(fresh[fresh["model_b"] == m], alike[alike[["model_a", "model_b"]].eq(m).any(axis=1)]) for m in models]
         means = [[pd.DataFrame(list(side["by_image"])).mean() for side in pair] for pair in pairs]
         values = np.array(means).transpose(2, 0, 1)
         values = values[~np.isnan(values).any((1, 2))]
@@ -190,5 +179,5 @@ def dependence(tables: Tables, arch: str) -> list[Sample]:
         seeds = [int(model.split("-")[1]) for model in models]
         if len(seeds) == 2:
             values, seeds = values.mean(1, keepdims=True), seeds[:1]
-        found.append(Sample(values, _first_less_second, seeds, setting.upper()))
+        found.append(Sample(values, difference, seeds, setting.upper()))
     return found

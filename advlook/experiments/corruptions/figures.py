@@ -1,6 +1,7 @@
 """The figures of notebook 04: images under every operation, accuracy over its level, and where ADV overtakes STD."""
 
 from collections.abc import Mapping
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -8,8 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from advlook.core.names import ARCH_NAMES, NAMES
-from advlook.core.presets import SETTINGS
+from advlook.core import ARCH_NAMES, NAMES, SETTINGS
 from advlook.corruptions.severities import FAMILIES
 from advlook.experiments.corruptions.measure import REVERSAL
 from advlook.study import style
@@ -19,26 +19,18 @@ _TOP5 = {"ls": "--", "lw": 1.3, "marker": "s", "mfc": "white", "ms": 4}
 
 
 def example_grid(found: Mapping[str, Mapping[float, Tensor]]) -> Figure:
-    """Images under every operation: a block of rows an image, in it a row an operation, under its levels. found: by
-    operation and level, images `(N, 3, H, W)`. Of many levels `_MOST` are shown."""
-    names = [name for name in found if name != REVERSAL]
-    levels = {name: list(found[name]) for name in names}
-    places = {name: np.linspace(0, len(each) - 1, min(_MOST, len(each))).round() for name, each in levels.items()}
-    lines = {name: [levels[name][int(place)] for place in places[name]] for name in names}  # evenly chosen
-    columns = max(map(len, lines.values())) + (REVERSAL in found)
-    count = len(next(iter(found[names[0]].values())))
-    heights = ([1.0] * len(names) + [0.15]) * count
-    size = 1.4 * columns + 0.6, 1.65 * sum(heights)
-    figure, axes = style.new_figure(len(heights), columns, *size, gridspec_kw={"height_ratios": heights})
-    grid = np.array(axes).reshape(count, len(names) + 1, columns)
-    style.bare(axes, frame=False)
-    for place, block in enumerate(grid):
-        for name, line in zip(names, block, strict=False):
-            line[0].set_ylabel(f"{name}\n[{FAMILIES[name].unit}]" if name in FAMILIES else name)
-            for level, axis in zip(lines[name], line, strict=False):
-                style.picture(axis, found[name][level][place], level_name(name, level) if level else "original")
-        if REVERSAL in found:
-            style.picture(block[len(names) - 1, -1], found[REVERSAL][1.0][place], "colours reversed")
+    """Images under every operation, a row each. found: by operation and level (of many, `_MOST`), `(N, 3, H, W)`."""
+    levels = {name: list(each) for name, each in found.items() if name != REVERSAL}
+    for name, each in levels.items():
+        levels[name] = [each[int(i)] for i in np.linspace(0, len(each) - 1, min(_MOST, len(each))).round()]
+    columns, count = max(map(len, levels.values())) + (REVERSAL in found), len(next(iter(found[name].values())))
+    figure, lines = style.blocks([len(levels)] * count, [columns], 1.4, 1.65)
+    for (place, name), line in zip(product(range(count), levels), lines, strict=True):
+        line[0].set_ylabel(f"{name}\n[{FAMILIES[name].unit}]" if name in FAMILIES else name)
+        for level, axis in zip(levels[name], line, strict=False):
+            style.picture(axis, found[name][level][place], level_name(name, level) if level else "original")
+        if REVERSAL in found and name == list(levels)[-1]:
+            style.picture(line[-1], found[REVERSAL][1.0][place], "colours reversed")
     return figure
 
 
@@ -54,11 +46,9 @@ def level_name(operation: str, level: float) -> str:
 def fall(
     table: pd.DataFrame, differences: pd.DataFrame, crossings: pd.DataFrame | None = None, label: str = "accuracy [%]"
 ) -> Figure:
-    """Accuracy over the level of every operation, and under it ADV - STD; two rows of panels an architecture.
-
-    Above: top-1 (solid) and top-5 (dashed), mean over seeds with their range. Below: the difference in top-1 with its
-    95% interval over images, single seeds in grey; a diamond with a bar marks where ADV overtakes STD. table:
-    `04_corruptions`, or `relative` of it; differences: `04_differences` of one measure; crossings: `04_crossings`."""
+    """Accuracy over the level of every operation, mean and range over seeds; under it ADV - STD in top-1, its 95%
+    interval, single seeds, and where ADV overtakes STD. Two rows of panels an architecture. table: `04_corruptions`, or
+    `relative` of it; differences: `04_differences` of one measure; crossings: `04_crossings`."""
     archs, operations = (list(dict.fromkeys(table[column])) for column in ("arch", "operation"))
     widths = [0.42 if name == REVERSAL else 1 for name in operations]
     ratios = {"width_ratios": widths, "height_ratios": [1.55, 1] * len(archs)}

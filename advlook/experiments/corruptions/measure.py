@@ -14,20 +14,19 @@ import torch
 from torch import Tensor
 
 from advlook.attacks.suite import percent
-from advlook.core.gradients import evaluating
+from advlook.core import evaluating, tqdm
 from advlook.core.presets import CorruptionsConfig
-from advlook.core.progress import tqdm
-from advlook.corruptions.filters import gaussian_blur, median_filter, reverse_colors
+from advlook.corruptions import gaussian_blur, median_filter, reverse_colors
 from advlook.corruptions.severities import FAMILIES
-from advlook.data.image_sets import ImageSet
-from advlook.models.architectures import folded
-from advlook.stats.bootstrap import interval
-from advlook.stats.paired import pooled, relative_difference, right_of
-from advlook.study.study import ModelKey, Study
-from advlook.study.tables import Row
+from advlook.data import ImageSet
+from advlook.models import folded
+from advlook.stats import interval, pooled, right_of
+from advlook.stats.paired import relative_difference
+from advlook.study import ModelKey, Row, Study
 
 Sweep = Iterable[tuple[float, Tensor]]  # levels and images, each made when it is asked for
 Operations = Callable[[Tensor], Mapping[str, Sweep]]  # from a batch of images, by name
+Hits = dict[tuple[str, float], Tensor]  # by operation and level
 
 COLUMNS = ["arch", "setting", "seed", "operation", "level", "top1", "top5", "images"]
 REVERSAL = "reversal"
@@ -72,46 +71,42 @@ def shown_families(study: Study) -> dict[str, dict[int, Tensor]]:
     return {title: dict(sweep) for title, sweep in _severities(images, torch.Generator().manual_seed(0)).items()}
 
 
-def sweep_rows(
-    study: Study, key: ModelKey, only: str | None = None, chosen: slice | Tensor = slice(None)
-) -> Iterator[Row]:
+def sweep_rows(study: Study, key: ModelKey, only: str = "", chosen: slice | Tensor = slice(None)) -> Iterator[Row]:
     """Accuracy at every level of every operation, or of one, on all of `swept_images`, or on those chosen."""
     operations = partial(sweeps, config=study.preset.corruptions)
     for (operation, level), hits in _hits(study, key, swept_images(study)[chosen], operations, only).items():
         yield {"operation": operation, "level": level, **_accuracies(hits), "right": hits[:, 0].numpy()}
 
 
-def family_rows(study: Study, key: ModelKey, only: str | None = None) -> Iterator[Row]:
+def family_rows(study: Study, key: ModelKey, only: str = "") -> Iterator[Row]:
     """Accuracy at severity 0 to 5 of each of FAMILIES, or of one, on the first `corruptions.family_images` images."""
     images = swept_images(study, study.preset.corruptions.family_images)
     generator = torch.Generator(study.device).manual_seed(0)  # so that all models see the same noise
-    found = _hits(study, key, images, partial(_severities, generator=generator), only)
-    for (title, severity), hits in found.items():
+    severities = partial(_severities, generator=generator)
+    for (title, severity), hits in _hits(study, key, images, severities, only).items():
         which = {"family": FAMILIES[title].family, "corruption": title, "severity": severity}
         yield which | _accuracies(hits)
 
 
 @torch.no_grad()
-def _hits(
-    study: Study, key: ModelKey, images: ImageSet, operations: Operations, only: str | None = None
-) -> dict[tuple[str, float], Tensor]:
+def _hits(study: Study, key: ModelKey, images: ImageSet, operations: Operations, only: str) -> Hits:
     """By operation and level, whether each of the best `evaluation.top_k` answers is the label: bool `(N, k)`, on the
     CPU. Images that a level leaves unchanged are answered once."""
-    config, found = study.preset.evaluation, defaultdict(list)
-    batches, count = images.batches(config.batch_size, study.device), -(-len(images) // config.batch_size)
+    most, found = study.preset.evaluation.top_k, defaultdict(list)
     # At position 0, over the bar of the models: moving between lines leaves marks in an executed notebook.
     quiet = {"disable": not study.progress, "leave": False, "position": 0, "unit": " batches"}
+    count = -(-len(images) // study.preset.evaluation.batch_size)
     with evaluating(folded(study.model(*key))) as fast:
 
         def hits(shown: Tensor, labels: Tensor) -> Tensor:
             logits = fast(shown)
-            best = logits.topk(min(config.top_k, logits.shape[1]), dim=1).indices
+            best = logits.topk(min(most, logits.shape[1]), dim=1).indices
             return (best == labels[:, None]).cpu()
 
-        for batch, labels in tqdm(batches, "{} {} {}".format(*key), total=count, **quiet):
+        for batch, labels in tqdm(images.batches(**study.batches), "{} {} {}".format(*key), count, **quiet):
             clean = hits(batch, labels)
             for operation, sweep in operations(batch).items():
-                for level, changed in sweep if only in (None, operation) else ():
+                for level, changed in sweep if only in ("", operation) else ():
                     found[operation, level].append(clean if changed is batch else hits(changed, labels))
     return {name: torch.cat(parts) for name, parts in found.items()}
 
@@ -123,8 +118,12 @@ def _accuracies(hits: Tensor) -> dict[str, float]:
 def corruption_tables(study: Study) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Measure every model; save all tables and return `04_corruptions`, `04_differences` and `04_crossings`."""
     rows = study.save_table("04_sweeps", study.rows("04_sweeps", sweep_rows))
-    tables = {"04_corruptions": rows[COLUMNS], "04_differences": differences(rows), "04_crossings": crossings(rows)}
-    return tuple(study.save_table(name, table) for name, table in tables.items())
+    return tuple(study.save_table(name, table) for name, table in derived_tables(rows).items())
+
+
+def derived_tables(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The tables that follow from `04_sweeps`."""
+    return {"04_corruptions": rows[COLUMNS], "04_differences": differences(rows), "04_crossings": crossings(rows)}
 
 
 def relative(table: pd.DataFrame) -> pd.DataFrame:
@@ -150,10 +149,9 @@ def differences(rows: pd.DataFrame) -> pd.DataFrame:
 def crossings(rows: pd.DataFrame) -> pd.DataFrame:
     """The level at which ADV overtakes STD in top-1 (`overtaken_at`), with its 95% interval over images; infinite where
     it never does, `high` where it does not in 2.5% of the resamples. rows: of `sweep_rows`."""
-    found = [
-        (*key, *map(float, interval(adv - std, partial(overtaken_at, levels))), len(std))
-        for key, levels, std, adv in _pairs(rows[rows["operation"] != REVERSAL])
-    ]
+    found = []
+    for key, levels, std, adv in _pairs(rows[rows["operation"] != REVERSAL]):
+        found.append((*key, *map(float, interval(adv - std, partial(overtaken_at, levels))), len(std)))
     return pd.DataFrame(found, columns=["arch", "operation", "seed", "level", "low", "high", "images"])
 
 

@@ -1,13 +1,12 @@
-"""The plots of notebook 06: five combinations on every image set, over resolution, and compared image by image. Drawn
-from the tables `06_ensembles`, `06_resolution` and `06_comparisons`; only means over runs are computed here. STD is
-vermilion, ADV blue, both together green; single models are hollow and dotted, pairs filled and solid."""
+"""The plots of notebook 06: five combinations on every image set, over resolution, and compared image by image. Single
+models are hollow and dotted, pairs filled and solid."""
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from advlook.core.names import ARCH_NAMES
+from advlook.core import ARCH_NAMES
 from advlook.study import style
 from advlook.study.style import image_grid as image_grid
 
@@ -30,8 +29,7 @@ def parameter_counts(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def accuracies(table: pd.DataFrame) -> Figure:
-    """Accuracy of every combination (Figure 9): a column an image set, by resolution, a row an architecture and mode. A
-    point is a run, a line their mean; every panel has an accuracy axis of its own. table: `06_ensembles`."""
+    """Accuracy of every combination (Figure 9): a point a run, a line their mean. table: `06_ensembles`."""
     lines = list(table[["arch", "mode"]].drop_duplicates().sort_values(["arch", "mode"]).itertuples(index=False))
     sets, names = _sets(table), _combinations(table)
     figure, axes = style.new_figure(len(lines), len(sets), 2.6 * len(sets) + 0.9, 2.4 * len(lines) + 0.7, sharex=True)
@@ -54,9 +52,8 @@ def accuracies(table: pd.DataFrame) -> Figure:
 
 
 def resolution(table: pd.DataFrame, compared: pd.DataFrame) -> Figure:
-    """One image set at falling resolution: accuracy above, below how far the other pairs are ahead of STD+ADV. A column
-    an architecture and set. Above, a line is the mean over runs, points are runs; below, differences with 95%
-    intervals, of single models where there are no pairs."""
+    """One image set at falling resolution, a column an architecture and set: accuracy above, below how far other pairs
+    (or single models, where there are none) are ahead of STD+ADV, with 95% intervals."""
     if table.empty:
         figure, (axis,) = style.new_figure(1, 1, 6, 1)
         axis.set_axis_off()
@@ -107,8 +104,7 @@ def _difference_lines(axis: Axes, rows: pd.DataFrame) -> None:
 
 
 def paired(compared: pd.DataFrame) -> Figure:
-    """STD+ADV against the better other pair, and against the better single model: a line an image set. A panel an
-    architecture and comparison, 95% intervals over images. compared: `06_comparisons`."""
+    """STD+ADV against the better other pair and the better single model, with 95% intervals: `06_comparisons`."""
     compared = compared[compared["table"] == "06_ensembles"]
     sets = _sets(compared)[::-1]
     kinds = [kind for kind in ("better pair", "better single") if kind in set(compared["against"])]

@@ -8,12 +8,11 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from advlook.core.errors import RequestError
+from advlook.core import RequestError
 from advlook.experiments.ensembles.runs import FROZEN, WHERE, every_run, kept, make
 from advlook.experiments.ensembles.targets import find_targets
-from advlook.stats.bootstrap import interval
-from advlook.stats.paired import right_of
-from advlook.study.study import Study
+from advlook.stats import interval, right_of
+from advlook.study import Study
 
 CONTRASTS: dict[tuple[str, str], tuple[str, ...]] = {  # what is compared with the best of what
     ("STD+ADV", "better pair"): ("STD+STD", "ADV+ADV"),
@@ -35,7 +34,7 @@ def fusion_tables(study: Study) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFram
     if not targets:
         raise RequestError(f"no target of preset {study.preset.name} is here: {'; '.join(absent.values())}")
     whole, _ = find_targets(study, config.degraded)
-    levels = [level for target in whole for level in (*(target.at(side) for side in config.sides), target)]
+    levels = [each.at(side) for each in whole for side in (*config.sides, each.pixels)]
     runs = every_run(study, targets), every_run(study, dict.fromkeys(levels), modes=(FROZEN,))
     make(study, dict.fromkeys([*runs[0], *runs[1]]))  # all at once, before they are told apart
     fused, resolved = (kept(study, each) for each in runs)
@@ -74,9 +73,8 @@ def comparisons(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def trends(rows: pd.DataFrame) -> pd.DataFrame:
-    """How the lead of STD over ADV changes from the finest to the coarsest resolution of one set, in points. change:
-    the difference of `combination` and `against` at the coarsest less that at the finest, with its 95% interval over
-    images. rows: of `runs.measure`, on levels of the same images."""
+    """By how many points the lead of STD over ADV changes from the finest to the coarsest resolution of one set, with
+    its 95% interval over images. rows: of `runs.measure`, on levels of the same images."""
     found = []
     for where, levels in rows.groupby(["arch", "dataset", "mode"], sort=False):
         ends = levels["pixels"].min(), levels["pixels"].max()

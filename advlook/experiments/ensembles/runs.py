@@ -1,8 +1,8 @@
 """The runs of notebook 06: how well ensembles of STD and ADV backbones learn other image sets.
 
 A *run* is one ensemble trained on a target, fine-tuned or with frozen backbones. Finished runs are kept under a key of
-what made them (checkpoints, images, configuration), so that an interrupted study goes on with the next ones. As with
-checkpoints the code is not part of the key: whoever changes what a run does deletes `data/cache/ensembles`."""
+checkpoints, images and configuration, so that an interrupted study goes on with the next ones. As with checkpoints the
+code is not part of the key: whoever changes what a run does deletes `data/cache/ensembles`."""
 
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -12,20 +12,16 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from advlook.attacks.suite import percent
-from advlook.core.files import digest, file_hash
-from advlook.core.presets import Preset
-from advlook.core.processes import run_all, worker_count
-from advlook.data.image_sets import ImageSet
+from advlook.core import Preset, digest, file_hash, run_all, worker_count
 from advlook.experiments.ensembles.targets import Target, load_images
-from advlook.models import fusion
+from advlook.models import fusion, predict
 from advlook.models.architectures import split_last_layer
-from advlook.models.evaluation import predict
 from advlook.models.fusion import COMBINATIONS, Member, members
-from advlook.study.study import Study
-from advlook.study.tables import Row, keep_rows, kept_rows
+from advlook.study import Row, Study
+from advlook.study.tables import keep_rows, kept_rows
 
 MODES = FINE_TUNED, FROZEN = "fine-tuned", "frozen"
 FEW = 20_000  # images: training on them takes no longer than starting processes
@@ -45,6 +41,11 @@ class Runs:
     mode: str
     chosen: tuple[tuple[str, int], ...]
 
+    @property
+    def where(self) -> Row:
+        """The columns WHERE of their rows."""
+        return dict(zip(WHERE, (self.arch, self.target.title, self.target.pixels, self.mode), strict=True))
+
     def members(self, preset: Preset) -> list[Member]:
         """The checkpoints that they need."""
         return sorted({member for name, run in self.chosen for member in members(name, preset.seeds, run)})
@@ -62,9 +63,8 @@ class Runs:
     def cost(self, preset: Preset) -> int:
         """Images times backbones that see them in training; a forward pass counts as a third of a training step."""
         count, batch = self.target.train, preset.training.batch_size
-        frozen = (count + self.target.test) // 3
         tuned = preset.ensembles.epochs * (count // batch * batch or count)
-        return len(self.members(preset)) * (frozen if self.mode == FROZEN else tuned)
+        return len(self.members(preset)) * ((count + self.target.test) // 3 if self.mode == FROZEN else tuned)
 
     def rows(self, study: Study, progressed: Progress = lambda images: None) -> Iterator[Row]:
         """Train the ensemble of each run and answer the test images: combination, seed, top1, ..., right."""
@@ -76,13 +76,11 @@ def _fine_tuned(runs: Runs, study: Study, progressed: Progress) -> Iterator[Row]
     images, chosen = load_images(study, runs.target, "train", augmented=True), members(combination, preset.seeds, run)
     models = [study.model(runs.arch, *member) for member in chosen]
     ensemble = fusion.new_ensemble(models, len(images.classes), run)
-
-    def seen(count: int) -> None:
-        progressed(count * len(chosen))
-
-    fusion.fine_tune(ensemble, preset, runs.arch, images, run, device=study.device, progressed=seen)
+    shown = {"device": study.device, "progressed": lambda count: progressed(count * len(chosen))}
+    fusion.fine_tune(ensemble, preset, runs.arch, images, run, **shown)
     test = load_images(study, runs.target, "test")
-    yield _row(combination, run, chosen, fusion.parameters(ensemble), _answers(study, ensemble, test), test.labels)
+    logits = predict(ensemble, test, **study.batches)
+    yield _row(combination, run, chosen, fusion.parameters(ensemble), logits, test.labels)
 
 
 def _frozen(runs: Runs, study: Study, progressed: Progress) -> Iterator[Row]:
@@ -93,7 +91,7 @@ def _frozen(runs: Runs, study: Study, progressed: Progress) -> Iterator[Row]:
     for member in needed:
         backbone, _ = split_last_layer(study.model(runs.arch, *member))
         sizes[member] = fusion.parameters(backbone)
-        features[member] = [_answers(study, backbone, images) for images in (train, test)]
+        features[member] = [predict(backbone, images, **study.batches) for images in (train, test)]
         progressed(runs.cost(preset) // len(needed))
     for combination, run in runs.chosen:
         chosen = members(combination, preset.seeds, run)
@@ -104,15 +102,11 @@ def _frozen(runs: Runs, study: Study, progressed: Progress) -> Iterator[Row]:
             yield _row(combination, run, chosen, size, classifier(asked), test.labels)
 
 
-def _answers(study: Study, model: nn.Module, images: ImageSet) -> Tensor:
-    return predict(model, images, batch_size=study.preset.evaluation.batch_size, device=study.device)
-
-
 def _row(combination: str, run: int, chosen: Sequence[Member], size: int, logits: Tensor, labels: Tensor) -> Row:
     right = logits.argmax(1) == labels
-    row = {"combination": combination, "seed": run, "top1": percent(right), "images": len(labels)}
     names = " ".join(f"{setting}-{seed}" for setting, seed in chosen)
-    return row | {"members": names, "parameters": size, "right": right.numpy()}
+    row = {"combination": combination, "seed": run, "top1": percent(right), "images": len(labels), "members": names}
+    return row | {"parameters": size, "right": right.numpy()}
 
 
 def every_run(study: Study, targets: Iterable[Target], modes: Sequence[str] = MODES) -> list[Runs]:
@@ -128,7 +122,7 @@ def every_run(study: Study, targets: Iterable[Target], modes: Sequence[str] = MO
 
 def measure(study: Study, runs: Collection[Runs]) -> pd.DataFrame:
     """A row each run (COLUMNS); those that are not kept yet are made first. seed: the number of the run, which draws
-    the classifier, the order of images and the checkpoints; right: which test images it is right about."""
+    the classifier, the order of images and the checkpoints; right: of which test images."""
     make(study, runs)
     return kept(study, runs)
 
@@ -144,19 +138,15 @@ def make(study: Study, runs: Collection[Runs]) -> None:
         whole = replace(each.target, side=0)
         load_images(study, whole, "train", augmented=each.mode == FINE_TUNED)
         load_images(study, whole, "test")
-    small = sum(each.cost(study.preset) for each in runs) < FEW
+    everything, total = (sum(each.cost(study.preset) for each in some) for some in (runs, missing))
+    workers = 1 if everything < FEW else worker_count(len(runs), study.device)
     jobs = [(study.preset, study.data, each, places[each]) for each in missing]
-    total, workers = sum(each.cost(study.preset) for each in missing), worker_count(len(runs), study.device)
-    shown = {"title": f"{len(missing)} ensembles", "total": total, "progress": study.progress}
-    run_all(_make, jobs, 1 if small else workers, **shown)
+    run_all(_make, jobs, workers, title=f"{len(missing)} ensembles", total=total, progress=study.progress)
 
 
 def kept(study: Study, runs: Collection[Runs]) -> pd.DataFrame:
     """A row each run of those that were made, as `measure` has it."""
-    found = []
-    for each, place in _places(study, runs).items():
-        where = dict(zip(WHERE, (each.arch, each.target.title, each.target.pixels, each.mode), strict=True))
-        found += [where | row for row in kept_rows(place)[0]]
+    found = [each.where | row for each, place in _places(study, runs).items() for row in kept_rows(place)[0]]
     return pd.DataFrame(found, columns=COLUMNS)
 
 
@@ -166,11 +156,7 @@ def _places(study: Study, runs: Iterable[Runs]) -> dict[Runs, Path]:
     unused = ("name", "classes", "train_images", "test_images")  # of the set that backbones were trained on
     data = {name: value for name, value in asdict(preset.data).items() if name not in unused}
 
-    @cache
-    def weights(*key: object) -> str:
-        return file_hash(study.checkpoint(*key))
-
-    places = {}
+    weights, places = cache(lambda *key: file_hash(study.checkpoint(*key))), {}
     for each in runs:
         used = [(*member, weights(each.arch, *member)) for member in each.members(preset)]
         made_by = digest([each.mode, each.arch, each.target.digest, data, used, each.settings(preset)])

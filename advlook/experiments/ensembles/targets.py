@@ -8,20 +8,18 @@ from pathlib import Path
 import torch.nn.functional as F
 from torch import Tensor
 
-from advlook.core.errors import RequestError
-from advlook.core.files import digest
+from advlook.core import RequestError, digest
 from advlook.data.catalogue import check, find, lookup
 from advlook.data.image_sets import ImageSet, load_set, mapped_pixels
-from advlook.study.study import Study
+from advlook.study import Study
 
 _BATCH = 250  # images degraded at once
 
 
 @dataclass(frozen=True)
 class Target:
-    """An image set for ensembles to learn, at the size that the backbones see. side: pixels a side that it is degraded
-    to, 0 for none; pixels: the resolution that is left, at most that of the backbones; train, test: how many images are
-    used; digest: of these, by their files."""
+    """An image set to learn. side: pixels a side that it is degraded to, 0 for none; pixels: the resolution that is
+    left, at most that of the backbones; train, test: how many images are used; digest: of these, by their files."""
 
     name: str
     side: int
@@ -39,8 +37,8 @@ class Target:
 
 
 def find_target(study: Study, text: str) -> Target:
-    """The target that a preset names: "name", or "name@20" degraded to 20 pixels a side; nothing is decoded. Raises
-    RequestError where the set is absent, with the command that gets it."""
+    """The target "name", or "name@20" degraded to 20 pixels a side; nothing is decoded. Raises RequestError where the
+    set is absent, with the command that gets it."""
     name, _, side = text.partition("@")
     config, title, pixels = study.preset.ensembles, name, study.preset.data.size
     counts = config.train_images, config.test_images
@@ -75,21 +73,17 @@ def degraded(images: Tensor, side: int) -> Tensor:
 
 
 def load_images(study: Study, target: Target, split: str, augmented: bool = False) -> ImageSet:
-    """The images of a target's "train" or "test" split that are used, the same for all runs. They have the size and the
-    margin of the preset's test images; with `augmented`, those of its training images, which are cropped later (of a
-    preset that keeps none decoded, the size of what test images are cut out of)."""
+    """The images of a target's "train" or "test" split that are used, with the size and margin of the preset's test
+    images; `augmented`: those of its training images (where these are streamed, what test images are cut from)."""
     data = study.preset.data
     kept = data.store or data.test_store
     side, short = (kept, kept) if augmented else (data.size, data.test_store)
-    count = target.train if split == "train" else target.test
-    low = round(target.side * side / data.size)
-    return _load(target, split, side, study.data, short, count, low, study.progress)
+    return _load(target, split, side, short, round(target.side * side / data.size), study.data, study.progress)
 
 
 @lru_cache(maxsize=3)  # what the runs on one target need
-def _load(
-    target: Target, split: str, side: int, folder: Path, short: int, count: int, low: int, progress: bool
-) -> ImageSet:
+def _load(target: Target, split: str, side: int, short: int, low: int, folder: Path, progress: bool) -> ImageSet:
+    count = target.train if split == "train" else target.test
     images = load_set(target.name, split, side, folder, short=short, limit=count, progress=progress)
     if not low:
         return images

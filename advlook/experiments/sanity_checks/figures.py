@@ -9,22 +9,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from advlook.core.names import ARCH_NAMES, NAMES
-from advlook.core.presets import SETTINGS
-from advlook.data.image_sets import ImageSet, to_float
+from advlook.core import ARCH_NAMES, NAMES, SETTINGS
+from advlook.data import ImageSet, to_float
 from advlook.experiments.sanity_checks.measure import Maps, effects, image_means, means
-from advlook.sensitivity.maps import TITLES
+from advlook.sensitivity import TITLES
 from advlook.sensitivity.similarity import MEASURES, pictures, similarity
-from advlook.stats.paired import labelled
+from advlook.stats import labelled
 from advlook.study import style
 
-METHOD_STYLES = {
-    "vanilla_gradient": ("#E69F00", "s"),
-    "loss_gradient": ("#CC79A7", "D"),
-    "guided_backprop": ("#009E73", "o"),
-    "smooth_grad": ("#56B4E9", "^"),
-    "integrated_gradients": ("#000000", "v"),
-}
+_COLORS = "#E69F00", "#CC79A7", "#009E73", "#56B4E9", "#000000"
+METHOD_STYLES = dict(zip(TITLES, zip(_COLORS, "sDo^v", strict=True), strict=True))
 _NAMES = "Spearman, signed", "Spearman, absolute", "SSIM, signed", "SSIM, absolute"
 MEASURE_NAMES = dict(zip(MEASURES, _NAMES, strict=True))
 KIND_NAMES = NAMES | {"random": "untrained"}
@@ -40,9 +34,8 @@ _AS_TRAINED = pd.DataFrame([{"stage": "none", "mean": 1.0, "low": 1.0, "high": 1
 
 
 def conclusions(table: pd.DataFrame, measure: str = "spearman_abs") -> pd.DataFrame:
-    """To be read: mean similarities of a trained model's maps, with 95% intervals. One row an arch, setting and method;
-    what they are compared with: the model with "all stages fresh", the end of the cascade; "untrained" and "other
-    seed", the pairs. "difference" is the effect, that of the last two."""
+    """To be read: similarities of a trained model's maps to those with all stages fresh (the end of the cascade), of
+    untrained models and of other seeds, with 95% intervals; "difference": the effect, that of the last two."""
     rows = labelled(table[table["measure"] == measure])
     pairs = {f"random-{setting}": "untrained" for setting in SETTINGS}
     pairs |= {f"{setting}-{setting}": "other seed" for setting in SETTINGS}
@@ -58,35 +51,27 @@ def conclusions(table: pd.DataFrame, measure: str = "spearman_abs") -> pd.DataFr
 
 
 def maps_by_kind(shown: ImageSet, maps: Mapping[str, Maps]) -> Figure:
-    """Rows: for each image its maps on the untrained, the STD and the ADV model; columns: the methods. maps: by kind of
-    model, then by method, of all images `shown`. Absolute values summed over channels, each map on its own scale
-    (`similarity.pictures`): white is 0, black its 99th percentile."""
-    methods, rows = list(next(iter(maps.values()))), len(maps)
-    heights = ([1.0] * rows + [0.12]) * len(shown)  # a gap below the maps of each image
-    size, ratios = (10.5, 1.68 * sum(heights) + 0.4), {"height_ratios": heights}
-    figure, axes = style.new_figure(len(heights), 1 + len(methods), *size, gridspec_kw=ratios)
-    style.bare(axes)
-    grid = np.reshape(axes, (len(shown), rows + 1, 1 + len(methods)))
-    for axis in [*grid[:, rows].flat, *grid[:, :rows, 0].flat]:
-        axis.set_axis_off()
-    for image, number, block in zip(to_float(shown.images), shown.labels, grid, strict=True):
-        middle = block[rows // 2, 0]
+    """For each image its maps on the untrained, the STD and the ADV model. maps: by kind of model, then by method."""
+    methods = list(next(iter(maps.values())))
+    figure, lines = style.blocks([len(maps)] * len(shown), [1, len(methods)], 1.6, 1.68)
+    for middle, image, label in zip(
+        lines[len(maps) // 2 :: len(maps), 0], to_float(shown.images), shown.labels, strict=True
+    ):
         style.show(middle, image)
-        label = middle.text(0.5, 1.04, shown.classes[number], transform=middle.transAxes, ha="center")
-        label.set_in_layout(False)  # or the whole row would move down for it
-    for row, (kind, by_method) in enumerate(maps.items()):
-        for place, line in enumerate(grid[:, row, 1:]):
-            line[0].set_ylabel(KIND_NAMES[kind], color=style.COLORS[kind], fontweight="bold")
-            for axis, method in zip(line, methods, strict=True):
-                _grey(axis, by_method[method][place])
-    for axis, method in zip(grid[0, 0, 1:], methods, strict=True):
+        text = middle.text(0.5, 1.04, shown.classes[label], transform=middle.transAxes, ha="center")
+        text.set_in_layout(False)  # or the whole row would move down for it
+    for (place, kind), line in zip(product(range(len(shown)), maps), lines[:, 1:], strict=True):
+        line[0].set_ylabel(KIND_NAMES[kind], color=style.COLORS[kind], fontweight="bold")
+        for axis, method in zip(line, methods, strict=True):
+            _grey(axis, maps[kind][method][place])
+    for axis, method in zip(lines[0, 1:], methods, strict=True):
         axis.set_title(TITLES.get(method, method), fontsize=10)
     return figure
 
 
 def similarities(table: pd.DataFrame) -> Figure:
-    """How alike the maps of two models are: a row of panels a method, a column a measure, a line a kind of pair. Faint
-    points are images, marked points their mean with a 95% interval. table: `07_sanity`."""
+    """How alike the maps of two models are, a row a method, a column a measure, a line a kind of pair: images, and
+    their mean with a 95% interval. table: `07_sanity`."""
     rows = labelled(table)
     rows = rows[rows["comparison"].isin(PAIRS)]
     archs, methods = (list(rows[column].unique()) for column in ("arch", "method"))
@@ -96,8 +81,12 @@ def similarities(table: pd.DataFrame) -> Figure:
     figure, axes = style.new_figure(len(methods), len(MEASURES), *size, sharex=True, sharey=True)
     for axis, (method, measure) in zip(axes, product(methods, MEASURES), strict=True):
         for (arch, pair), group in style.select(rows, method=method, measure=measure).groupby(["arch", "comparison"]):
-            place = pairs.index(pair) + 0.36 * (archs.index(arch) - (len(archs) - 1) / 2)
-            _spread(axis, group, place, PAIRS[pair][1], style.ARCH_STYLES[arch][1])
+            place, color = pairs.index(pair) + 0.36 * (archs.index(arch) - (len(archs) - 1) / 2), PAIRS[pair][1]
+            each, spread = image_means(group), means(group, ["arch"]).iloc[0]
+            axis.plot(each, [place] * len(each), "|", color=color, alpha=0.3, ms=6, zorder=1)
+            axis.plot(spread[["low", "high"]], [place, place], color=style.INK, lw=1.6, zorder=2)
+            drawn = {"ms": 5.5, "mec": style.INK, "mew": 0.9, "zorder": 3}
+            axis.plot(spread["mean"], place, style.ARCH_STYLES[arch][1], color=color, **drawn)
         axis.axvline(0, color=style.GREY, lw=1, zorder=0)
         axis.axhline(sum("other" not in PAIRS[pair][0] for pair in pairs) - 0.5, color=style.LIGHT, lw=1, zorder=0)
         axis.grid(visible=False, axis="y")
@@ -112,19 +101,9 @@ def similarities(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def _spread(axis: Axes, rows: pd.DataFrame, place: float, color: str, marker: str) -> None:
-    """Similarities of images as faint points on a line, and their mean with its interval."""
-    each = image_means(rows)
-    axis.plot(each, [place] * len(each), "|", color=color, alpha=0.3, ms=6, zorder=1)
-    spread = means(rows, ["arch"]).iloc[0]
-    axis.plot(spread[["low", "high"]], [place, place], color=style.INK, lw=1.6, zorder=2)
-    axis.plot(spread["mean"], place, marker, color=color, ms=5.5, mec=style.INK, mew=0.9, zorder=3)
-
-
 def over_stages(table: pd.DataFrame, comparison: str, measures: Sequence[str] = ("spearman_abs", "ssim_abs")) -> Figure:
-    """Similarity to the maps of the trained model over the stage that is fresh; lines are means, bands 95% intervals.
-    comparison: "up", where every stage nearer to the output is fresh too, or "alone". A row of panels an architecture
-    and measure, a column a setting. table: `07_sanity`."""
+    """Similarity to the maps of the trained model over the stage that is fresh, with 95% intervals. comparison: "up",
+    where every stage nearer to the output is fresh too, or "alone". table: `07_sanity`."""
     rows = style.select(labelled(table), comparison=comparison)
     archs, settings = (rows[column].unique() for column in ("arch", "setting"))
     panels = list(product(archs, measures, settings))
@@ -150,15 +129,13 @@ def over_stages(table: pd.DataFrame, comparison: str, measures: Sequence[str] = 
 
 
 def cascade_pictures(shown: ImageSet, maps: Mapping[str, Mapping[str, Maps]]) -> Figure:
-    """The cascade to look at: columns are the stages down to which a network is fresh, rows method, setting and image.
-    maps: by setting ("std", "adv"), then as `measure.cascade_maps` gives them, of all images `shown`. Absolute values,
-    each map on its own scale; below it its Spearman correlation (absolute values) with the one of the trained model."""
+    """Maps over the stages down to which a network is fresh, and their Spearman correlation (absolute values) with the
+    trained model's. maps: by setting, then as of `measure.cascade_maps`, of all images `shown`."""
     first = next(iter(maps.values()))
     names, methods = list(first), list(next(iter(first.values())))
-    rows, width = list(product(range(len(shown)), methods, maps)), 1 + len(names)
-    figure, axes = style.new_figure(len(rows), width, 1.28 * width + 0.5, 1.55 * len(rows) + 0.4)
-    style.bare(axes)
-    for (image, method, setting), line in zip(rows, np.reshape(axes, (len(rows), width)), strict=True):
+    rows = list(product(range(len(shown)), methods, maps))
+    figure, lines = style.blocks([len(rows)], [1 + len(names)], 1.28, 1.55)
+    for (image, method, setting), line in zip(rows, lines, strict=True):
         style.show(line[0], to_float(shown.images)[image])
         line[0].set_ylabel(f"{TITLES.get(method, method)}\n{NAMES[setting]}", color=style.COLORS[setting], fontsize=10)
         changed = {name: maps[setting][name][method][image : image + 1] for name in names}
@@ -168,13 +145,14 @@ def cascade_pictures(shown: ImageSet, maps: Mapping[str, Mapping[str, Maps]]) ->
                 alike = similarity(changed["as trained"], one)["spearman_abs"].item()
                 axis.set_xlabel(f"{alike:.2f}", fontsize=10, labelpad=2)
     titles = ["image", *(name if name == "as trained" else f"{name} up" for name in names)]
-    for axis, title in zip(axes, titles, strict=False):
+    for axis, title in zip(lines[0], titles, strict=True):
         axis.set_title(title, fontsize=11)
     return figure
 
 
 def _grey(axis: Axes, one: Tensor) -> None:
-    """A map `(3, H, W)` as absolute values: white for 0."""
+    """Absolute values of a map `(3, H, W)`, summed over channels: white is 0, black their 99th percentile."""
+    axis.set_frame_on(True)
     axis.imshow(pictures(one.abs().sum(0)[None], signed=False)[0], cmap="gray_r", vmin=0, vmax=1)
 
 

@@ -5,7 +5,7 @@ them. In the table `07_sanity` models are named by setting and seed: "std-0"; "r
 which std-0 and adv-0 began; "std-0 layer3 up" is std-0 with fresh parameters in layer3 and in every stage above it, up
 to the output, "std-0 layer3 alone" has them in layer3 only. The words are separated by single spaces."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -13,17 +13,14 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from advlook.core.presets import SETTINGS
-from advlook.core.progress import tqdm
-from advlook.data.image_sets import ImageSet
-from advlook.models.architectures import folded
-from advlook.sensitivity.maps import METHODS, by_name
-from advlook.sensitivity.randomisation import FRESH_SEED, randomised, stages
+from advlook.core import SETTINGS, tqdm
+from advlook.data import ImageSet
+from advlook.models import folded
+from advlook.sensitivity import METHODS, by_name, randomised, stages
+from advlook.sensitivity.randomisation import FRESH_SEED
 from advlook.sensitivity.similarity import similarity
-from advlook.stats.bootstrap import interval
-from advlook.stats.paired import labelled
-from advlook.study.study import ModelKey, Study
-from advlook.study.tables import Row
+from advlook.stats import interval, labelled
+from advlook.study import ModelKey, Row, Study
 
 KINDS = ("random", *SETTINGS)  # of models, in the order in which they are compared
 COLUMNS = ["arch", "method", "model_a", "model_b", "measure", "value", "images", "by_image"]
@@ -32,6 +29,12 @@ CASCADE_SAMPLES = 10  # at most, of SmoothGrad and integrated gradients
 DRAWS = 4  # of fresh parameters in a cascade
 
 Maps = Mapping[str, Tensor]  # by method, each (N, 3, H, W)
+Methods = Iterable[str]
+
+
+def name_of(key: ModelKey) -> str:
+    """A model as `07_sanity` names it, such as "std-0"."""
+    return f"{key[1]}-{key[2]}"
 
 
 def shown_images(study: Study, count: int | None = None) -> ImageSet:
@@ -40,25 +43,20 @@ def shown_images(study: Study, count: int | None = None) -> ImageSet:
     return study.test.subset(min(every, count or every), seed=1)
 
 
-def maps_of(
-    study: Study, model: nn.Module, shown: ImageSet, samples: int | None = None, methods: Iterable[str] | None = None
-) -> Maps:
-    """Maps `(N, 3, H, W)`, on the CPU, of images for their labels, by method (default: all); all models see the same
-    noise of SmoothGrad. samples: at most, of SmoothGrad and integrated gradients; by default as the preset says."""
-    images, labels = next(shown.batches(len(shown), study.device))
-    most = study.preset.visualize.samples
-    fast = nn.Sequential(folded(model))  # once for all methods, which do not look into a Sequential to fold it again
-    options = {"samples": min(samples or most, most)}
-    return {method: by_name(method, fast, images, labels, **options).cpu() for method in methods or METHODS}
+def maps_of(study: Study, model: nn.Module, shown: ImageSet, methods: Methods = METHODS, most: int = 0) -> Maps:
+    """Maps `(N, 3, H, W)`, on the CPU, of images for their labels, by method; all models see the same noise. most: of
+    the samples of SmoothGrad and integrated gradients that the preset asks for; 0: all."""
+    # Folded once for all methods, which do not look into a Sequential to fold it again.
+    given = nn.Sequential(folded(model)), *next(shown.batches(len(shown), study.device))
+    samples = study.preset.visualize.samples
+    return {each: by_name(each, *given, samples=min(most or samples, samples)).cpu() for each in methods}
 
 
 def cascade_maps(study: Study, model: nn.Module, shown: ImageSet, methods: Sequence[str]) -> dict[str, Maps]:
     """Maps of the model "as trained", then with fresh stages (of one draw) from each name up to the output."""
     order = list(reversed(stages(model)))
-    found = {"as trained": maps_of(study, model, shown, methods=methods)}
-    for place, stage in enumerate(order):
-        found[stage] = maps_of(study, randomised(model, order[: place + 1]), shown, methods=methods)
-    return found
+    fresh = {"as trained": [], **{stage: order[: place + 1] for place, stage in enumerate(order)}}
+    return {name: maps_of(study, randomised(model, chosen), shown, methods) for name, chosen in fresh.items()}
 
 
 def sanity_table(study: Study) -> pd.DataFrame:
@@ -71,7 +69,7 @@ def sanity_table(study: Study) -> pd.DataFrame:
 
     def rows(study: Study, key: ModelKey) -> Iterator[Row]:
         for other in partners(study, key):
-            yield from pair_rows(other, key, known)
+            yield from compare(known(other), known(key), name_of(other), name_of(key))
         yield from cascade_rows(study, key)
 
     return study.save_table("07_sanity", study.rows("07_sanity", rows, KINDS)[COLUMNS])
@@ -79,33 +77,22 @@ def sanity_table(study: Study) -> pd.DataFrame:
 
 def partners(study: Study, key: ModelKey) -> list[ModelKey]:
     """The models of the same architecture that a model's maps are compared with: one of each kind before it in KINDS,
-    and, as controls, models of its own kind.
-
-    All are of other seeds: models of one seed have the same initial weights, which training leaves in part, and maps
-    show them. Where there is one seed, kinds are paired within it, and there are no controls."""
-    arch, kind, seed = key
-    seeds = study.preset.seeds
+    and, as controls, models of its own kind. All are of other seeds, as those of one seed share initial weights, which
+    maps show. Of one seed, kinds are paired within it, without controls."""
+    (arch, kind, seed), seeds = key, study.preset.seeds
     place = seeds.index(seed)
     others = [(arch, before, seeds[(place + 1) % len(seeds)]) for before in KINDS[: KINDS.index(kind)]]
     return others + [(arch, kind, earlier) for earlier in seeds[:place]]
 
 
-def pair_rows(first: ModelKey, second: ModelKey, maps: Callable[[ModelKey], Maps]) -> Iterator[Row]:
-    """Similarity of the maps of two models, one row a method and measure. maps: gives those of a model."""
-    names = (f"{kind}-{seed}" for _, kind, seed in (first, second))
-    return compare(maps(first), maps(second), *names)
-
-
 def cascade_rows(study: Study, key: ModelKey) -> Iterator[Row]:
-    """Similarity of a trained model's maps (first seed) to those with fresh stages: from the output down, and each
-    alone."""
-    arch, kind, seed = key
-    if kind == "random" or seed != study.preset.seeds[0]:
+    """Similarity of a trained model's maps (first seed) to those with fresh stages: all from one up, and one alone."""
+    if key[1] == "random" or key[2] != study.preset.seeds[0]:
         return
-    name, cascade = f"{kind}-{seed}", Cascade(study, key)
+    name, cascade = name_of(key), Cascade(study, key)
     # At position 0, over the bar of the models: to move between lines leaves marks in an executed notebook.
     quiet = {"disable": not study.progress, "leave": False, "position": 0}
-    for place, stage in enumerate(tqdm(cascade.order, f"fresh stages of {arch} {name}", unit=" stages", **quiet)):
+    for place, stage in enumerate(tqdm(cascade.order, f"fresh stages of {key[0]} {name}", unit=" stages", **quiet)):
         up = cascade.fresh(cascade.order[: place + 1])
         alone = cascade.fresh([stage]) if place else up
         yield from compare(cascade.original, up, name, f"{name} {stage} up")
@@ -114,10 +101,10 @@ def cascade_rows(study: Study, key: ModelKey) -> Iterator[Row]:
 
 class Cascade:
     """Maps of a trained model, and of the same with fresh stages, on CASCADE_IMAGES and with CASCADE_SAMPLES. Image k
-    has the fresh parameters of draw k mod DRAWS, the same for all methods and stages: a single draw's accident would
-    pass for a finding. `order`: the stages from the output down; `original`: the maps as trained."""
+    has the fresh parameters of draw k mod DRAWS: a single draw's accident would pass for a finding. `order`: the stages
+    from the output down; `original`: the maps as trained."""
 
-    def __init__(self, study: Study, key: ModelKey, methods: Iterable[str] | None = None) -> None:
+    def __init__(self, study: Study, key: ModelKey, methods: Methods = METHODS) -> None:
         self.study, self.model, self.methods = study, study.model(*key), methods
         self.order = list(reversed(stages(self.model)))
         images = shown_images(study, CASCADE_IMAGES)
@@ -131,7 +118,7 @@ class Cascade:
     def _joined(self, models: Iterable[nn.Module]) -> Maps:
         """Maps of all images in their order, those of each draw by its own model."""
         pairs = zip(models, self.draws, strict=True)
-        found = [maps_of(self.study, model, shown, CASCADE_SAMPLES, self.methods) for model, shown in pairs]
+        found = [maps_of(self.study, model, shown, self.methods, CASCADE_SAMPLES) for model, shown in pairs]
         numbers = range(sum(map(len, self.draws)))
         places = torch.tensor([k for draw in range(len(self.draws)) for k in numbers[draw::DRAWS]]).argsort()
         return {method: torch.cat([maps[method] for maps in found])[places] for method in found[0]}
@@ -156,8 +143,8 @@ def image_means(rows: pd.DataFrame) -> np.ndarray:
 
 
 def means(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """Mean, low, high and the number of images for each group of rows: `interval` over images, where pairs of models
-    are averaged image by image first. An image for which the measure is nan does not count."""
+    """Mean, low, high (`interval` over images, pairs of models averaged first) and the number of images by groups of
+    rows. An image for which the measure is nan does not count."""
     found = []
     for key, group in rows.groupby(list(by), sort=False):
         values = image_means(group)
@@ -167,9 +154,8 @@ def means(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
 
 def effects(table: pd.DataFrame) -> pd.DataFrame:
-    """Does a map tell a trained model from an untrained one? One row an arch, setting, method and measure. effect:
-    similarity of two trained models of different seeds, less that of a trained and an untrained one, with its 95%
-    interval over images; nan where there is no second seed. Above 0 the map shows more than any parameters give."""
+    """Does a map tell a trained model from an untrained one? Similarity of two trained models of different seeds, less
+    that of a trained and an untrained one, with its 95% interval over images; nan where there is no second seed."""
     rows, by, found = labelled(table), ["arch", "setting", "method", "measure"], []
     for key, group in rows[rows["setting"].isin(SETTINGS)].groupby(by, sort=False):
         trained, untrained = (group[group["comparison"] == f"{kind}-{key[1]}"] for kind in (key[1], "random"))

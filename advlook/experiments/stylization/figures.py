@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from advlook.core.names import ARCH_NAMES, NAMES, REVERSED, STANDARD, STYLIZED
-from advlook.core.presets import SETTINGS
+from advlook.core import ARCH_NAMES, NAMES, SETTINGS
+from advlook.core.names import REVERSED, STANDARD, STYLIZED
 from advlook.study import style
 
 _BEFORE = "#999999"
@@ -19,21 +19,17 @@ _CLASSES = 24  # at most, in the figure of the shape bias
 
 def picture_grid(pictures: Mapping[str, Tensor], names: Sequence[str]) -> Figure:
     """A column an image, its name above; a row for each entry of `pictures`, float `(N, 3, H, W)` in [0, 1]."""
-    rows, count = len(pictures), len(names)
-    figure, axes = style.new_figure(rows, count, 1.3 * count + 0.5, 1.32 * rows + 0.5)
-    style.bare(axes, frame=False)
-    images = [image for row in pictures.values() for image in row]
-    for axis, image, name in zip(axes, images, [*names, *[""] * (len(images) - count)], strict=True):
-        style.picture(axis, image, name)
-    for axis, title in zip(axes[::count], pictures, strict=True):
-        axis.set_ylabel(title)
+    figure, lines = style.blocks([len(pictures)], [len(names)], 1.3, 1.32)
+    for (title, images), line in zip(pictures.items(), lines, strict=True):
+        line[0].set_ylabel(title)
+        for axis, image, name in zip(line, images, names, strict=True):
+            style.picture(axis, image, name if line is lines[0] else "")
     return figure
 
 
 def strength_curves(table: pd.DataFrame, differences: pd.DataFrame, chance: float) -> Figure:
-    """Top-1 over the strength of the style, in percent of all images and of the control; below each ADV - STD. Above:
-    mean over seeds with their range, dotted the `chance` [%] to be right. Below: 95% intervals over images, single
-    seeds in grey. table: `05_stylization`; differences: `05_differences`."""
+    """Top-1 over the strength of the style, in percent of all images and of the control, with the range over seeds and
+    the `chance` [%] to be right; below each ADV - STD. table: `05_stylization`; differences: `05_differences`."""
     table, differences = (style.select(rows, variant=STYLIZED) for rows in (table, differences))
     table = table.assign(accuracy=table["top1"], relative=100 * table["top1"] / table["control"].replace(0, np.nan))
     measures = {"accuracy": "top-1 [%]", "relative": "top-1 [% of the control]"}
@@ -55,19 +51,18 @@ def strength_curves(table: pd.DataFrame, differences: pd.DataFrame, chance: floa
 
 
 def variant_differences(differences: pd.DataFrame) -> Figure:
-    """ADV - STD on the variants of Table 2, a panel an architecture: filled in points, hollow in percent of the own.
-    Bars are 95% intervals over images, small marks single seeds. differences: `05_differences`."""
+    """ADV - STD on the variants of Table 2: filled in points, hollow in percent of the own. differences:
+    `05_differences`."""
     lines = [(STYLIZED, 1.0), (REVERSED, 0.0), (STANDARD, 0.0)]  # from below
     marks = {"accuracy": (0.14, style.INK), "relative": (-0.14, "white")}
     labels = "ADV ahead by [points]", ""
     figure, panels = style.arch_columns(differences, (3.2, 4.3, 1.2), labels, sharex=True, sharey=True)
     for axis, of_arch in panels:
         axis.axvline(0, color=style.GREY, lw=1.2)
-        for height, (variant, strength) in enumerate(lines):
-            for measure, (shift, fill) in marks.items():
-                if (variant, measure) != (STANDARD, "relative"):  # relative to itself it is always 0
-                    rows = style.select(of_arch, variant=variant, strength=strength, measure=measure)
-                    _interval(axis, rows, "difference", height + shift, style.INK, fill)
+        for (height, (variant, strength)), (measure, (shift, fill)) in product(enumerate(lines), marks.items()):
+            if (variant, measure) != (STANDARD, "relative"):  # relative to itself it is always 0
+                rows = style.select(of_arch, variant=variant, strength=strength, measure=measure)
+                _interval(axis, rows, "difference", height + shift, style.INK, fill)
         axis.set_yticks(range(len(lines)), [variant for variant, _ in lines])
         axis.set_ylim(-0.6, len(lines) - 0.4)
         axis.grid(visible=False, axis="y")
@@ -78,8 +73,8 @@ def variant_differences(differences: pd.DataFrame) -> Figure:
 
 
 def shape_bias(table: pd.DataFrame) -> Figure:
-    """Shape bias of STD and ADV, over all cue conflicts and by the class of the shape; beside it how many they decide.
-    Bars are 95% intervals, small marks seeds. Of many classes the largest are shown. table: `05_shape_bias`."""
+    """Shape bias over all cue conflicts and by the class of the shape (of many the largest), with 95% intervals; beside
+    it how many are decided. table: `05_shape_bias`."""
     archs, known = (list(dict.fromkeys(table[column])) for column in ("arch", "class"))
     largest = set(table.groupby("class", sort=False)["images"].first().nlargest(_CLASSES + 1).index)  # "all" is first
     classes = [name for name in known if name in largest][::-1]  # from below
@@ -115,8 +110,7 @@ def _interval(axis: Axes, rows: pd.DataFrame, value: str, height: float, color: 
 
 
 def check_plots(checked: pd.DataFrame, checks: pd.DataFrame, chance: float) -> Figure:
-    """Whether the images count as stylized: distances of patches, agreement of edges, accuracy by small patches alone.
-    checked: `05_checked`; checks: `05_checks`; chance: to be right, in percent."""
+    """Whether the images count as stylized: `05_checked` and `05_checks`; chance: to be right, in percent."""
     figure, (texture, shape, small) = style.new_figure(1, 3, 13.5, 3.7, gridspec_kw={"width_ratios": [1.3, 1.3, 0.8]})
     distances = {
         "before, to the style": ("patches_before", _BEFORE),
@@ -125,10 +119,14 @@ def check_plots(checked: pd.DataFrame, checks: pd.DataFrame, chance: float) -> F
     }
     farthest = checked[[column for column, _ in distances.values()]].max().max()
     agreements = {"to the style": ("edges_style", style.GREEN), "to the content": ("edges_content", style.PURPLE)}
-    _histograms(texture, checked, distances, np.linspace(0, farthest, 41))
-    texture.set(xlabel="distance of patches", ylabel="images")
-    _histograms(shape, checked, agreements, np.linspace(-1, 1, 41))
-    shape.set(xlabel="correlation of edges", ylabel="images")
+    for axis, columns, label, first, last in (
+        (texture, distances, "distance of patches", 0, farthest),
+        (shape, agreements, "correlation of edges", -1, 1),
+    ):
+        for title, (column, color) in columns.items():
+            axis.hist(checked[column], np.linspace(first, last, 41), color=color, alpha=0.65, label=title)
+        axis.legend(loc="best", fontsize=9)
+        axis.set(xlabel=label, ylabel="images")
     accuracies = 100 * checked[["patch_right_before", "patch_right"]].astype(float).mean()
     bars = small.bar(["content", "stylized"], accuracies, 0.6, color=[_BEFORE, style.GREEN])
     small.bar_label(bars, fmt="%.0f" if chance >= 1 else "%.1f", padding=2, fontsize=10)
@@ -140,12 +138,6 @@ def check_plots(checked: pd.DataFrame, checks: pd.DataFrame, chance: float) -> F
         outcome, color = ("passed", style.INK) if row.passed else ("FAILED", style.WRONG)
         axis.set_title(f"{row.check}: {outcome}", color=color)
     return figure
-
-
-def _histograms(axis: Axes, rows: pd.DataFrame, columns: Mapping[str, tuple[str, str]], bins: np.ndarray) -> None:
-    for title, (column, color) in columns.items():
-        axis.hist(rows[column], bins, color=color, alpha=0.65, label=title)
-    axis.legend(loc="best", fontsize=9)
 
 
 def findings(checks: pd.DataFrame) -> str:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,17 +11,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from advlook.core.errors import RequestError
-from advlook.core.files import digest, write_atomically
-from advlook.core.processes import run_all, worker_count
+from advlook.core import RequestError, digest, run_all, worker_count, write_atomically
 from advlook.corruptions.adain import DECODER_STEPS, AdaIN, Encoder, train_decoder
 from advlook.corruptions.stylization import check_strength, stylize
-from advlook.data import test_bed
-from advlook.data.image_sets import ImageSet, to_float
+from advlook.data import ImageSet, test_bed, to_float
 from advlook.data.layouts import shuffled
 from advlook.data.styles import Styles, assign, fingerprint, load_styles
+from advlook.study import Study
 from advlook.study.code import code_digest
-from advlook.study.study import Study
 
 Chosen = slice | Tensor  # numbers of images
 Progress = Callable[[int], object]  # is told how many images were made
@@ -32,8 +29,8 @@ _ALONE = 10_000  # steps, over all images, up to which one process is used: it t
 
 @dataclass(frozen=True)
 class Stylized:
-    """Test images before and after stylization, in the same order. images, contents: with the contents' labels; styles:
-    those drawn from; drawn: int64 `(N,)`, the place among them of each image's style; strength: as of `stylize`."""
+    """Test images before (contents) and after stylization (images), with their labels. styles: those drawn from; drawn:
+    int64 `(N,)`, the place among them of each image's style; strength: as of `stylize`."""
 
     images: ImageSet
     contents: ImageSet
@@ -46,7 +43,7 @@ class Stylized:
         """The name of each image's style."""
         return tuple(self.styles.names[place] for place in self.drawn.tolist())
 
-    def pictures(self, chosen: slice | Tensor = slice(None)) -> Tensor:
+    def pictures(self, chosen: Chosen = slice(None)) -> Tensor:
         """The styles of the chosen images, uint8 `(n, 3, h, w)`; copied when asked for, as all would fill memory."""
         return self.styles.images[self.drawn[chosen]]
 
@@ -59,9 +56,9 @@ class Stylized:
 
 @dataclass(frozen=True)
 class CueConflict:
-    """Images with the shape of one class and the texture of another (Geirhos et al. 2019). images: with the labels of
-    the shape; textures: int64 `(N,)`, the classes of the texture; contents, sources: the images that shape and texture
-    were taken from, None where they were drawn together."""
+    """Images with the shape of one class and the texture of another (Geirhos et al. 2019), labelled by shape. textures:
+    int64 `(N,)`, the classes of the texture; contents, sources: what shape and texture were taken from, None if drawn
+    together."""
 
     images: ImageSet
     textures: Tensor
@@ -70,11 +67,9 @@ class CueConflict:
 
 
 def stylized_set(study: Study, strength: float = 1.0, chosen: Chosen | None = None) -> Stylized:
-    """Test images of a study in the styles of its preset, made where they are not in the cache.
-
-    chosen: of `contents_of`; None for all at strengths 0 and 1, and for the first `stylization.partial_images` in
-    between. A number stands for the same image in the same style at every strength, and its result does not depend on
-    the others chosen. Raises RequestError where the styles are missing or the strength is outside [0, 1]."""
+    """Test images in the styles of the preset, made where they are not in the cache. chosen: of `contents_of`; None for
+    all at strengths 0 and 1, and for the first `stylization.partial_images` in between. An image has one style at every
+    strength, whoever else is chosen. Raises RequestError where styles are missing or the strength is outside [0, 1]."""
     contents, styles = contents_of(study), study_styles(study)
     drawn = assign(len(contents), len(styles))
     if chosen is None:
@@ -102,7 +97,7 @@ def cue_conflict_set(study: Study, chosen: Chosen = slice(None)) -> CueConflict:
     contents, sources = study.test[shapes], study.test[textures]
     made = _made(study, contents.images, sources.images, torch.arange(len(sources)), 1.0, chosen)
     contents, sources = contents[chosen], sources[chosen]
-    return CueConflict(ImageSet(made, contents.labels, contents.classes), sources.labels, contents, sources)
+    return CueConflict(replace(contents, images=made), sources.labels, contents, sources)
 
 
 def study_styles(study: Study) -> Styles:
@@ -163,9 +158,7 @@ def _made(study: Study, contents: Tensor, styles: Tensor, drawn: Tensor, strengt
     return made
 
 
-def _make(
-    path: Path, arrays: list[np.ndarray], options: dict[str, object], device: torch.device, progressed: Progress
-) -> None:
+def _make(path: Path, arrays: list[np.ndarray], options: dict, device: torch.device, progressed: Progress) -> None:
     """Make and keep one chunk, by one thread, so that its bits do not depend on how many are made beside it."""
     images, styles = (to_float(torch.from_numpy(part).to(device)).contiguous() for part in arrays[:2])
     threads = torch.get_num_threads()
@@ -181,8 +174,7 @@ def _make(
 
 def trained_adain(study: Study, styles: Styles) -> AdaIN:
     """torchvision's encoder (RequestError without a download), and a decoder trained on the study's images."""
-    data, encoder = study.preset.data, Encoder()
-    images = study.training_images
+    data, encoder, images = study.preset.data, Encoder(), study.training_images
     if data.name == "synthetic":
         raise RequestError(f'engine "adain" needs stored photographs; for {data.name} write engine = "optimised"')
     made_by = [data.name, data.store, data.size, study.preset.stylization.styles, list(styles.names), DECODER_STEPS]

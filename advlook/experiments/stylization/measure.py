@@ -15,14 +15,13 @@ from torch import Tensor
 
 from advlook.attacks.suite import percent
 from advlook.core.names import CONFLICT, REVERSED, STANDARD, STYLIZED
-from advlook.data.image_sets import ImageSet, to_float
+from advlook.data import ImageSet, to_float
 from advlook.experiments.stylization import images as made
 from advlook.experiments.stylization.validity import checks
 from advlook.models.evaluation import predict, top_k
-from advlook.stats.bootstrap import interval
-from advlook.stats.paired import answers, bias, bias_difference, pooled, relative_difference
-from advlook.study.study import ModelKey, Study
-from advlook.study.tables import Row
+from advlook.stats import answers, interval, pooled
+from advlook.stats.paired import bias, bias_difference, relative_difference
+from advlook.study import ModelKey, Row, Study
 
 COLUMNS = ["arch", "setting", "seed", "variant", "strength", "top1", "top5", "images", "control"]
 MEASURES = ("accuracy", "change", "relative")
@@ -33,7 +32,7 @@ ENGINES = {  # described by their method: none of them makes Stylized-ImageNet
 
 _DIFFERENCES = ["arch", "variant", "strength", "seed", "measure", "difference", "low", "high", "images"]
 
-Answered = tuple[tuple[object, ...], dict[str, np.ndarray]]
+Some = slice | Tensor | None  # numbers of images; None: all
 Variant = tuple[str, float]  # name and strength
 VARIANTS: tuple[Variant, ...] = ((STANDARD, 0.0), (REVERSED, 0.0), *((STYLIZED, each) for each in made.STRENGTHS))
 
@@ -50,7 +49,7 @@ def conflicts(study: Study) -> made.CueConflict:
     return made.cue_conflict_set(study)
 
 
-def variant_images(study: Study, variant: str, strength: float, chosen: made.Chosen | None = None) -> ImageSet:
+def variant_images(study: Study, variant: str, strength: float, chosen: Some = None) -> ImageSet:
     """A variant of the test images, with the labels of the contents; all of it, or the images of the numbers chosen."""
     if variant == STYLIZED:
         return (stylized(study)[strength] if chosen is None else made.stylized_set(study, strength, chosen)).images
@@ -71,8 +70,7 @@ def shown(study: Study, count: int) -> tuple[dict[str, Tensor], list[str]]:
 
 
 def shown_conflicts(study: Study, count: int) -> tuple[dict[str, Tensor], list[str]]:
-    """Shape, texture and their cue conflict, like `shown`; the conflict alone if it was drawn as one. A name states the
-    class of the shape, then that of the texture."""
+    """Shape and texture (where they were apart) and their cue conflict, like `shown`; the classes of both."""
     found = conflicts(study)
     chosen = torch.randperm(len(found.images), generator=torch.Generator().manual_seed(0))[:count]
     parts = {"shape": found.contents, "texture": found.sources, "both in one": found.images}
@@ -81,45 +79,42 @@ def shown_conflicts(study: Study, count: int) -> tuple[dict[str, Tensor], list[s
     return pictures, [f"{classes[shape]},\n{classes[texture]}" for shape, texture in pairs]
 
 
-def variant_rows(
-    study: Study, key: ModelKey, only: Variant | None = None, chosen: made.Chosen | None = None
-) -> Iterator[Row]:
+def variant_rows(study: Study, key: ModelKey, only: Variant | None = None, chosen: Some = None) -> Iterator[Row]:
     """Accuracy on every variant; "control" is top-1 on the same images as they are; "right" and "right_control" hold
     which were right. only: one variant; chosen: the images of these numbers alone, which answer as among all."""
-    config = study.preset.evaluation
-    ask = partial(predict, study.model(*key), batch_size=config.batch_size, device=study.device)
+    ask = partial(predict, study.model(*key), **study.batches)
     standard = variant_images(study, STANDARD, 0.0, chosen)
     own = ask(standard)
     for variant, strength in [only] if only else VARIANTS:
         images = variant_images(study, variant, strength, chosen)
         logits = own if torch.equal(images.images, standard.images) else ask(images)
         right, before = (found.argmax(1) == images.labels for found in (logits, own[: len(images)]))
-        row = {"variant": variant, "strength": strength, "top1": percent(right)}
-        row |= {"top5": top_k(logits, images.labels, config.top_k), "images": len(images), "control": percent(before)}
+        best = top_k(logits, images.labels, study.preset.evaluation.top_k)
+        row = {"variant": variant, "strength": strength, "top1": percent(right), "top5": best}
+        row |= {"images": len(images), "control": percent(before)}
         yield row | {"right": right.numpy(), "right_control": before.numpy()}
 
 
-def conflict_rows(study: Study, key: ModelKey, chosen: made.Chosen | None = None) -> Iterator[Row]:
+def conflict_rows(study: Study, key: ModelKey, chosen: Some = None) -> Iterator[Row]:
     """One row: which cue conflicts (all, or those chosen) the model answers by their shape, which by their texture."""
     found = conflicts(study) if chosen is None else made.cue_conflict_set(study, chosen)
-    size = study.preset.evaluation.batch_size
-    named = predict(study.model(*key), found.images, batch_size=size, device=study.device).argmax(1)
+    named = predict(study.model(*key), found.images, **study.batches).argmax(1)
     cues = {"by_shape": found.images.labels, "by_texture": found.textures}
     yield {"images": len(named)} | {name: (named == cue).numpy() for name, cue in cues.items()}
 
 
 def stylization_tables(study: Study) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Measure every model; save all tables and return `05_stylization`, `05_differences` and `05_shape_bias`."""
-    rows, decided = (
-        study.save_table(name, study.rows(name, measurement, inputs=[made.styles_digest(study)]))
-        for name, measurement in {"05_variants": variant_rows, "05_conflicts": conflict_rows}.items()
-    )
-    tables = {
-        "05_stylization": rows[COLUMNS],
-        "05_differences": pd.concat([differences(rows), bias_differences(decided)], ignore_index=True),
-        "05_shape_bias": shape_bias(decided, conflicts(study).images),
-    }
+    measured, inputs = {"05_variants": variant_rows, "05_conflicts": conflict_rows}, [made.styles_digest(study)]
+    rows, decided = (study.save_table(name, study.rows(name, each, inputs=inputs)) for name, each in measured.items())
+    tables = {"05_stylization": rows[COLUMNS], "05_differences": every_difference(rows, decided)}
+    tables["05_shape_bias"] = shape_bias(decided, conflicts(study).images)
     return tuple(study.save_table(name, table) for name, table in tables.items())
+
+
+def every_difference(rows: pd.DataFrame, decided: pd.DataFrame) -> pd.DataFrame:
+    """`05_differences` from `05_variants` and `05_conflicts`."""
+    return pd.concat([differences(rows), bias_differences(decided)], ignore_index=True)
 
 
 def differences(rows: pd.DataFrame) -> pd.DataFrame:
@@ -133,11 +128,10 @@ def differences(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found, columns=_DIFFERENCES)
 
 
-def _answered(rows: pd.DataFrame, by: list[str], *columns: str) -> Iterator[Answered]:
+def _answered(rows: pd.DataFrame, by: list[str], *columns: str) -> Iterator[tuple[tuple, dict[str, np.ndarray]]]:
     """`(*key, seed)`, seeds as of `pooled`, and by setting what models answer in these columns: `(images, columns)`."""
     for key, runs in rows.groupby(by, sort=False):
-        for seed, found in pooled(runs, answers(*columns)):
-            yield (*key, seed), found
+        yield from (((*key, seed), found) for seed, found in pooled(runs, answers(*columns)))
 
 
 def _effects(means: np.ndarray) -> np.ndarray:
@@ -148,11 +142,11 @@ def _effects(means: np.ndarray) -> np.ndarray:
 
 
 def shape_bias(rows: pd.DataFrame, images: ImageSet) -> pd.DataFrame:
-    """Shape bias (Geirhos et al. 2019) by arch, setting, seed (each and "all") and class of the shape (each and "all").
-    shape_bias: decisions for the shape in percent of those for either cue, with its 95% interval over images, nan where
-    some resample holds no decision; by_shape, by_texture: in percent of all images. rows: of `conflict_rows`."""
-    classes = {"all": torch.ones_like(images.labels, dtype=torch.bool)}
-    classes |= {name: images.labels == number for number, name in enumerate(images.classes)}
+    """Shape bias (Geirhos et al. 2019) by arch, setting, seed (each and "all") and class of the shape (each and "all"):
+    decisions for the shape in percent of those for either cue, with its 95% interval over images, nan where some
+    resample holds no decision; by_shape, by_texture: in percent of all images. rows: of `conflict_rows`."""
+    classes = {name: images.labels == number for number, name in enumerate(images.classes)}
+    classes = {"all": images.labels >= 0, **classes}
     found = []
     for (arch, seed), decided in _answered(rows, ["arch"], "by_shape", "by_texture"):
         for (setting, decisions), (name, members) in product(decided.items(), classes.items()):

@@ -11,16 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from advlook.core.errors import RequestError
-from advlook.core.files import digest
-from advlook.core.progress import tqdm
+from advlook.core import RequestError, digest, tqdm
 from advlook.corruptions.stylization import gram_distance
-from advlook.data.image_sets import ImageSet, to_float
+from advlook.data import ImageSet, to_float
 from advlook.experiments.stylization.images import Stylized
 from advlook.models.checkpoints import load_checkpoint, save_checkpoint
 from advlook.sensitivity.edges import edges
+from advlook.study import Study
 from advlook.study.code import code_digest
-from advlook.study.study import Study
 
 PATCH = 5  # pixels a side of the patches that are compared
 EDGE_SCALE = 1.5  # pixels: edges of shapes, not of strokes
@@ -73,15 +71,9 @@ class PatchClassifier(nn.Module):
 
     def __init__(self, classes: int, width: int = _WIDTH) -> None:
         super().__init__()
-        self.places = nn.Sequential(
-            nn.Conv2d(3, width, 5, stride=2, bias=False),
-            nn.BatchNorm2d(width),
-            nn.ReLU(),
-            nn.Conv2d(width, 2 * width, 3, stride=2, bias=False),
-            nn.BatchNorm2d(2 * width),
-            nn.ReLU(),
-            nn.Conv2d(2 * width, classes, 1),
-        )
+        first, second = nn.Conv2d(3, width, 5, 2, bias=False), nn.Conv2d(width, 2 * width, 3, 2, bias=False)
+        layers = first, nn.BatchNorm2d(width), nn.ReLU(), second, nn.BatchNorm2d(2 * width), nn.ReLU()
+        self.places = nn.Sequential(*layers, nn.Conv2d(2 * width, classes, 1))
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits `(N, classes)` of images `(N, 3, H, W)` in [0, 1], of at least 9 pixels a side."""
@@ -134,11 +126,9 @@ def _window(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def checks(study: Study, made: Stylized) -> pd.DataFrame:
-    """All measurements, one row an image, behind the columns of `Stylized.table`.
-
-    patches_to_style, patches_to_content and patches_before (content to style): of `patch_distance`; edges_content and
-    edges_style (the style reduced to the image's size): of `edge_agreement`; gram_before and gram_after: content and
-    image to style; patch_right_before and patch_right: whether the patch classifier names the content's class."""
+    """All measurements, one row an image, behind the columns of `Stylized.table`: patches_... of `patch_distance`
+    (before: content to style); edges_... of `edge_agreement` (the style reduced to the image's size); gram_... to the
+    style; patch_right_...: whether the patch classifier names the content's class."""
     model, table = patch_classifier(study), made.table()
     batches = torch.arange(len(table)).split(max(1, _HELD // made.styles.images[0].numel()))
     found = []

@@ -3,23 +3,18 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from advlook.core.names import ARCH_NAMES
-from advlook.core.names import eps_label as eps_label
+from advlook.core import ARCH_NAMES
+from advlook.core import eps_label as eps_label
 from advlook.study import style
 from advlook.study.style import image_grid as image_grid
 from advlook.study.style import summary as summary
 
 _OTHER_SEEDS = 0.45  # how opaque they are
-_CUES = (
-    ("by_texture", "texture", style.PURPLE),
-    ("by_neither", "neither", "#DDDDDD"),
-    ("by_shape", "silhouette", style.GREEN),
-)
+_CUES = {"texture": style.PURPLE, "neither": "#DDDDDD", "shape": style.GREEN}
 
 
 def training_curves(history: pd.DataFrame) -> Figure:
-    """Loss and learning, and the check on catastrophic overfitting: FGSM and PGD accuracy over the epochs. history: one
-    row an epoch: arch, setting, seed, epoch, loss, and where measured clean, fgsm, pgd (percent)."""
+    """Training loss, and accuracy clean and under FGSM and PGD, over the epochs of `measure.training_history`."""
     titles = {"loss": "Training loss", "clean": "Clean accuracy [%]", "robust": "Accuracy under attack [%]"}
     figure, panels = style.arch_rows(history, titles, (12.5, 3.1, 0.5), ("epoch", "{}\n"), sharex=True)
     first, several = history["seed"].min(), history["seed"].nunique() > 1
@@ -58,9 +53,10 @@ def cue_choice(table: pd.DataFrame) -> Figure:
     figure, (axis,) = style.new_figure(1, 1, 8.5, 0.42 * len(table) + 1.5)
     names = [f"{ARCH_NAMES[row.arch]} {row.setting.upper()}, seed {row.seed}" for row in table.itertuples()]
     left = pd.Series(0.0, index=table.index)
-    for column, label, color in _CUES:
-        axis.barh(names, table[column], left=left, color=color, label=label, height=0.7)
-        left = left + table[column]
+    for cue, color in _CUES.items():
+        label = "silhouette" if cue == "shape" else cue
+        axis.barh(names, table[f"by_{cue}"], left=left, color=color, label=label, height=0.7)
+        left = left + table[f"by_{cue}"]
     axis.invert_yaxis()
     axis.set(xlim=(0, 100), xlabel="answers on cue-conflict images [%]")
     axis.grid(visible=False, axis="y")

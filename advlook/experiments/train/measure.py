@@ -3,15 +3,15 @@
 from collections.abc import Iterator
 
 import pandas as pd
+import torch
 from torch import Tensor
 
 from advlook.attacks.suite import percent
-from advlook.data import test_bed
-from advlook.data.image_sets import ImageSet
+from advlook.data import ImageSet, test_bed
 from advlook.models.evaluation import found_among, predict, robust_survivors
 from advlook.models.training import overfits_catastrophically
-from advlook.study.study import ModelKey, Study
-from advlook.study.tables import Row
+from advlook.study import ModelKey, Row, Study
+from advlook.study.verification import who
 
 MODEL = ["arch", "setting", "seed"]
 
@@ -19,41 +19,27 @@ MODEL = ["arch", "setting", "seed"]
 def tradeoff(study: Study, key: ModelKey) -> Iterator[Row]:
     """Table 1, one row a model: clean top-1 and top-k, and accuracy under FGSM and PGD, on every test image; "right"
     and "right_pgd" tell which are right clean, and which still under PGD: bool `(images,)`."""
-    right, best = clean_answers(study, key)
-    under = attacked_answers(study, key, right)
-    accuracies = {"top1": right, "top5": best, "robust_fgsm": under["fgsm"], "robust_pgd": under["pgd"]}
-    row = {name: percent(images) for name, images in accuracies.items()}
-    row |= {"eps": float(study.preset.evaluation.eps), "images": len(right)}
-    yield row | {"right": right.numpy(), "right_pgd": under["pgd"].numpy()}
+    config, (clean,) = study.preset.evaluation, clean_rows(study, key, study.test)
+    options = {"steps": config.pgd_steps, "restarts": config.pgd_restarts, "right": torch.from_numpy(clean["right"])}
+    under = robust_survivors(study.model(*key), study.test, config.eps, **options, **study.batches)
+    robust = {f"robust_{name}": percent(alive) for name, alive in under.items()} | {"eps": float(config.eps)}
+    accuracies = {name: clean[name] for name in ("top1", "top5")}
+    yield accuracies | robust | clean | {"right_pgd": under["pgd"].numpy()}
 
 
-def clean_answers(study: Study, key: ModelKey) -> tuple[Tensor, Tensor]:
-    """Which test images have their label in first place, and among the best `top_k`: bool `(N,)` each."""
-    config = study.preset.evaluation
-    where = {"batch_size": config.batch_size, "device": study.device}
-    return found_among(study.model(*key), study.test, (1, config.top_k), **where).unbind(1)
-
-
-def attacked_answers(study: Study, key: ModelKey, right: Tensor, **options: object) -> dict[str, Tensor]:
-    """Which test images `(N,) bool` are still right under each attack: `{"fgsm", "pgd"}`. right: the first of
-    `clean_answers`; options: of `models.evaluation.survivors`, such as the batches to attack."""
-    config = study.preset.evaluation
-    effort = {"steps": config.pgd_steps, "restarts": config.pgd_restarts}
-    where = {"batch_size": config.batch_size, "device": study.device} | options
-    return robust_survivors(study.model(*key), study.test, config.eps, right=right, **effort, **where)
+def clean_rows(study: Study, key: ModelKey, images: ImageSet) -> Iterator[Row]:
+    """The columns of `tradeoff` that need no attack."""
+    right, best = found_among(study.model(*key), images, (1, study.preset.evaluation.top_k), **study.batches).unbind(1)
+    yield {"top1": percent(right), "top5": percent(best), "images": len(right), "right": right.numpy()}
 
 
 def training_history(study: Study) -> pd.DataFrame:
-    """Every epoch of every model, trained now where there is no checkpoint: arch, setting, seed, epoch, loss, ...
-    External models whose files hold no history are left out."""
+    """Every epoch of every model, trained now where there is no checkpoint; of external models as far as it is
+    known."""
     study.train_all()
-    frames = [pd.DataFrame(columns=[*MODEL, "epoch", "loss", "clean", "fgsm", "pgd"])]
-    for key in study.each_model():
-        epochs = study.metadata(*key).get("history")
-        if isinstance(epochs, list):
-            about = pd.DataFrame([key] * len(epochs), columns=MODEL)
-            frames.append(pd.concat([about, pd.DataFrame(epochs)], axis=1))
-    return pd.concat(frames[1:] or frames, ignore_index=True)
+    histories = {key: study.metadata(*key).get("history") for key in study.each_model()}
+    rows = [who(key) | epoch for key, told in histories.items() if isinstance(told, list) for epoch in told]
+    return pd.DataFrame(rows, columns=None if rows else [*MODEL, "epoch", "loss", "clean", "fgsm", "pgd"])
 
 
 def overfitting_report(history: pd.DataFrame) -> pd.DataFrame:

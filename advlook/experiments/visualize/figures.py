@@ -1,33 +1,28 @@
-"""The plots of notebook 03: maps, filters and maximising inputs to look at, and the measures of scale. Drawn from
-images or from tables, `03_scale` if nothing else is said; only means over seeds are computed here."""
+"""The plots of notebook 03, drawn from the table `03_scale` if nothing else is said."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import product
 
-import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from advlook.core.names import ARCH_NAMES, NAMES
-from advlook.core.presets import SETTINGS
-from advlook.sensitivity.maps import TITLES
+from advlook.core import ARCH_NAMES, NAMES, SETTINGS
+from advlook.sensitivity import TITLES
 from advlook.sensitivity.units import Maximised, on_one_scale
 from advlook.study import style
 
+ByMethod = Mapping[str, Tensor]
 
-def map_grid(
-    images: Tensor, found: Mapping[str, Mapping[str, Tensor]], shared: bool = False, side: float = 1.5
-) -> Figure:
-    """Sensitivity maps of several models side by side, a row an image.
 
-    images: `(N, 3, H, W)`; found: by the model's setting, by method, maps `(N, 3, H, W)`. A map is shown in colour
-    around grey, which stands for 0: its channels are those of the image. With `shared` all maps of one method end at
-    the same value, so that a model's weaker maps look weaker; without, each ends at its own 99.5th percentile."""
+def map_grid(images: Tensor, found: Mapping[str, ByMethod], shared: bool = False, side: float = 1.5) -> Figure:
+    """Sensitivity maps of several models side by side, a row an image, in colour around grey, which stands for 0.
+
+    images: `(N, 3, H, W)`; found: by the model's setting, by method, maps `(N, 3, H, W)`. With `shared` all maps of one
+    method end at the same value, so that weaker maps look weaker; without, each at its own 99.5th percentile."""
     methods = list(next(iter(found.values())))
     columns, bold = list(product(found, methods)), {"fontsize": 9.5, "fontweight": "bold"}
-    figure, lines = _blocks(len(images), [1, *[len(methods)] * len(found)], side, side)
+    figure, lines = style.blocks([len(images)], [1, *[len(methods)] * len(found)], side, side)
     limits = {method: max(float(style.brightest(maps[method])) for maps in found.values()) for method in methods}
     lines[0][0].set_title("image", **bold)
     for axis, (setting, method) in zip(lines[0][1:], columns, strict=True):
@@ -58,11 +53,11 @@ def filter_grid(found: Mapping[str, Tensor], columns: int = 8) -> Figure:
 
 
 def maximised_grid(found: Mapping[str, Mapping[str, Maximised]], count: int, first: int = 0) -> Figure:
-    """Inputs that excite units, a row a layer (deeper ones below), a block of columns a model, the same units of each.
-    found: by the model's setting, by layer. Under each picture stands the mean activation of the unit's map."""
+    """Inputs that excite units, a row a layer, a block of columns a model; below each the mean activation of the unit's
+    map. found: by the model's setting, by layer."""
     layers = list(next(iter(found.values())))
     columns = list(product(found, range(first, first + count)))
-    figure, lines = _blocks(len(layers), [count] * len(found), 1.12, 1.42)
+    figure, lines = style.blocks([len(layers)], [count] * len(found), 1.12, 1.42)
     for axis, setting in zip(lines[0][::count], found, strict=True):
         axis.set_title(NAMES[setting], fontsize=9.5, fontweight="bold", color=style.COLORS[setting])
     for layer, line in zip(layers, lines, strict=True):
@@ -75,21 +70,8 @@ def maximised_grid(found: Mapping[str, Mapping[str, Maximised]], count: int, fir
     return figure
 
 
-def _blocks(rows: int, columns: Sequence[int], width: float, height: float) -> tuple[Figure, list[list[Axes]]]:
-    """A grid of places for pictures, `width` x `height` inches each, and its rows; with gaps between blocks."""
-    widths = [share for count in columns for share in (*[1] * count, 0.25)][:-1]
-    size = width * sum(widths) + 0.7, height * rows + 0.5
-    figure, axes = style.new_figure(rows, len(widths), *size, gridspec_kw={"width_ratios": widths})
-    style.bare(axes, frame=False)
-    for axis, share in zip(axes, widths * rows, strict=True):
-        if share < 1:
-            axis.remove()
-    return figure, np.reshape(axes, (rows, -1))[:, np.equal(widths, 1)].tolist()
-
-
 def fourier_maps(table: pd.DataFrame, column: str = "changed") -> Figure:
-    """Heat maps over the plane of frequencies, the lowest in the middle: answers changed, in percent. table:
-    `03_fourier`; a row an architecture, a column a setting, mean over seeds, all on one scale."""
+    """Answers changed over the plane of frequencies, the lowest in the middle; mean over seeds. table: `03_fourier`."""
     settings, labels = table["setting"].unique(), ("horizontal [cycles/px]", "vertical [cycles/px]")
     size = 3.3 * len(settings) + 1, 3.2, 0.3
     figure, panels = style.arch_rows(table, dict.fromkeys(settings, ""), size, labels)
@@ -107,8 +89,7 @@ def fourier_maps(table: pd.DataFrame, column: str = "changed") -> Figure:
 
 
 def answer_curves(table: pd.DataFrame) -> Figure:
-    """Answers over scale, a row an architecture: changed by one frequency; right on low-passed, high-passed and
-    block-shuffled images. Mean over seeds, and their range; a dotted line is the clean accuracy."""
+    """Answers over scale, a row an architecture: mean over seeds, and their range; dotted, the clean accuracy."""
     titles = {
         "answers_changed": "Answers changed\nby one frequency",
         "accuracy_low_pass": "Accuracy, only\nlower frequencies",
@@ -132,38 +113,32 @@ def answer_curves(table: pd.DataFrame) -> Figure:
 
 
 def map_spectra(table: pd.DataFrame) -> Figure:
-    """Spectra of the five maps, a row an architecture: power at a radial frequency, relative to white noise. The grey
-    line is the untrained network: what its structure alone leaves in a map."""
+    """Spectra of the five maps relative to white noise; grey: of an untrained network, from its structure alone."""
     spectra = table[(table["measure"] == "map_spectrum") & (table["at"] > 0)]  # without the mean
-    figure = _by_map(spectra, "power / white noise", "frequency [cycles/px]", marker="")
-    for axis in figure.axes:
-        axis.axhline(1, color=style.LIGHT, lw=1, ls=":")
-        axis.set(yscale="log")
-    return figure
+    return _by_map(spectra, ("frequency [cycles/px]", "{}\npower / white noise"), 1, ":", yscale="log")
 
 
 def edge_correlations(table: pd.DataFrame) -> Figure:
     """Rank correlation of |map| with image edges over the smoothing of the image, a row an architecture."""
     rows = style.select(table, measure="map_edge_correlation")
-    figure = _by_map(rows, "rank correlation", "smoothing of the image [px]", marker="o")
-    for axis in figure.axes:
-        axis.axhline(0, color=style.LIGHT, lw=1)
-    return figure
+    return _by_map(rows, ("smoothing of the image [px]", "{}\nrank correlation"), 0, "-", marker="o")
 
 
-def _by_map(rows: pd.DataFrame, label: str, level: str, marker: str) -> Figure:
-    """A measure of each kind of map over its level: a panel a map, a row an architecture, a line a setting."""
-    size, shared = (2.9 * len(TITLES), 2.7, 0.6), {"sharex": True, "sharey": True}
-    figure, panels = style.arch_rows(rows, TITLES, size, (level, f"{{}}\n{label}"), **shared)
+def _by_map(
+    rows: pd.DataFrame, labels: style.Labels, reference: float, ls: str, marker: str = "", yscale: str = "linear"
+) -> Figure:
+    """A measure of each kind of map over its level, and a line of reference: a panel a map, a row an architecture."""
+    figure, panels = style.arch_rows(rows, TITLES, (2.9 * len(TITLES), 2.7, 0.6), labels, sharex=True, sharey=True)
     for axis, of_arch, method in panels:
         style.bands(axis, style.select(of_arch, of=method), "at", "value", style.COLORS, marker=marker, ms=4)
+        axis.axhline(reference, color=style.LIGHT, lw=1, ls=ls)
+        axis.set(yscale=yscale)
     style.legend(figure, style.setting_handles(style.COLORS))
     return figure
 
 
 def unit_depths(table: pd.DataFrame) -> Figure:
-    """Median frequency and colour variance of maximising inputs over the depth of the layer: units as dots, their mean
-    as a line, a row an architecture."""
+    """Measures of maximising inputs over the depth of the layer, a row an architecture: a dot a unit, a line means."""
     titles = {"unit_median_frequency": "Median frequency [cycles/px]", "unit_colour_variance": "Colour variance"}
     figure, panels = style.arch_rows(table, titles, (11, 2.9, 0.6), ("", "{}"))
     for axis, of_arch, measure in panels:
@@ -186,24 +161,23 @@ def filter_sizes(table: pd.DataFrame) -> Figure:
     """First-layer filters: norm over mean frequency, a dot a filter of every seed, a panel an architecture."""
     labels = "mean frequency of the filter [cycles/px]", "norm of the filter, normalisation folded in"
     figure, panels = style.arch_columns(table, (4.2, 5.2, 0.5), labels)
-    drawn = {"s": 28, "alpha": 0.6, "edgecolor": "white", "lw": 0.5}
     for axis, of_arch in panels:
         of_filters = of_arch[of_arch["measure"].isin(["filter_frequency", "filter_norm"])]
         both = of_filters.pivot(index=["setting", "seed", "at"], columns="measure", values="value")
         for setting in SETTINGS:
-            frequency, norm = both.loc[setting].to_numpy().T
-            axis.scatter(frequency, norm, color=style.COLORS[setting], **drawn)
+            color = style.COLORS[setting]
+            axis.scatter(*both.loc[setting].to_numpy().T, s=28, color=color, alpha=0.6, edgecolor="white", lw=0.5)
         axis.set_ylim(bottom=0)
     style.legend(figure, style.setting_handles(marker="o", ls=""))
     return figure
 
 
 def map_energy(table: pd.DataFrame) -> Figure:
-    """Where the energy of the maps lies in the embedded test-bed, a bar a map and model, a panel an architecture. A dot
-    is a seed; dotted lines are what the areas alone would give."""
+    """Where the energy of the maps lies in the embedded test-bed; a dot is a seed, dotted what areas alone would
+    give."""
     titles = {"outline": "On the outline", "inside": "Inside, on the texture", "background": "On the background"}
-    labels, shared = ("", "{}\nshare of energy [%]"), {"sharex": True, "sharey": True}
-    figure, panels = style.arch_rows(table, titles, (13, 2.9, 0.6), labels, **shared)
+    labels = "", "{}\nshare of energy [%]"
+    figure, panels = style.arch_rows(table, titles, (13, 2.9, 0.6), labels, sharex=True, sharey=True)
     names = [title.replace(" ", "\n").replace("hG", "h\nG") for title in TITLES.values()]
     for axis, of_arch, region in panels:
         of_region = style.select(of_arch, measure=f"map_energy_{region}")

@@ -16,15 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from advlook import sensitivity
-from advlook.core.presets import SETTINGS
-from advlook.data import test_bed
-from advlook.data.image_sets import ImageSet
-from advlook.models.architectures import folded
+from advlook.core import SETTINGS
+from advlook.data import ImageSet, test_bed
+from advlook.models import folded
 from advlook.sensitivity import frequency
 from advlook.sensitivity.edges import edge_correlation, energy_shares
 from advlook.sensitivity.units import Maximised, colour_variance, conv_layers, first_filters, maximise
-from advlook.study.study import ModelKey, Study
-from advlook.study.tables import Row
+from advlook.study import ModelKey, Row, Study
+from advlook.study.verification import who
 
 KINDS = ("random", *SETTINGS)  # of models that are measured
 CUTOFFS = (0.03, 0.06, 0.09, 0.125, 0.18, 0.25, 0.35)  # cycles per pixel
@@ -40,21 +39,20 @@ FIGURE_2 = ("vanilla_gradient", "loss_gradient", "guided_backprop")  # the maps 
 # The numbers that tell whether ADV looks at larger structures: title, rows of `03_scale`, on which side ADV would be.
 EXPECTED: list[tuple[str, str, str]] = tomllib.loads((Path(__file__).parent / "expected.toml").read_text())["number"]
 
+Maps = dict[str, Tensor]  # by method, `(N, 3, H, W)`
 Measures = dict[tuple[str, float | None], Tensor]  # by name and level, `(N,)`
 
 
-def shown_maps(
-    study: Study, arch: str, seed: int, count: int, every: bool = False
-) -> tuple[Tensor, dict[str, dict[str, Tensor]]]:
+def shown_maps(study: Study, arch: str, seed: int, count: int, every: bool = False) -> tuple[Tensor, dict[str, Maps]]:
     """Test images of a fixed draw `(count, 3, H, W)`, and by setting and method their maps by STD and ADV, on the CPU;
     those of the paper's figure 2, or with `every` all five."""
     images, labels = next(study.test.subset(count, seed=3).batches(count, study.device))
-    methods, samples = sensitivity.METHODS if every else FIGURE_2, study.preset.visualize.samples
-
-    def explained(setting: str, method: str) -> Tensor:
-        return sensitivity.by_name(method, study.model(arch, setting, seed), images, labels, samples=samples).cpu()
-
-    return images.cpu(), {setting: {method: explained(setting, method) for method in methods} for setting in SETTINGS}
+    methods, found = sensitivity.METHODS if every else FIGURE_2, {}
+    for setting in SETTINGS:
+        asked = study.model(arch, setting, seed), images, labels
+        samples = study.preset.visualize.samples
+        found[setting] = {m: sensitivity.by_name(m, *asked, samples=samples).cpu() for m in methods}
+    return images.cpu(), found
 
 
 def filters_of(study: Study, key: ModelKey) -> Tensor:
@@ -64,26 +62,21 @@ def filters_of(study: Study, key: ModelKey) -> Tensor:
 
 def shown_units(study: Study, arch: str, seed: int, **options: object) -> dict[str, dict[str, Maximised]]:
     """What excites the drawn units, by setting (STD, ADV) and layer; options as of `excited`."""
-    models = {setting: study.model(arch, setting, seed) for setting in SETTINGS}
-    return {
-        setting: {layer: excited(study, model, layer, **options) for layer in depth_layers(study, model)}
-        for setting, model in models.items()
-    }
-
-
-def sample(study: Study) -> ImageSet:
-    """The test images that everything here is measured on: `visualize.images` of them, drawn by one seed."""
-    return study.test.subset(study.preset.visualize.images, seed=2)
+    found = {}
+    for setting in SETTINGS:
+        model = study.model(arch, setting, seed)
+        found[setting] = {layer: excited(study, model, layer, **options) for layer in depth_layers(study, model)}
+    return found
 
 
 def fourier(study: Study, key: ModelKey, thinned: int = 1) -> Iterator[Row]:
     """Errors and changed answers along every Fourier basis image of fixed L2 norm (`sensitivity.fourier_sensitivity`).
     One row a frequency: fy, fx in cycles per pixel; error and changed in percent; clean, the error without; eps.
     thinned: only the frequencies at multiples of so many steps of the grid."""
-    config, images = study.preset.visualize, sample(study)
-    where = {"batch_size": study.preset.evaluation.batch_size, "device": study.device}
-    draws = {"generator": torch.Generator().manual_seed(0), "stride": thinned * config.fourier_stride}
-    found = frequency.fourier_sensitivity(study.model(*key), images, config.fourier_eps, **draws, **where)
+    config, draws = study.preset.visualize, torch.Generator().manual_seed(0)
+    images, stride = study.test.subset(config.images, seed=2), thinned * config.fourier_stride
+    options = {"generator": draws, "stride": stride, **study.batches}
+    found = sensitivity.fourier_sensitivity(study.model(*key), images, config.fourier_eps, **options)
     about = {"clean": found.clean, "eps": config.fourier_eps, "images": len(images)}
     for fy, errors, changes in zip(found.frequencies, found.error, found.changed, strict=True):
         for fx, error, changed in zip(found.frequencies, errors, changes, strict=True):
@@ -95,7 +88,7 @@ def along_frequency(table: pd.DataFrame) -> pd.DataFrame:
     wide; `answers_half_frequency`, the median frequency of changed answers over the grid."""
     rows: list[Row] = []
     for key, grid in table.groupby(["arch", "setting", "seed"], sort=False):
-        who = dict(zip(("arch", "setting", "seed"), key, strict=True)) | {"images": int(grid["images"].iloc[0])}
+        about = who(key) | {"images": int(grid["images"].iloc[0])}
         frequencies = torch.tensor(sorted(grid["fx"].unique()), dtype=torch.float64)
         step = (frequencies[1] - frequencies[0]).item()
         radius = torch.hypot(frequencies[:, None], frequencies[None])
@@ -103,71 +96,70 @@ def along_frequency(table: pd.DataFrame) -> pd.DataFrame:
             square = torch.tensor(grid.pivot(index="fy", columns="fx", values=column).to_numpy())
             rings, means = frequency.radial_mean(square, radius, step)
             values = zip(rings.tolist(), means.tolist(), strict=True)
-            rows += [who | {"measure": measure, "at": at, "value": value} for at, value in values]
+            rows += [about | {"measure": measure, "at": at, "value": value} for at, value in values]
             if column == "changed":
                 half = frequency.half_frequency(square, radius).item()
-                rows.append(who | {"measure": "answers_half_frequency", "value": half})
+                rows.append(about | {"measure": "answers_half_frequency", "value": half})
     return pd.DataFrame(rows)
 
 
 def answers(study: Study, key: ModelKey) -> Iterator[Row]:
     """Accuracy on low-passed, high-passed and block-shuffled images, and what share of the clean accuracy that is."""
-    clean, images = changed_accuracy(study, key, lambda x: x)
-    yield {"measure": "accuracy_clean", "at": None, "value": clean, "images": images}
+    clean = changed_accuracy(study, key, lambda x: x)
+    yield {"measure": "accuracy_clean", "at": None} | clean
     for name, at, change in answer_cells(study):
-        top1, images = changed_accuracy(study, key, change)
-        yield {"measure": f"accuracy_{name}", "at": at, "value": top1, "images": images}
-        if clean > 0:
-            yield {"measure": f"kept_{name}", "at": at, "value": 100 * top1 / clean, "images": images}
+        found = changed_accuracy(study, key, change)
+        yield {"measure": f"accuracy_{name}", "at": at} | found
+        if clean["value"] > 0:
+            yield {"measure": f"kept_{name}", "at": at} | found | {"value": 100 * found["value"] / clean["value"]}
 
 
 def answer_cells(study: Study) -> Iterator[tuple[str, float, Callable[[Tensor], Tensor]]]:
     """Every change of the images on which answers are counted: its name, its level, and the change itself."""
-
-    def shuffled(images: Tensor, block: int) -> Tensor:
-        return frequency.shuffle_blocks(images, block, torch.Generator().manual_seed(block))
-
-    for name, change in (("low_pass", frequency.low_pass), ("high_pass", frequency.high_pass)):
-        for cutoff in CUTOFFS:
-            yield name, cutoff, partial(change, cutoff=cutoff)
-    for block in BLOCKS:
-        if study.preset.data.size % block == 0:
-            yield "shuffled", block, partial(shuffled, block=block)
+    passes = {"low_pass": sensitivity.low_pass, "high_pass": sensitivity.high_pass}
+    for (name, change), cutoff in product(passes.items(), CUTOFFS):
+        yield name, cutoff, partial(change, cutoff=cutoff)
+    for n in BLOCKS:
+        if study.preset.data.size % n == 0:
+            yield "shuffled", n, lambda x, n=n: frequency.shuffle_blocks(x, n, torch.Generator().manual_seed(n))
 
 
-def changed_accuracy(study: Study, key: ModelKey, change: Callable[[Tensor], Tensor]) -> tuple[float, int]:
-    """Accuracy in percent on changed images, and their number."""
+def changed_accuracy(study: Study, key: ModelKey, change: Callable[[Tensor], Tensor]) -> Row:
+    """Accuracy in percent on changed images, as "value", and their number, as "images"."""
     most = study.preset.evaluation.curve_images
     images = study.test.subset(most and max(study.preset.visualize.images, most), seed=2)
-    where = {"batch_size": study.preset.evaluation.batch_size, "device": study.device}
-    return frequency.accuracy_on(study.model(*key), images, change, **where), len(images)
+    top1 = sensitivity.accuracy_on(study.model(*key), images, change, **study.batches)
+    return {"value": top1, "images": len(images)}
 
 
 def maps(study: Study, key: ModelKey) -> Iterator[Row]:
     """Spectrum, median frequency and edges of all five maps; on the embedded set also where their energy lies.
 
     `map_spectrum`: power at a radial frequency, relative to the map's mean over the plane (white noise: 1);
-    `map_median_frequency` with its variant below `BELOW`; `map_edge_correlation` at several smoothings;
-    `map_energy_outline`, `_inside` and `_background`, with the areas' own shares as of "area". Means over the images;
-    rows with an `image` hold those of BY_IMAGE for that one, to 4 digits."""
+    `map_median_frequency`, and `_coarse` below `BELOW`; `map_edge_correlation` at several smoothings;
+    `map_energy_outline`, `_inside`, `_background`, with the areas' own shares as of "area". Means over the images."""
     shown, masks = mapped_images(study)
     for method in sensitivity.METHODS:
         found = map_measures(study, key, method)
         for (measure, at), values in found.items():
             yield {"measure": measure, "of": method, "at": at, "value": values.nanmean().item(), "images": len(shown)}
-        for image, values in enumerate(zip(*(found[each].tolist() for each in BY_IMAGE.values()), strict=True)):
-            rounded = (round(value, 4) for value in values)
-            yield {"of": method, "image": image, **dict(zip(BY_IMAGE, rounded, strict=True))}
+        yield from image_rows(found, method)
     if masks is not None:
         for region, shares in energy_shares(torch.ones(len(masks), 3, *masks.shape[1:]), masks).items():
             value = 100 * shares.mean().item()
             yield {"measure": f"map_energy_{region}", "of": "area", "value": value, "images": len(masks)}
 
 
+def image_rows(found: Measures, method: str, first: int = 0) -> Iterator[Row]:
+    """The measures of BY_IMAGE, to 4 digits, a row an image; `first`: the number of the first."""
+    for image, values in enumerate(zip(*(found[each].tolist() for each in BY_IMAGE.values()), strict=True), first):
+        yield {"of": method, "image": image} | {n: round(value, 4) for n, value in zip(BY_IMAGE, values, strict=True)}
+
+
 def mapped_images(study: Study) -> tuple[ImageSet, Tensor | None]:
     """The images whose maps are measured; of the embedded test-bed with the masks `(N, H, W)` of their regions."""
     if study.preset.data.name != "synthetic":
-        return sample(study), None
+        return study.test.subset(study.preset.visualize.images, seed=2), None
     made = test_bed.generate(study.preset.visualize.images, study.preset.data.size, seed=0, split="test")
     return ImageSet(made.images, made.labels, test_bed.CLASSES), made.masks
 
@@ -223,10 +215,10 @@ def unit_rows(study: Study, key: ModelKey, layer: str) -> Iterator[Row]:
     """The rows of `units` of one layer."""
     model = study.model(*key)
     images, numbers = excited(study, model, layer).images, drawn_units(study, model, layer)
-    frequencies, colours = frequency.median_frequency(images), colour_variance(images)
-    for measure, values in (("unit_median_frequency", frequencies), ("unit_colour_variance", colours)):
+    measures = {"median_frequency": sensitivity.median_frequency(images), "colour_variance": colour_variance(images)}
+    for measure, values in measures.items():
         for unit, value in zip(numbers, values.tolist(), strict=True):
-            yield {"measure": measure, "of": layer, "at": unit, "value": value}
+            yield {"measure": f"unit_{measure}", "of": layer, "at": unit, "value": value}
 
 
 def depth_layers(study: Study, model: nn.Module) -> list[str]:

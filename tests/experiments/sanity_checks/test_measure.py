@@ -115,10 +115,9 @@ def test_one_comparison_is_measured_alone(study, table):
     """A pair by one method, and one fresh stage, are as in the table."""
     shown, methods = measure.shown_images(study), ["loss_gradient"]
 
-    def maps(key):
-        return measure.maps_of(study, study.model(*key), shown, methods=methods)
-
-    rows = list(measure.pair_rows(("resnet10", "random", 1), ("resnet10", "adv", 0), maps))
+    pair = ("resnet10", "random", 1), ("resnet10", "adv", 0)
+    maps = [measure.maps_of(study, study.model(*key), shown, methods=methods) for key in pair]
+    rows = list(measure.compare(*maps, *map(measure.name_of, pair)))
     cascade = measure.Cascade(study, ("resnet10", "adv", 0), methods)
     rows += measure.compare(cascade.original, cascade.fresh(["layer2"]), "adv-0", "adv-0 layer2 alone")
     assert len(rows) == 2 * len(MEASURES)

@@ -12,9 +12,7 @@ import jinja2
 import pandas as pd
 from PIL import Image
 
-from advlook.core.files import read_json, write_atomically
-from advlook.core.names import ARCH_NAMES
-from advlook.core.presets import Preset
+from advlook.core import ARCH_NAMES, Preset, read_json, write_atomically
 from advlook.stats.rules import COLUMNS, UNTESTED, VERDICTS
 from advlook.stats.verdict_text import told
 
@@ -31,12 +29,12 @@ Record = Mapping[str, object]  # a JSON file that says how a result was made; {}
 def write_gallery(folder: Path, preset: Preset) -> Path:
     """Write `folder/index.html` from the results in the folder, and return its path."""
     look = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True, "undefined": jinja2.StrictUndefined}
-    templates, sections = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), **look), _sections(folder)
+    templates = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), **look)
+    sections, path = _sections(folder), folder / "index.html"
     about = {"preset": preset, "introductions": INTRODUCTIONS, "verified": _verified(folder), "sections": sections}
-    paper = [(item, what, _of_paper(folder, names)) for item, (what, names) in PAPER.items()]
-    about |= {"claims": _claims(folder), "history": _history(sections), "paper": paper}
+    about |= {"claims": _claims(folder), "history": _history(sections)}
+    about["paper"] = [(item, what, _of_paper(folder, names)) for item, (what, names) in PAPER.items()]
     page = templates.get_template("gallery.html").render(about)
-    path = folder / "index.html"
     write_atomically(path, lambda partial: partial.write_text(page))
     return path
 
@@ -46,12 +44,10 @@ def missing_items(folder: Path) -> dict[str, list[str]]:
     without its JSON record counts as such); {} if none."""
     missing = {}
     for item, (_, names) in PAPER.items():
-        unrecorded = [result.record_path for result in _of_paper(folder, names) if "commit" not in result.record]
-        lacking = [name for name in names if not _of_paper(folder, [name])]
-        lacking += [str(path.relative_to(folder)) for path in unrecorded]
-        if lacking:
-            missing[item] = lacking
-    return missing
+        missing[item] = [name for name in names if not _of_paper(folder, [name])]
+        unrecorded = [result.path for result in _of_paper(folder, names) if "commit" not in result.record]
+        missing[item] += [str(path.with_suffix(".json").relative_to(folder)) for path in unrecorded]
+    return {item: lacking for item, lacking in missing.items() if lacking}
 
 
 @dataclass(frozen=True)
@@ -61,13 +57,9 @@ class _Result:
     folder: Path
     path: Path
 
-    @property
-    def record_path(self) -> Path:
-        return self.path.with_suffix(".json")
-
     @cached_property
     def record(self) -> Record:
-        return read_json(self.record_path)
+        return read_json(self.path.with_suffix(".json"))
 
     @property
     def is_table(self) -> bool:
@@ -140,7 +132,7 @@ def _sections(folder: Path) -> list[_Section]:
     sections = []
     for number in sorted({_prefix(result.path) for result in results} | ran.keys() | failed.keys()):
         own = [result for result in results if _prefix(result.path) == number]
-        own.sort(key=lambda result: (result.is_table, _number(result.record.get("seconds"))))
+        own.sort(key=lambda result: (result.is_table, result.record.get("seconds", 0)))
         title = _title(ran.get(number) or failed.get(number), number)
         links = [str(found[number].relative_to(folder)) if number in found else "" for found in (ran, failed)]
         sections.append(_Section(number, title, *links, read_json((folder / links[0]).with_suffix(".json")), own))
@@ -194,11 +186,10 @@ def _claims(folder: Path) -> dict[str, object] | None:
 
 def _answer(row: pd.Series) -> dict[str, str]:
     """A verdict: the architecture that it is about, the effect with its interval, and a remark."""
-    decided = [row["at"], f"comparisons: {row['held']}" if row["held"] else ""]
-    remark = row["reason"] or "; ".join(filter(None, decided))
+    decided = filter(None, [row["at"], f"comparisons: {row['held']}" if row["held"] else ""])
+    found = {"about": ARCH_NAMES.get(row["arch"], row["arch"]), "verdict": row["verdict"]}
     effect = told(row) if row["verdict"] != UNTESTED else ""
-    about = ARCH_NAMES.get(row["arch"], row["arch"])
-    return {"about": about, "verdict": row["verdict"], "effect": effect, "remark": remark}
+    return found | {"effect": effect, "remark": row["reason"] or "; ".join(decided)}
 
 
 def _verified(folder: Path) -> str:
@@ -207,7 +198,7 @@ def _verified(folder: Path) -> str:
     if not found:
         return ""
     outcome = f"{len(found['differing'])} differ" if found["differing"] else "all equal"
-    measured = f"{found['checked']} of {found['units']} units measured again in {_number(found['seconds']):.0f} s"
+    measured = f"{found['checked']} of {found['units']} units measured again in {found['seconds']:.0f} s"
     return f"{measured}: {outcome} (commit {str(found['commit'])[:7]})"
 
 
@@ -221,7 +212,7 @@ def _history(sections: Iterable[_Section]) -> dict[str, object]:
             for package, version in {"Python": record.get("python"), **record.get("packages", {})}.items():
                 packages.setdefault(package, {})[version] = None
         seeds, device = (_values(section.records, key) for key in ("seeds", "device"))
-        lines.append((section, list(made_by), seeds, device, _duration(_number(section.run.get("seconds")))))
+        lines.append((section, made_by, seeds, device, _duration(section.run.get("seconds", 0))))
     versions = {package: " and ".join(filter(None, found)) for package, found in packages.items()}
     return {"lines": lines, "commits": list(commits), "packages": versions}
 
@@ -243,7 +234,3 @@ def _duration(seconds: float) -> str:
     if minutes >= 60:
         return f"{minutes // 60} h {minutes % 60} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s" if rest else ""
-
-
-def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0

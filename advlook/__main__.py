@@ -2,8 +2,7 @@
 
 A command is a function `_NAME` of its options, which `_command` lists: its docstring is the help and the examples.
 Exit codes: 0 done; 1 the study ran and something failed; 2 the request cannot be carried out, and one line says why;
-130 interrupted.
-"""
+130 interrupted."""
 
 import argparse
 import inspect
@@ -14,7 +13,8 @@ from pathlib import Path
 from textwrap import indent
 from typing import Any, NoReturn
 
-from advlook.core import ARCHITECTURES, SETTINGS, STEMS, RequestError, parse_eps
+from advlook.core import ARCHITECTURES, SETTINGS, STEMS, RequestError, joined, parse_eps
+from advlook.core.distributed import first_to_fail
 from advlook.core.presets import available, load_preset
 
 Run = Callable[..., int]
@@ -50,8 +50,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return COMMANDS[given.pop("command")][0](**given)
     except RequestError as error:
-        from advlook.core.distributed import first_to_fail
-
         if first_to_fail():
             end_of_bar = "\n" if int(os.environ.get("RANK", 0)) > 0 else ""  # of the leader, which may have shown one
             print(f"{end_of_bar}advlook: {error}", file=sys.stderr)
@@ -144,7 +142,6 @@ def _train(preset: str, arch: str, setting: str, seed: int) -> int:
     advlook train --preset quick --arch resnet10 --setting adv --seed 0
     torchrun --nproc-per-node=8 --max-restarts=3 -m advlook train --preset imagenet --arch resnet50 --setting adv
     """
-    from advlook.core import joined
     from advlook.models.training import NonFiniteLossError
     from advlook.study import Study
 
@@ -193,7 +190,6 @@ def _evaluate(eps: str, mean: str | None, std: str | None, **given: Any) -> int:
     advlook evaluate --checkpoint cifar.pt --arch resnet18 --data cifar10/test --stem tiny --size 32 --resize 32 \
         --mean 0.4914,0.4822,0.4465 --std 0.2470,0.2435,0.2616
     """
-    from advlook.core import joined
     from advlook.models import evaluate_checkpoint
     from advlook.models.external import parse_channels
 

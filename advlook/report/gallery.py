@@ -39,17 +39,6 @@ def write_gallery(folder: Path, preset: Preset) -> Path:
     return path
 
 
-def missing_items(folder: Path) -> dict[str, list[str]]:
-    """The items of `PAPER` that are incomplete in a folder of results, each with the files that it lacks (a result
-    without its JSON record counts as such); {} if none."""
-    missing = {}
-    for item, (_, names) in PAPER.items():
-        missing[item] = [name for name in names if not _of_paper(folder, [name])]
-        unrecorded = [result.path for result in _of_paper(folder, names) if "commit" not in result.record]
-        missing[item] += [str(path.with_suffix(".json").relative_to(folder)) for path in unrecorded]
-    return {item: lacking for item, lacking in missing.items() if lacking}
-
-
 @dataclass(frozen=True)
 class _Result:
     """A figure or table of a folder."""

@@ -18,12 +18,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from advlook.core.errors import RequestError
-from advlook.core.gradients import evaluating
-from advlook.core.names import ARCH_NAMES
-from advlook.core.presets import SETTINGS
+from advlook.core import ARCH_NAMES, SETTINGS, RequestError, evaluating
 from advlook.data.image_sets import ImageSet, read_image, to_float
-from advlook.study.study import Study
+from advlook.study import Study
 from advlook.study.style import COLORS, INK, RIGHT, WRONG, bare
 
 SHOWN = 200  # test images to choose from; the first ones are those of notebook 02's figure
@@ -159,9 +156,8 @@ class Explorer(ABC):
         axis.grid(visible=False, axis="y")
 
     def _test_image(self, index: int) -> ChosenImage:
-        found = self.images[index : index + 1]
-        label = int(found.labels)
-        return self._chosen(found.images, label, f"test image {index}: {self.classes[label]}")
+        label = int(self.images.labels[index])
+        return self._chosen(self.images.images[[index]], label, f"test image {index}: {self.classes[label]}")
 
     def _chosen(self, pixels: Tensor, label: int | None, name: str) -> ChosenImage:
         return ChosenImage(to_float(pixels.to(self.study.device)), label, name)

@@ -3,8 +3,7 @@
 A definition is a function, a class or a constant of this package. It is compared by its syntax tree without docstrings
 and comments, in which every reference to another definition is that definition's name: neither a new sentence nor a
 move to another module makes a result stale. Of a class of our own, the methods count that reached code names; of one
-that extends a library's class all do, since the library calls them.
-"""
+that extends a library's class all do, since the library calls them."""
 
 import ast
 import functools
@@ -35,8 +34,7 @@ _SOURCES = {_dotted(path): path.read_text() for path in sorted(PACKAGE.rglob("*.
 def code_digest(thing: Callable[..., object]) -> str:
     """Hash of all that a function or a class rests on: sixteen hexadecimal digits.
 
-    One that is not of this package counts by its own source alone.
-    """
+    One that is not of this package counts by its own source alone."""
     while isinstance(thing, functools.partial):
         thing = thing.func
     if thing.__module__ in _SOURCES:
@@ -166,42 +164,34 @@ class _Resolver(ast.NodeTransformer):
 
     def _definition(self, chain: list[str]) -> ast.AST | None:
         """A chain of names whose longest part that is a definition is replaced by that definition's name."""
-        if any(chain[0] in names for names in self.bound):
+        name, *rest = chain
+        if any(name in names for names in self.bound):
             return None
-        for length in range(len(chain), 0, -1):
-            places = _places(self.module, chain[:length])
-            if places:
-                self.places |= {place for place in places if place[1] not in BY_RESULT}
-                self.attributes |= set(chain[length:])
-                definitions = "+".join(sorted(name for _, name in places))
-                return ast.Name(".".join([definitions, *chain[length:]]), ast.Load())
-        return None
-
-
-def _places(module: _Module, chain: list[str]) -> set[Place]:
-    """The definitions that a chain of names stands for; all of a module that is named as a whole."""
-    name, *rest = chain
-    if name in module.definitions and not rest:
-        return {(module.name, name)} if module.name else set()
-    return _looked_up(".".join([module.imports[name], *rest])) if name in module.imports else set()
+        path = f"{self.module.name}.{name}" if name in self.module.definitions else self.module.imports.get(name, "")
+        places, rest = _looked_up(".".join([path, *rest]))
+        if not places:
+            return None
+        self.places |= {place for place in places if place[1] not in BY_RESULT}
+        self.attributes |= set(rest)
+        return ast.Name(".".join(["+".join(sorted(name for _, name in places)), *rest]), ast.Load())
 
 
 @functools.cache
-def _looked_up(path: str) -> set[Place]:
-    """The definitions of a dotted path, through the imports of packages; {} where it is none of ours."""
+def _looked_up(path: str) -> tuple[set[Place], list[str]]:
+    """The definitions that a dotted path leads to, through the imports of modules, and what of it goes on behind them.
+    They are all of a module that is named as a whole, and none where the path is none of ours."""
     parts = path.split(".")
     for length in range(len(parts), 0, -1):
-        name = ".".join(parts[:length])
-        if name not in _SOURCES or len(parts) - length > 1:
+        name, rest = ".".join(parts[:length]), parts[length:]
+        if name not in _SOURCES:
             continue
-        module = _module(name)
-        if length == len(parts):
-            return {(name, each) for each in module.definitions}
-        if parts[-1] in module.definitions:
-            return {(name, parts[-1])}
-        imported = module.imports.get(parts[-1], "")
-        return _looked_up(imported) if imported != path else set()
-    return set()
+        module, (first, *others) = _module(name), rest or [""]
+        if first in module.definitions:
+            return {(name, first)}, others
+        imported = module.imports.get(first, "")
+        found = _looked_up(".".join([imported, *others])) if imported not in ("", f"{name}.{first}") else (set(), [])
+        return found if found[0] else ({(name, each) for each in module.definitions}, rest)
+    return set(), []
 
 
 def _imported(node: ast.AST) -> dict[str, str]:

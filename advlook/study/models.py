@@ -27,8 +27,7 @@ class Models:
 
     preset: a name ("quick"), the path of a .toml file, or a `Preset`. data: the data folder. group: the processes that
     train as one, where torchrun started several. recorded: prefer the models that the committed results were made with
-    (`data/models/recorded/`), where a preset is meant to be trained anew.
-    """
+    (`data/models/recorded/`), where a preset is meant to be trained anew."""
 
     def __init__(
         self,
@@ -64,8 +63,7 @@ class Models:
         """The images that everything is measured on; a random draw where the preset asks for fewer than there are."""
         config = self.preset.data
         if config.name == "synthetic":
-            generated = test_bed.generate(config.test_images, config.size, seed=0, split="test")
-            return image_sets.ImageSet(generated.images, generated.labels, test_bed.CLASSES)
+            return image_sets.load_set("synthetic", "test", config.size, self.data, limit=config.test_images)
         return image_sets.load(config, "test", self.data, self.progress)
 
     @property
@@ -88,8 +86,7 @@ class Models:
     def find_checkpoint(self, arch: str, setting: str, seed: int) -> Path | None:
         """Where the model's checkpoint lies: trained here (data/cache) or shipped (data/models); None if nowhere.
 
-        One of another configuration does not count. Of an external architecture it is the preset's file, for seed 0.
-        """
+        One of another configuration does not count. Of an external architecture it is the preset's file, for seed 0."""
         if arch in self.preset.external:
             external = self._external_path(arch, setting)
             return external if seed == 0 and external.is_file() else None
@@ -113,8 +110,7 @@ class Models:
     ) -> Path:
         """The model's checkpoint, trained first where there is none (`progressed` is told the images of each step).
 
-        Raises RequestError where it is external, and so never trained, and not there.
-        """
+        Raises RequestError where it is external, and so never trained, and not there."""
         self.check_model(arch, setting)
         found = self.find_checkpoint(arch, setting, seed)
         if found is not None:
@@ -143,8 +139,7 @@ class Models:
 
         Small batches do not keep several cores busy, several trainings do. The number of threads of each depends on the
         preset and the machine alone, not on what is left to train, so that an interrupted run ends in the same bits.
-        External models are not trained, but have to be there.
-        """
+        External models are not trained, but have to be there."""
         self.require_external()
         models = [key for key in self.each_model() if key[0] not in self.preset.external]
         missing = [key for key in models if self.find_checkpoint(*key) is None]

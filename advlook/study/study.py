@@ -24,8 +24,7 @@ Measurement = Callable[["Study", ModelKey], Iterable[Row]]
 class Study(Models):
     """One preset opened: `study.model("resnet10", "adv", 0)` finds, or trains, what the preset describes.
 
-    Results go to `<output>/<preset name>/`; the other arguments are those of `Models`.
-    """
+    Results go to `<output>/<preset name>/`; the other arguments are those of `Models`."""
 
     def __init__(self, preset: str | Path | Preset = "quick", *, output: Path | None = None, **options: Any) -> None:
         super().__init__(preset, **options)
@@ -52,8 +51,7 @@ class Study(Models):
 
         Each model's rows, which may hold arrays with one entry an image, are kept as soon as they are known, so that an
         interrupted run goes on where it stopped: under a key of all they depend on (preset, images, code, the weights
-        of every model, since some measurements compare models, and `inputs`).
-        """
+        of every model, since some measurements compare models, and `inputs`)."""
         models = list(self.each_model(settings))
         for key in models:  # before anything is measured
             if key[1] != "random":

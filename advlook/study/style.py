@@ -108,8 +108,7 @@ def summary(table: pd.DataFrame, by: Sequence[str], values: Sequence[str]) -> pd
         spread = f" ({column.min():.1f}-{column.max():.1f})" if len(column) > 1 else ""
         return f"{column.mean():.1f}{spread}"
 
-    rows = table.groupby(list(by), sort=False)[list(values)].agg(text)
-    return rows.rename(index=ARCH_NAMES | NAMES)
+    return table.groupby(list(by), sort=False)[list(values)].agg(text).rename(index=ARCH_NAMES | NAMES)
 
 
 def band(axis: Axes, rows: pd.DataFrame, over: str, value: str, color: str, **line: object) -> None:

@@ -16,8 +16,7 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
     """Write a table to `path` (.csv); columns whose cells are arrays go to the .npz beside it.
 
     An array holds one entry an image. In the .npz each such column is `(rows, most images)`: row i is padded with
-    zeros behind the number of images that the column "images" of the table states.
-    """
+    zeros behind the number of images that the column "images" of the table states."""
     arrays = [name for name in table if len(table) and table[name].map(lambda cell: isinstance(cell, np.ndarray)).all()]
     stacked, beside = {}, path.with_suffix(".npz")
     for name in arrays:

@@ -33,8 +33,7 @@ class Unit:
 
     about: columns, and their values, that all its rows share; keys: the columns that tell its rows apart. numbers: the
     images that a per-image answer is of, as numbers in the table's array; None: all. allowed: by how many images, and
-    so by which share of an accuracy, the two may differ. slow: takes minutes.
-    """
+    so by which share of an accuracy, the two may differ. slow: takes minutes."""
 
     table: str
     about: Row
@@ -112,11 +111,10 @@ def _alike(told: object, value: object, relative: float, absolute: float) -> boo
 
 
 def _where(table: pd.DataFrame, values: Row) -> pd.DataFrame:
-    chosen = np.ones(len(table), dtype=bool)
     for name, value in values.items():
-        numeric = isinstance(value, float)
-        chosen &= np.isclose(table[name].astype(float), value) if numeric else (table[name] == value).to_numpy()
-    return table[chosen]
+        column = table[name]
+        table = table[np.isclose(column.astype(float), value) if isinstance(value, float) else column == value]
+    return table
 
 
 def who(key: ModelKey) -> dict[str, object]:
@@ -149,8 +147,7 @@ def verify(
     """Make randomly drawn units of a preset again until the minutes are over: 0 if all are equal, else 1.
 
     listed: gives all units of a study; seed: of the draw, by default another one every time. What was checked is
-    written to `verified.json` in the folder of results. Raises RequestError where there are no results or no images.
-    """
+    written to `verified.json` in the folder of results. Raises RequestError where there are no results or no images."""
     if not (study.output / "tables").is_dir():
         raise RequestError(f"{study.output} has no tables; run `advlook reproduce --preset {study.preset.name}` first")
     seed = random.SystemRandom().randrange(10**6) if seed is None else seed

@@ -103,7 +103,7 @@ def test_a_name_that_is_bound_nearer_is_another_thing(digest_with):
 
 def test_methods_count_where_they_are_named(digest_with, before):
     """A measurement that asks a study for its images rests on how they are found, and not on how results are saved."""
-    other_images = {"advlook.study.models": {'split="test"': 'split="train"'}}
+    other_images = {"advlook.study.models": {'"synthetic", "test"': '"synthetic", "train"'}}
     assert digest_with(changes=other_images) != before
 
 

@@ -2,7 +2,6 @@
 read from the files in the folder. The texts are in `templates/gallery.toml`."""
 
 import tomllib
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,8 +30,8 @@ def write_gallery(folder: Path, preset: Preset) -> Path:
     look = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True, "undefined": jinja2.StrictUndefined}
     templates = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), **look)
     sections, path = _sections(folder), folder / "index.html"
-    about = {"preset": preset, "introductions": INTRODUCTIONS, "verified": _verified(folder), "sections": sections}
-    about |= {"claims": _claims(folder), "history": _history(sections)}
+    about = {"preset": preset, "introductions": INTRODUCTIONS, "claims": _claims(folder), "sections": sections}
+    about |= {"verified": read_json(folder / "verified.json"), "history": _history(sections)}
     about["paper"] = [(item, what, _of_paper(folder, names)) for item, (what, names) in PAPER.items()]
     page = templates.get_template("gallery.html").render(about)
     write_atomically(path, lambda partial: partial.write_text(page))
@@ -165,8 +164,8 @@ def _claims(folder: Path) -> dict[str, object] | None:
     texts = ["unit", "rule", "reason", "at", "held"]
     table = pd.read_csv(path).reindex(columns=COLUMNS)
     table = table.astype(dict.fromkeys(texts, object)).fillna(dict.fromkeys(texts, ""))
-    counts = Counter(table["verdict"])
-    verdicts = {verdict: counts[verdict] for verdict in dict.fromkeys([*VERDICTS, *counts]) if counts[verdict]}
+    counts = table["verdict"].value_counts()
+    verdicts = {verdict: counts[verdict] for verdict in dict.fromkeys([*VERDICTS, *counts.index]) if verdict in counts}
     places: dict[str, list[tuple[object, ...]]] = {}
     for (where, *stated), rows in table.groupby(["where", "claim", "statement", "rule"], sort=False, dropna=False):
         places.setdefault(where, []).append((*stated, [_answer(row) for _, row in rows.iterrows()]))
@@ -179,16 +178,6 @@ def _answer(row: pd.Series) -> dict[str, str]:
     found = {"about": ARCH_NAMES.get(row["arch"], row["arch"]), "verdict": row["verdict"]}
     effect = told(row) if row["verdict"] != UNTESTED else ""
     return found | {"effect": effect, "remark": row["reason"] or "; ".join(decided)}
-
-
-def _verified(folder: Path) -> str:
-    """What `advlook verify` found when it measured a sample again; "" where it has not been run."""
-    found = read_json(folder / "verified.json")
-    if not found:
-        return ""
-    outcome = f"{len(found['differing'])} differ" if found["differing"] else "all equal"
-    measured = f"{found['checked']} of {found['units']} units measured again in {found['seconds']:.0f} s"
-    return f"{measured}: {outcome} (commit {str(found['commit'])[:7]})"
 
 
 def _history(sections: Iterable[_Section]) -> dict[str, object]:

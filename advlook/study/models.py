@@ -112,8 +112,7 @@ class Models:
 
         Raises RequestError where it is external, and so never trained, and not there."""
         self.check_model(arch, setting)
-        found = self.find_checkpoint(arch, setting, seed)
-        if found is not None:
+        if found := self.find_checkpoint(arch, setting, seed):
             return found
         preset = self.preset
         if arch in preset.external:

@@ -10,7 +10,6 @@ import functools
 import inspect
 import textwrap
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from advlook.core import digest
@@ -48,7 +47,7 @@ def code_digest(thing: Callable[..., object]) -> str:
 
 def source_digest(source: str) -> str:
     """Hash of what a piece of source, such as the code of a notebook, does: its own syntax tree, and all it reaches."""
-    module, before = _read(source), None
+    module, before = _Module(source), None
     text, places, attributes = _references(module, module.tree)
     while before != (places, attributes):  # until no further name brings in another method
         before = places, attributes
@@ -61,27 +60,21 @@ def source_digest(source: str) -> str:
     return digest([text, *sorted({each[0] for each in found})])
 
 
-@dataclass(eq=False)
 class _Module:
     """The top level of a source: its definitions, what its imports stand for, and statements that do something."""
 
-    name: str  # dotted; "" of a source that is no module
-    tree: ast.Module
-    definitions: dict[str, ast.stmt] = field(default_factory=dict)
-    imports: dict[str, str] = field(default_factory=dict)
-    effects: list[ast.stmt] = field(default_factory=list)
-
-
-def _read(source: str, name: str = "") -> _Module:
-    module = _Module(name, ast.parse(without_magics(source)))
-    for node in ast.walk(module.tree):
-        module.imports |= _imported(node)
-    for node in module.tree.body:
-        names = _defined(node)
-        module.definitions |= dict.fromkeys(names, node)
-        if not names and not isinstance(node, ast.Import | ast.ImportFrom) and not _is_docstring(node):
-            module.effects.append(node)
-    return module
+    def __init__(self, source: str, name: str = "") -> None:
+        self.name, self.tree = name, ast.parse(without_magics(source))  # dotted; "" of a source that is no module
+        self.definitions: dict[str, ast.stmt] = {}
+        self.imports: dict[str, str] = {}
+        self.effects: list[ast.stmt] = []
+        for node in ast.walk(self.tree):
+            self.imports |= _imported(node)
+        for node in self.tree.body:
+            names = _defined(node)
+            self.definitions |= dict.fromkeys(names, node)
+            if not names and not isinstance(node, ast.Import | ast.ImportFrom) and not _is_docstring(node):
+                self.effects.append(node)
 
 
 def without_magics(source: str) -> str:
@@ -91,7 +84,7 @@ def without_magics(source: str) -> str:
 
 @functools.cache
 def _module(name: str) -> _Module:
-    return _read(_SOURCES[name], name)
+    return _Module(_SOURCES[name], name)
 
 
 def _nodes(places: Iterable[Place]) -> list[tuple[_Module, ast.stmt]]:

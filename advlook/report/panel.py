@@ -76,7 +76,7 @@ class Explorer(ABC):
         explorer = cls(study)
         if live():
             return Panel(explorer)
-        figure = explorer.figure(explorer.defaults())
+        figure = explorer.figure(**explorer.defaults())
         figure.supxlabel(STILL, fontsize=9, color="#777777")
         figure.set_dpi(STILL_DPI)
         return figure
@@ -102,16 +102,13 @@ class Explorer(ABC):
     def draw(self, pair: Mapping[str, nn.Module], **values: Any) -> Figure:
         """The picture of the models, by setting; with `chosen`, where images are taken, and the other values."""
 
-    def figure(self, values: Mapping[str, Any]) -> Figure:
+    def figure(self, arch: str, seed: int, image: int = 0, **values: Any) -> Figure:
         """The picture for a value of each control, under a title."""
-        own = dict(values)
-        arch, seed = own.pop("arch"), own.pop("seed")
         title = f"{ARCH_NAMES[arch]}, seed {seed}"
         if self.takes_image:
-            number = own.pop("image")
-            own["chosen"] = self.uploaded or self._test_image(number)
-            title = f"{own['chosen'].name}; {title}"
-        figure = self.draw({setting: self.study.model(arch, setting, seed) for setting in SETTINGS}, **own)
+            values["chosen"] = self.uploaded or self._test_image(image)
+            title = f"{values['chosen'].name}; {title}"
+        figure = self.draw({setting: self.study.model(arch, setting, seed) for setting in SETTINGS}, **values)
         figure.suptitle(title, fontsize=11)
         return figure
 
@@ -205,7 +202,7 @@ class Panel(widgets.VBox):
             return
         drawn = BytesIO()
         try:
-            self.explorer.figure(values).savefig(drawn, format="png", dpi=DPI)
+            self.explorer.figure(**values).savefig(drawn, format="png", dpi=DPI)
             self.picture.value = drawn.getvalue()
         except RequestError as error:
             self._refuse(error)

@@ -106,7 +106,7 @@ def test_both_models_are_shown(name, setting, study):
     explorer = getattr(explorers, f"_{name.capitalize()}")(study)
 
     def drawn():
-        return content(explorer.figure(explorer.defaults()))
+        return content(explorer.figure(**explorer.defaults()))
 
     before = drawn()
     assert drawn() == before
@@ -119,7 +119,7 @@ def test_every_attack_is_drawn(attack, study):
     """With few steps; and with a radius of nothing, which is another picture."""
     explorer = explorers._Attacks(study)
     values = explorer.defaults() | {"attack": attack, "steps": 2}
-    assert content(explorer.figure(values)) != content(explorer.figure(values | {"eps": 0.0}))
+    assert content(explorer.figure(**values)) != content(explorer.figure(**values | {"eps": 0.0}))
 
 
 @pytest.mark.parametrize("method", explorers.METHODS)
@@ -128,7 +128,7 @@ def test_every_map_is_drawn(method, study):
     explorer = explorers._Maps(study)
     values = explorer.defaults() | {"method": method}
     for of, name in ((explorers.LABEL, "class 0"), (explorers.ANSWER, "class"), (2, "class 2")):
-        assert f"{explorers.TITLES[method]}, {name}" in texts(explorer.figure(values | {"of": of}))
+        assert f"{explorers.TITLES[method]}, {name}" in texts(explorer.figure(**values | {"of": of}))
 
 
 def test_steps_only_where_an_attack_takes_them(study, alive):
@@ -153,7 +153,7 @@ def test_layers_and_units_follow_the_network(study, alive):
     shown.controls["layer"].value = "8"
     assert shown.controls["unit"].max == 2
     values = {name: control.value for name, control in shown.controls.items()}
-    assert "8, unit 1: class 1" in texts(shown.explorer.figure(values))
+    assert "8, unit 1: class 1" in texts(shown.explorer.figure(**values))
 
 
 @pytest.mark.parametrize("name", ["attacks", "maps", "corruptions"])
@@ -220,10 +220,10 @@ def test_perturbations_are_magnified_to_the_grey_scale(study):
     """An L-infinity step of eps shows as black or white, and none as grey."""
     explorer = explorers._Attacks(study)
     values = explorer.defaults() | {"attack": "noise", "eps": 4.0}
-    noise = explorer.figure(values).axes[1].images[0].get_array()
+    noise = explorer.figure(**values).axes[1].images[0].get_array()
     inside = (noise > 0.01) & (noise < 0.99)
     assert inside.mean() < 0.2  # where the step was cut at 0 or 1
-    still = explorer.figure(values | {"eps": 0.0}).axes[1].images[0].get_array()
+    still = explorer.figure(**values | {"eps": 0.0}).axes[1].images[0].get_array()
     assert still.min() == still.max() == pytest.approx(0.5)
 
 

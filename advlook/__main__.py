@@ -1,34 +1,30 @@
 """The command line: `python -m advlook ...`, also installed as `advlook`.
 
-A command is a function `_NAME`: its docstring is the help and the examples, `_command` lists its options.
+A command is a function `_NAME` of its options, which `_command` lists: its docstring is the help and the examples.
 Exit codes: 0 done; 1 the study ran and something failed; 2 the request cannot be carried out, and one line says why;
-130 interrupted.
-"""
+130 interrupted."""
 
 import argparse
 import inspect
 import os
 import sys
-from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from textwrap import indent
 from typing import Any, NoReturn
 
-from advlook.core.errors import RequestError
-from advlook.core.presets import ARCHITECTURES, SETTINGS, STEMS, available, load_preset
-from advlook.core.radius import parse_eps
+from advlook.core import ARCHITECTURES, SETTINGS, STEMS, RequestError, joined, parse_eps
+from advlook.core.distributed import first_to_fail
+from advlook.core.presets import available, load_preset
 
-Run = Callable[[Namespace], int]
+Run = Callable[..., int]
 Option = tuple[str, dict[str, Any]]
 COMMANDS: dict[str, tuple[Run, tuple[Option, ...]]] = {}
+LAYOUT = {"formatter_class": argparse.RawDescriptionHelpFormatter}  # keeps the lines of examples
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse that complains in one line and keeps the lines of examples."""
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **settings)
+    """argparse that complains in one line."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"advlook: {message}; see {self.prog} --help\n")
@@ -36,12 +32,12 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     text = "What do adversarially robust image classifiers look at? A study that anyone can run again."
-    parser = _Parser(prog="advlook", description=text, epilog="examples:")
+    parser = _Parser(prog="advlook", description=text, epilog="examples:", **LAYOUT)
     commands = parser.add_subparsers(dest="command", required=True)
     for name, (run, options) in COMMANDS.items():
         text, examples = inspect.getdoc(run).split("\n\n", 1)
-        command = commands.add_parser(name, help=text, description=text, epilog="examples:\n" + indent(examples, "  "))
-        command.set_defaults(run=run)
+        epilog = "examples:\n" + indent(examples, "  ")
+        command = commands.add_parser(name, help=text, description=text, epilog=epilog, **LAYOUT)
         for option, settings in options:
             command.add_argument(option, **settings)
         parser.epilog += f"\n  {examples.splitlines()[0]}"
@@ -50,12 +46,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
-    options = _parser().parse_args(arguments)
+    given = vars(_parser().parse_args(arguments))
     try:
-        return options.run(options)
+        return COMMANDS[given.pop("command")][0](**given)
     except RequestError as error:
-        from advlook.core.distributed import first_to_fail
-
         if first_to_fail():
             end_of_bar = "\n" if int(os.environ.get("RANK", 0)) > 0 else ""  # of the leader, which may have shown one
             print(f"{end_of_bar}advlook: {error}", file=sys.stderr)
@@ -88,18 +82,21 @@ PRESETS = f"{', '.join(available())}, or the path of a .toml"
 CHANNELS = "of red, green, blue in units of [0, 1] (default: the checkpoint's own, else ImageNet's)"
 PRESET = _option("--preset", f"{PRESETS} (default: quick)", default="quick")
 ARCH = _option("--arch", ", ".join(ARCHITECTURES), required=True)
+OUTPUT = _option("--output", "folder of results (default: figures)", type=Path)
 
 
 @_command(
     PRESET,
     _option("--notebooks", "numbers or names, separated by commas (default: all)"),
-    _option("--output", "folder for results (default: figures)", type=Path),
+    OUTPUT,
     _option("--force", "run also what is up to date", action="store_true"),
     _option("--pdf", "write every figure as PDF as well", action="store_true"),
     _option("--jobs", "notebooks side by side (default: 2 on a CPU, 1 on a GPU)", type=at_least_one),
     _option("--texts", "run nothing; bring changed sentences of notebooks into their results", action="store_true"),
 )
-def _reproduce(options: Namespace) -> int:
+def _reproduce(
+    preset: str, notebooks: str | None, output: Path | None, force: bool, pdf: bool, jobs: int | None, texts: bool
+) -> int:
     """Run the notebooks and write figures, tables and the gallery.
 
     advlook reproduce
@@ -107,36 +104,32 @@ def _reproduce(options: Namespace) -> int:
     """
     from advlook.report.runner import renew_texts, reproduce
 
-    wanted = options.notebooks.split(",") if options.notebooks else None
-    if options.texts:
-        return renew_texts(options.preset, wanted, options.output)
-    return reproduce(options.preset, wanted, options.output, options.force, options.pdf, options.jobs)
+    wanted = notebooks.split(",") if notebooks else None
+    return renew_texts(preset, wanted, output) if texts else reproduce(preset, wanted, output, force, pdf, jobs)
 
 
 @_command(
     PRESET,
     _option("--minutes", "how long to go on (default: 5)", type=float, default=5.0),
     _option("--seed", "of the draw (default: another one every time)", type=int),
-    _option("--output", "folder of the results (default: figures)", type=Path),
-    _option(
-        "--stamp", "where all are equal, record that the results are those of the present code", action="store_true"
-    ),
+    OUTPUT,
+    _option("--stamp", "if all are equal, record that the present code makes these results", action="store_true"),
 )
-def _verify(options: Namespace) -> int:
+def _verify(preset: str, minutes: float, seed: int | None, output: Path | None, stamp: bool) -> int:
     """Measure a random part of the committed results again, and compare.
 
     advlook verify --preset imagenette
     advlook verify --preset cifar10 --minutes 60 --seed 1
     """
     from advlook.experiments.units import every_unit
-    from advlook.report.runner import stamp
-    from advlook.study.study import Study
+    from advlook.report import runner
+    from advlook.study import Study
     from advlook.study.verification import verify
 
-    study = Study(options.preset, output=options.output, recorded=True)
-    outcome = verify(study, every_unit, options.minutes, options.seed, lambda line: print(line, flush=True))
-    if options.stamp and outcome == 0:
-        stamp(options.preset, options.output)
+    study = Study(preset, output=output, recorded=True)
+    outcome = verify(study, every_unit, minutes, seed, lambda line: print(line, flush=True))
+    if stamp and outcome == 0:
+        runner.stamp(preset, output)
     return outcome
 
 
@@ -146,25 +139,21 @@ def _verify(options: Namespace) -> int:
     _option("--setting", ", ".join(SETTINGS), required=True),
     _option("--seed", "(default: 0)", type=int, default=0),
 )
-def _train(options: Namespace) -> int:
+def _train(preset: str, arch: str, setting: str, seed: int) -> int:
     """Train one model of a preset; goes on where an earlier run stopped.
 
     advlook train --preset quick --arch resnet10 --setting adv --seed 0
     torchrun --nproc-per-node=8 --max-restarts=3 -m advlook train --preset imagenet --arch resnet50 --setting adv
     """
-    from advlook.core.distributed import joined
     from advlook.models.training import NonFiniteLossError
-    from advlook.study.study import Study
+    from advlook.study import Study
 
-    preset, model = load_preset(options.preset), (options.arch, options.setting, options.seed)
-    if options.arch in preset.external:
-        raise RequestError(
-            f"arch {options.arch!r} of preset {preset.name} is external and not trained; "
-            f"take [external.{options.arch}] out of the preset to train it"
-        )
+    opened, model = load_preset(preset), (arch, setting, seed)
+    if arch in opened.external:
+        remedy = f"take [external.{arch}] out of the preset to train it"
+        raise RequestError(f"arch {arch!r} of preset {opened.name} is external and not trained; {remedy}")
     with joined() as group:
-        study = Study(preset, group=group)
-        study.check_model(options.arch, options.setting)
+        study = Study(opened, group=group)
         try:
             path = study.checkpoint(*model)
         except NonFiniteLossError as error:
@@ -176,22 +165,16 @@ def _train(options: Namespace) -> int:
     return 0
 
 
+CHECKPOINTS = """what `advlook train` wrote, or a state dict (.safetensors, or torch's .pt, .pth, .ckpt): torchvision's,
+that of the robustness library, RobustBench's, or a plain one"""
+ATTACKS = "none, noise, fgsm, pgd, mi-fgsm, apgd-ce, apgd-dlr, or suite: pgd, apgd-ce and apgd-dlr in turn"
+
+
 @_command(
-    _option(
-        "--checkpoint",
-        "what `advlook train` wrote, or a state dict (.safetensors, or torch's .pt, .pth, .ckpt): torchvision's, that "
-        "of the robustness library, RobustBench's, or a plain one",
-        type=Path,
-        required=True,
-    ),
+    _option("--checkpoint", CHECKPOINTS, type=Path, required=True),
     ARCH,
     _option("--data", "folder with one folder of images per class", type=Path, required=True),
-    _option(
-        "--attack",
-        "none, noise, fgsm, pgd, mi-fgsm, apgd-ce, apgd-dlr, or suite: pgd, apgd-ce and apgd-dlr in turn "
-        "(default: none)",
-        default="none",
-    ),
+    _option("--attack", f"{ATTACKS} (default: none)", default="none"),
     _option("--eps", "L-infinity radius, as a fraction (default: 4/255)", default="4/255"),
     _option("--steps", "steps of iterative attacks (default: 20)", type=at_least_one, default=20),
     _option("--mean", f"mean {CHANNELS}"),
@@ -201,7 +184,7 @@ def _train(options: Namespace) -> int:
     _option("--limit", "so many images, drawn by a fixed seed (default: all)", type=at_least_one, default=0),
     _option("--stem", f"{', '.join(STEMS)}; needed where a checkpoint does not tell"),
 )
-def _evaluate(options: Namespace) -> int:
+def _evaluate(eps: str, mean: str | None, std: str | None, **given: Any) -> int:
     r"""Accuracy of a checkpoint on a folder of class folders.
 
     advlook evaluate --checkpoint adv.safetensors --arch resnet10 --data photos/ --attack pgd --eps 4/255
@@ -210,61 +193,48 @@ def _evaluate(options: Namespace) -> int:
     advlook evaluate --checkpoint cifar.pt --arch resnet18 --data cifar10/test --stem tiny --size 32 --resize 32 \
         --mean 0.4914,0.4822,0.4465 --std 0.2470,0.2435,0.2616
     """
-    from advlook.core.distributed import joined
-    from advlook.models.evaluation import evaluate_checkpoint
+    from advlook.models import evaluate_checkpoint
     from advlook.models.external import parse_channels
 
-    given = {name: getattr(options, name) for name in ("attack", "steps", "stem", "size", "resize", "limit")}
-    for name in ("mean", "std"):
-        text = getattr(options, name)
-        given[name] = None if text is None else parse_channels(text, name)
-    given["eps"] = parse_eps(options.eps)
+    channels = {name: text for name, text in (("mean", mean), ("std", std)) if text is not None}
+    given |= {name: parse_channels(text, name) for name, text in channels.items()}
+    given["eps"] = parse_eps(eps)
     with joined() as group:
-        table = evaluate_checkpoint(options.checkpoint, options.arch, options.data, group=group, **given)
+        table = evaluate_checkpoint(**given, group=group)
     if not group.leads:
         return 0
     if "assumed" in table["normalisation"].values:
-        print(
-            f"advlook: {options.checkpoint} does not say its normalisation, so ImageNet's is assumed; "
-            "give --mean and --std where it is another",
-            file=sys.stderr,
-        )
+        remedy = "give --mean and --std where it is another"
+        silent = f"{given['checkpoint']} does not say its normalisation, so ImageNet's is assumed"
+        print(f"advlook: {silent}; {remedy}", file=sys.stderr)
     print(table.to_string(index=False, float_format=lambda value: f"{value:.2f}"))
     return 0
 
 
 @_command(
-    _option(
-        "--preset",
-        f"{PRESETS}; may be given several times (default: quick)",
-        action="append",
-        metavar="NAME",
-        dest="presets",
-    ),
+    _option("--preset", f"{PRESETS}; may be given several times (default: quick)", action="append", metavar="NAME"),
     _option("--markdown", "one table, side by side, as Markdown", action="store_true"),
 )
-def _claims(options: Namespace) -> int:
+def _claims(preset: list[str] | None, markdown: bool) -> int:
     """Verdicts on what the paper says, from the tables that are there.
 
     advlook claims --preset imagenette
     advlook claims --preset imagenette --preset cifar10 --markdown
     """
     from advlook.experiments.claims.measure import evaluate, load_tables
-    from advlook.stats.verdict_text import markdown, report
-    from advlook.study.study import Study
+    from advlook.stats import verdict_text
+    from advlook.study import Study
 
-    studies = [Study(preset) for preset in options.presets or ["quick"]]
+    studies = [Study(name) for name in preset or ["quick"]]
     found = {study.preset.name: evaluate(load_tables(study)) for study in studies}
-    if options.markdown:
-        print(markdown(found))
-        return 0
     several = len(found) > 1
-    print("\n\n".join(f"{name}\n\n" * several + report(table) for name, table in found.items()))
+    reports = (f"{name}\n\n" * several + verdict_text.report(table) for name, table in found.items())
+    print(verdict_text.markdown(found) if markdown else "\n\n".join(reports))
     return 0
 
 
 @_command(_option("--get", "download this set, where torchvision can", metavar="NAME"))
-def _data(options: Namespace) -> int:
+def _data(get: str | None) -> int:
     """Which image sets are there, and how to get the others.
 
     advlook data
@@ -274,8 +244,8 @@ def _data(options: Namespace) -> int:
     from advlook.study.folders import data_folder
 
     folder = data_folder()
-    if options.get:
-        print(f"{options.get} is at {catalogue.get(options.get, folder)}")
+    if get:
+        print(f"{get} is at {catalogue.get(get, folder)}")
         return 0
     for name, entry in catalogue.CATALOGUE.items():
         found = catalogue.check(name, folder)

@@ -24,6 +24,6 @@ def _same_draws_in_every_run():
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests and notebooks first: begun last, one would keep a single core busy while the others wait."""
+    """Files with slow tests and notebooks first: begun last, one would keep a core busy while the other waits."""
     slow = {item.path for item in items if item.get_closest_marker("slow") or item.path.suffix == ".ipynb"}
     items.sort(key=lambda item: item.path not in slow)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from advlook.attacks.checks import REMEDIES
-from advlook.core.names import ARCH_NAMES
+from advlook.core import ARCH_NAMES
 from advlook.stats.verdict_text import markdown
 from advlook.study.folders import ROOT
 

@@ -13,15 +13,13 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from advlook.attacks.pgd import pgd
-from advlook.attacks.suite import NAMED_ATTACKS
-from advlook.core.gradients import evaluating
-from advlook.core.presets import SETTINGS
+from advlook.attacks import NAMED_ATTACKS, pgd
+from advlook.core import SETTINGS, evaluating
 from advlook.corruptions.filters import gaussian_blur, median_filter, reverse_colors
 from advlook.report.panel import ChosenImage, Controls, Explorer, answer, class_of, control, show
-from advlook.sensitivity.maps import METHODS, TITLES, by_name
-from advlook.sensitivity.units import PARAMETERISATIONS, conv_layers, maximise
-from advlook.study.study import Study
+from advlook.sensitivity import METHODS, TITLES, by_name, maximise
+from advlook.sensitivity.units import PARAMETERISATIONS, conv_layers
+from advlook.study import Study
 from advlook.study.style import brightest, new_figure
 
 SAMPLES = {"smooth_grad": 25, "integrated_gradients": 25}  # copies and steps: few, so that a map is there at once
@@ -111,8 +109,7 @@ class _Layers(Explorer):
 
     def controls(self) -> Controls:
         units, steps = self._units(self.study.preset.archs[-1]), self.study.preset.visualize.steps
-        layer = _typical(units)
-        slider = partial(control, widgets.IntSlider, continuous_update=False)
+        layer, slider = _typical(units), partial(control, widgets.IntSlider, continuous_update=False)
         return super().controls() | {
             "layer": control(widgets.Dropdown, "layer", layer, options=_named(units)),
             "unit": slider("unit", 0, max=units[layer] - 1),

@@ -2,7 +2,6 @@
 read from the files in the folder. The texts are in `templates/gallery.toml`."""
 
 import tomllib
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,9 +11,7 @@ import jinja2
 import pandas as pd
 from PIL import Image
 
-from advlook.core.files import read_json, write_atomically
-from advlook.core.names import ARCH_NAMES
-from advlook.core.presets import Preset
+from advlook.core import ARCH_NAMES, Preset, read_json, write_atomically
 from advlook.stats.rules import COLUMNS, UNTESTED, VERDICTS
 from advlook.stats.verdict_text import told
 
@@ -31,27 +28,14 @@ Record = Mapping[str, object]  # a JSON file that says how a result was made; {}
 def write_gallery(folder: Path, preset: Preset) -> Path:
     """Write `folder/index.html` from the results in the folder, and return its path."""
     look = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True, "undefined": jinja2.StrictUndefined}
-    templates, sections = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), **look), _sections(folder)
-    about = {"preset": preset, "introductions": INTRODUCTIONS, "verified": _verified(folder), "sections": sections}
-    paper = [(item, what, _of_paper(folder, names)) for item, (what, names) in PAPER.items()]
-    about |= {"claims": _claims(folder), "history": _history(sections), "paper": paper}
+    templates = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), **look)
+    sections, path = _sections(folder), folder / "index.html"
+    about = {"preset": preset, "introductions": INTRODUCTIONS, "claims": _claims(folder), "sections": sections}
+    about |= {"verified": read_json(folder / "verified.json"), "history": _history(sections)}
+    about["paper"] = [(item, what, _of_paper(folder, names)) for item, (what, names) in PAPER.items()]
     page = templates.get_template("gallery.html").render(about)
-    path = folder / "index.html"
     write_atomically(path, lambda partial: partial.write_text(page))
     return path
-
-
-def missing_items(folder: Path) -> dict[str, list[str]]:
-    """The items of `PAPER` that are incomplete in a folder of results, each with the files that it lacks (a result
-    without its JSON record counts as such); {} if none."""
-    missing = {}
-    for item, (_, names) in PAPER.items():
-        unrecorded = [result.record_path for result in _of_paper(folder, names) if "commit" not in result.record]
-        lacking = [name for name in names if not _of_paper(folder, [name])]
-        lacking += [str(path.relative_to(folder)) for path in unrecorded]
-        if lacking:
-            missing[item] = lacking
-    return missing
 
 
 @dataclass(frozen=True)
@@ -61,13 +45,9 @@ class _Result:
     folder: Path
     path: Path
 
-    @property
-    def record_path(self) -> Path:
-        return self.path.with_suffix(".json")
-
     @cached_property
     def record(self) -> Record:
-        return read_json(self.record_path)
+        return read_json(self.path.with_suffix(".json"))
 
     @property
     def is_table(self) -> bool:
@@ -140,7 +120,7 @@ def _sections(folder: Path) -> list[_Section]:
     sections = []
     for number in sorted({_prefix(result.path) for result in results} | ran.keys() | failed.keys()):
         own = [result for result in results if _prefix(result.path) == number]
-        own.sort(key=lambda result: (result.is_table, _number(result.record.get("seconds"))))
+        own.sort(key=lambda result: (result.is_table, result.record.get("seconds", 0)))
         title = _title(ran.get(number) or failed.get(number), number)
         links = [str(found[number].relative_to(folder)) if number in found else "" for found in (ran, failed)]
         sections.append(_Section(number, title, *links, read_json((folder / links[0]).with_suffix(".json")), own))
@@ -184,8 +164,8 @@ def _claims(folder: Path) -> dict[str, object] | None:
     texts = ["unit", "rule", "reason", "at", "held"]
     table = pd.read_csv(path).reindex(columns=COLUMNS)
     table = table.astype(dict.fromkeys(texts, object)).fillna(dict.fromkeys(texts, ""))
-    counts = Counter(table["verdict"])
-    verdicts = {verdict: counts[verdict] for verdict in dict.fromkeys([*VERDICTS, *counts]) if counts[verdict]}
+    counts = table["verdict"].value_counts()
+    verdicts = {verdict: counts[verdict] for verdict in dict.fromkeys([*VERDICTS, *counts.index]) if verdict in counts}
     places: dict[str, list[tuple[object, ...]]] = {}
     for (where, *stated), rows in table.groupby(["where", "claim", "statement", "rule"], sort=False, dropna=False):
         places.setdefault(where, []).append((*stated, [_answer(row) for _, row in rows.iterrows()]))
@@ -194,21 +174,10 @@ def _claims(folder: Path) -> dict[str, object] | None:
 
 def _answer(row: pd.Series) -> dict[str, str]:
     """A verdict: the architecture that it is about, the effect with its interval, and a remark."""
-    decided = [row["at"], f"comparisons: {row['held']}" if row["held"] else ""]
-    remark = row["reason"] or "; ".join(filter(None, decided))
+    decided = filter(None, [row["at"], f"comparisons: {row['held']}" if row["held"] else ""])
+    found = {"about": ARCH_NAMES.get(row["arch"], row["arch"]), "verdict": row["verdict"]}
     effect = told(row) if row["verdict"] != UNTESTED else ""
-    about = ARCH_NAMES.get(row["arch"], row["arch"])
-    return {"about": about, "verdict": row["verdict"], "effect": effect, "remark": remark}
-
-
-def _verified(folder: Path) -> str:
-    """What `advlook verify` found when it measured a sample again; "" where it has not been run."""
-    found = read_json(folder / "verified.json")
-    if not found:
-        return ""
-    outcome = f"{len(found['differing'])} differ" if found["differing"] else "all equal"
-    measured = f"{found['checked']} of {found['units']} units measured again in {_number(found['seconds']):.0f} s"
-    return f"{measured}: {outcome} (commit {str(found['commit'])[:7]})"
+    return found | {"effect": effect, "remark": row["reason"] or "; ".join(decided)}
 
 
 def _history(sections: Iterable[_Section]) -> dict[str, object]:
@@ -221,7 +190,7 @@ def _history(sections: Iterable[_Section]) -> dict[str, object]:
             for package, version in {"Python": record.get("python"), **record.get("packages", {})}.items():
                 packages.setdefault(package, {})[version] = None
         seeds, device = (_values(section.records, key) for key in ("seeds", "device"))
-        lines.append((section, list(made_by), seeds, device, _duration(_number(section.run.get("seconds")))))
+        lines.append((section, made_by, seeds, device, _duration(section.run.get("seconds", 0))))
     versions = {package: " and ".join(filter(None, found)) for package, found in packages.items()}
     return {"lines": lines, "commits": list(commits), "packages": versions}
 
@@ -243,7 +212,3 @@ def _duration(seconds: float) -> str:
     if minutes >= 60:
         return f"{minutes // 60} h {minutes % 60} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s" if rest else ""
-
-
-def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0

@@ -18,12 +18,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from advlook.core.errors import RequestError
-from advlook.core.gradients import evaluating
-from advlook.core.names import ARCH_NAMES
-from advlook.core.presets import SETTINGS
+from advlook.core import ARCH_NAMES, SETTINGS, RequestError, evaluating
 from advlook.data.image_sets import ImageSet, read_image, to_float
-from advlook.study.study import Study
+from advlook.study import Study
 from advlook.study.style import COLORS, INK, RIGHT, WRONG, bare
 
 SHOWN = 200  # test images to choose from; the first ones are those of notebook 02's figure
@@ -79,7 +76,7 @@ class Explorer(ABC):
         explorer = cls(study)
         if live():
             return Panel(explorer)
-        figure = explorer.figure(explorer.defaults())
+        figure = explorer.figure(**explorer.defaults())
         figure.supxlabel(STILL, fontsize=9, color="#777777")
         figure.set_dpi(STILL_DPI)
         return figure
@@ -105,16 +102,13 @@ class Explorer(ABC):
     def draw(self, pair: Mapping[str, nn.Module], **values: Any) -> Figure:
         """The picture of the models, by setting; with `chosen`, where images are taken, and the other values."""
 
-    def figure(self, values: Mapping[str, Any]) -> Figure:
+    def figure(self, arch: str, seed: int, image: int = 0, **values: Any) -> Figure:
         """The picture for a value of each control, under a title."""
-        own = dict(values)
-        arch, seed = own.pop("arch"), own.pop("seed")
         title = f"{ARCH_NAMES[arch]}, seed {seed}"
         if self.takes_image:
-            number = own.pop("image")
-            own["chosen"] = self.uploaded or self._test_image(number)
-            title = f"{own['chosen'].name}; {title}"
-        figure = self.draw({setting: self.study.model(arch, setting, seed) for setting in SETTINGS}, **own)
+            values["chosen"] = self.uploaded or self._test_image(image)
+            title = f"{values['chosen'].name}; {title}"
+        figure = self.draw({setting: self.study.model(arch, setting, seed) for setting in SETTINGS}, **values)
         figure.suptitle(title, fontsize=11)
         return figure
 
@@ -159,9 +153,8 @@ class Explorer(ABC):
         axis.grid(visible=False, axis="y")
 
     def _test_image(self, index: int) -> ChosenImage:
-        found = self.images[index : index + 1]
-        label = int(found.labels)
-        return self._chosen(found.images, label, f"test image {index}: {self.classes[label]}")
+        label = int(self.images.labels[index])
+        return self._chosen(self.images.images[[index]], label, f"test image {index}: {self.classes[label]}")
 
     def _chosen(self, pixels: Tensor, label: int | None, name: str) -> ChosenImage:
         return ChosenImage(to_float(pixels.to(self.study.device)), label, name)
@@ -209,7 +202,7 @@ class Panel(widgets.VBox):
             return
         drawn = BytesIO()
         try:
-            self.explorer.figure(values).savefig(drawn, format="png", dpi=DPI)
+            self.explorer.figure(**values).savefig(drawn, format="png", dpi=DPI)
             self.picture.value = drawn.getvalue()
         except RequestError as error:
             self._refuse(error)

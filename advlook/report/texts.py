@@ -2,17 +2,18 @@
 result rests on: markdown, comments, docstrings, and the captions of figures."""
 
 import ast
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
 
-from advlook.core.files import read_json, write_atomically
-from advlook.core.names import ARCH_NAMES
+from advlook.core import ARCH_NAMES, read_json, write_atomically
+from advlook.study.code import without_magics
 from advlook.study.folders import ROOT
+from advlook.study.provenance import write_record
 
 CAPTIONS = ("caption", "paper", "PAPER", "HERE")  # arguments and variables that hold the text below a figure
 SAVE_FIGURE = ("name", "figure", "caption", "paper")  # its arguments, in order
@@ -39,8 +40,7 @@ def renew(folder: Path, notebook: Path, proved: bool = False) -> tuple[list[Path
             if not re.fullmatch(pattern, record.get(field, ""), re.DOTALL):
                 outdated.append(f"{field} of {path.stem}")
         if record != record | known:
-            text = json.dumps(record | known, indent=2) + "\n"
-            write_atomically(path, lambda partial, text=text: partial.write_text(text))
+            write_record(path, record | known)
             changed.append(path)
     return changed, outdated
 
@@ -85,10 +85,9 @@ def _with_outputs(source: NotebookNode, copy: NotebookNode, proved: bool) -> Not
 
 def _parsed(source: str) -> ast.Module | None:
     """The syntax tree of a cell without its magics; None where it is not Python."""
-    try:
-        return ast.parse("\n".join(line for line in source.splitlines() if not line.lstrip().startswith(("%", "!"))))
-    except SyntaxError:
-        return None
+    with suppress(SyntaxError):
+        return ast.parse(without_magics(source))
+    return None
 
 
 class _WithoutTexts(ast.NodeTransformer):
@@ -99,25 +98,17 @@ class _WithoutTexts(ast.NodeTransformer):
         node.args = node.args[:2] if _saves_figure(node) else node.args
         return self.generic_visit(node)
 
-    def visit_Assign(self, node: ast.Assign) -> ast.AST | None:
-        return None if _is_caption(node.targets[0]) else self.generic_visit(node)
-
-    def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST | None:
-        return None if _is_caption(node.target) else self.generic_visit(node)
-
-    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
-        is_text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-        return None if is_text else self.generic_visit(node)
-
-    def generic_visit(self, node: ast.AST) -> ast.AST:
+    def generic_visit(self, node: ast.AST) -> ast.AST | None:
+        match node:
+            case ast.Assign(targets=[ast.Name(id=name), *_]) | ast.AugAssign(target=ast.Name(id=name)):
+                if name in CAPTIONS:
+                    return None
+            case ast.Expr(value=ast.Constant(value=str())):
+                return None
         super().generic_visit(node)
         if getattr(node, "body", None) == []:
             node.body = [ast.Pass()]
         return node
-
-
-def _is_caption(target: ast.expr) -> bool:
-    return isinstance(target, ast.Name) and target.id in CAPTIONS
 
 
 def _saves_figure(node: ast.Call) -> bool:

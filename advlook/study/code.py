@@ -3,142 +3,102 @@
 A definition is a function, a class or a constant of this package. It is compared by its syntax tree without docstrings
 and comments, in which every reference to another definition is that definition's name: neither a new sentence nor a
 move to another module makes a result stale. Of a class of our own, the methods count that reached code names; of one
-that extends a library's class all do, since the library calls them.
-"""
+that extends a library's class all do, since the library calls them."""
 
 import ast
 import functools
-import hashlib
 import inspect
 import textwrap
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from advlook.core import digest
 
 PACKAGE = Path(__file__).resolve().parents[1]
 # What makes weights, reads presets or describes a run: weights and presets are inputs that are hashed themselves.
 BY_RESULT = ("checkpoint", "train_all", "load_preset", "describe")
 Place = tuple[str, str]  # dotted name of a module, and of a definition in it
+# How a node reads with its references resolved, the definitions that it refers to, the names it takes from objects.
+References = tuple[str, frozenset[Place], frozenset[str]]
 
 
 def _dotted(path: Path) -> str:
-    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+    return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
 
 
 # As they were imported: files may change while this process runs on.
 _SOURCES = {_dotted(path): path.read_text() for path in sorted(PACKAGE.rglob("*.py"))}
 
 
-def code_digest(*things: Callable[..., object]) -> str:
-    """Hash of all that functions or classes rest on: sixteen hexadecimal digits.
+def code_digest(thing: Callable[..., object]) -> str:
+    """Hash of all that a function or a class rests on: sixteen hexadecimal digits.
 
-    One that is not of this package counts by its own source alone.
-    """
-    reached, own = _Reached(), []
-    for thing in things:
-        while isinstance(thing, functools.partial):
-            thing = thing.func
-        if thing.__module__ in _SOURCES:
-            reached.add([(thing.__module__, thing.__qualname__.partition(".")[0])])
-        else:
-            own.append(_own_source(thing))
-    return _hash([*own, *reached.dumps()])
+    One that is not of this package counts by its own source alone."""
+    while isinstance(thing, functools.partial):
+        thing = thing.func
+    if thing.__module__ in _SOURCES:
+        name = thing.__qualname__.partition(".")[0]
+        return source_digest(f"from {thing.__module__} import {name}\n{name}")
+    try:
+        return digest(_dump(ast.parse(textwrap.dedent(inspect.getsource(thing)))))
+    except (OSError, TypeError, SyntaxError):  # typed where no source is kept
+        return digest(thing.__qualname__)
 
 
 def source_digest(source: str) -> str:
     """Hash of what a piece of source, such as the code of a notebook, does: its own syntax tree, and all it reaches."""
-    reached = _Reached()
-    module = _Module.read(source)
-    return _hash([reached.look(module, module.tree), *reached.dumps()])
+    module, before = _Module(source), None
+    text, places, attributes = _references(module, module.tree)
+    while before != (places, attributes):  # until no further name brings in another method
+        before = places, attributes
+        found = [
+            _references(module, node, attributes) if isinstance(node, ast.ClassDef) else _references(module, node)
+            for module, node in _nodes(places)
+        ]
+        places = places.union(*(each[1] for each in found))
+        attributes = attributes.union(*(each[2] for each in found))
+    return digest([text, *sorted({each[0] for each in found})])
 
 
-def _hash(parts: Iterable[str]) -> str:
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-
-
-def _own_source(thing: Callable[..., object]) -> str:
-    try:
-        return _dump(ast.parse(textwrap.dedent(inspect.getsource(thing))))
-    except (OSError, TypeError, SyntaxError):  # typed where no source is kept
-        return thing.__qualname__
-
-
-@dataclass
 class _Module:
     """The top level of a source: its definitions, what its imports stand for, and statements that do something."""
 
-    name: str  # dotted; "" of a source that is no module
-    tree: ast.Module
-    definitions: dict[str, ast.stmt] = field(default_factory=dict)
-    imports: dict[str, str] = field(default_factory=dict)
-    effects: list[ast.stmt] = field(default_factory=list)
-    resolved: dict[object, tuple[str, set[Place], set[str]]] = field(default_factory=dict)
-
-    @classmethod
-    def read(cls, source: str, name: str = "") -> "_Module":
-        plain = (line for line in source.splitlines() if not line.lstrip().startswith(("%", "!")))  # of notebooks
-        module = cls(name, ast.parse("\n".join(plain)))
-        for node in ast.walk(module.tree):
-            module.imports |= _imported(node)
-        for node in module.tree.body:
+    def __init__(self, source: str, name: str = "") -> None:
+        self.name, self.tree = name, ast.parse(without_magics(source))  # dotted; "" of a source that is no module
+        self.definitions: dict[str, ast.stmt] = {}
+        self.imports: dict[str, str] = {}
+        self.effects: list[ast.stmt] = []
+        for node in ast.walk(self.tree):
+            self.imports |= _imported(node)
+        for node in self.tree.body:
             names = _defined(node)
-            module.definitions |= dict.fromkeys(names, node)
+            self.definitions |= dict.fromkeys(names, node)
             if not names and not isinstance(node, ast.Import | ast.ImportFrom) and not _is_docstring(node):
-                module.effects.append(node)
-        return module
+                self.effects.append(node)
+
+
+def without_magics(source: str) -> str:
+    """The code of a notebook's cell without the lines that are no Python."""
+    return "\n".join(line for line in source.splitlines() if not line.lstrip().startswith(("%", "!")))
 
 
 @functools.cache
 def _module(name: str) -> _Module:
-    return _Module.read(_SOURCES[name], name)
+    return _Module(_SOURCES[name], name)
 
 
-class _Reached:
-    """The definitions that some code reaches, and how each reads."""
+def _nodes(places: Iterable[Place]) -> list[tuple[_Module, ast.stmt]]:
+    """The nodes of definitions, and what their modules do besides."""
+    nodes = [(_module(name), _module(name).definitions[definition]) for name, definition in places]
+    return nodes + [(module, node) for module in {_module(name) for name, _ in places} for node in module.effects]
 
-    def __init__(self) -> None:
-        self.places: set[Place] = set()
-        self.attributes: set[str] = set()  # every name that reached code takes from an object
 
-    def add(self, places: Iterable[Place]) -> None:
-        """Reach these definitions and all that they reach, until no further name brings in another method."""
-        found = self.places | set(places)
-        before = None
-        while before != (found, self.attributes):
-            before = set(found), set(self.attributes)
-            for module, node in self._nodes(found):
-                found |= self._references(module, node)[1]
-        self.places = found
-
-    def look(self, module: _Module, node: ast.AST) -> str:
-        """How a node reads; all that it reaches is reached."""
-        text, places = self._references(module, node)
-        self.add(places)
-        return text
-
-    def dumps(self) -> list[str]:
-        """How every reached definition reads, and what its module does besides."""
-        return sorted({self._references(module, node)[0] for module, node in self._nodes(self.places)})
-
-    @staticmethod
-    def _nodes(places: Iterable[Place]) -> list[tuple[_Module, ast.stmt]]:
-        places = set(places)
-        modules = {name: _module(name) for name, _ in places}
-        nodes = [(modules[name], modules[name].definitions[definition]) for name, definition in places]
-        return nodes + [(module, node) for module in modules.values() for node in module.effects]
-
-    def _references(self, module: _Module, node: ast.AST) -> tuple[str, set[Place]]:
-        """How a node reads with its references resolved, and the definitions that it refers to."""
-        known = frozenset(self.attributes) if isinstance(node, ast.ClassDef) else frozenset()
-        key = (id(node), known)
-        if key not in module.resolved:
-            resolver = _Resolver(module, known)
-            tree = resolver.visit(ast.parse(ast.unparse(node)))
-            module.resolved[key] = _dump(tree), resolver.places, resolver.attributes
-        text, places, attributes = module.resolved[key]
-        self.attributes |= attributes
-        return text, places
+@functools.cache
+def _references(module: _Module, node: ast.AST, attributes: frozenset[str] = frozenset()) -> References:
+    """attributes: the names that reached code takes from objects, of which a class may have some."""
+    resolver = _Resolver(module, attributes)
+    text = _dump(resolver.visit(ast.parse(ast.unparse(node))))
+    return text, frozenset(resolver.places), frozenset(resolver.attributes)
 
 
 class _Resolver(ast.NodeTransformer):
@@ -153,34 +113,30 @@ class _Resolver(ast.NodeTransformer):
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         node.decorator_list = [self.visit(each) for each in node.decorator_list]
         names = {each.id for each in ast.walk(node) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)}
-        every = node.args
-        annotated = [*every.posonlyargs, *every.args, *every.kwonlyargs, every.vararg, every.kwarg]
-        arguments = {each.arg for each in annotated if each}
+        names |= {each.arg for each in ast.iter_child_nodes(node.args) if isinstance(each, ast.arg)}
         node.returns = node.returns and self.visit(node.returns)
-        self.visit(every)  # annotations and defaults belong to the scope outside
-        self.bound.append(names | arguments)
+        self.visit(node.args)  # annotations and defaults belong to the scope outside
+        self.bound.append(names)
         node.body = [kept for each in node.body if (kept := self.visit(each)) is not None] or [ast.Pass()]
         self.bound.pop()
         return node
 
-    def visit_Import(self, node: ast.Import) -> ast.AST | None:
-        return None if all(_is_ours(name.name) for name in node.names) else node
+    def visit_Import(self, node: ast.Import | ast.ImportFrom) -> ast.AST | None:
+        return None if all(map(_is_ours, _imported(node).values())) else node
 
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST | None:
-        return None if _is_ours(node.module or "") else node
+    visit_ImportFrom = visit_Import
 
     def visit_Name(self, node: ast.Name) -> ast.AST:
-        return self._resolved(node, [node.id]) or node
+        return self._definition([node.id]) or node
 
     def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
         chain, root = [node.attr], node.value
         while isinstance(root, ast.Attribute):
             chain, root = [root.attr, *chain], root.value
-        found = self._resolved(node, [root.id, *chain]) if isinstance(root, ast.Name) else None
-        if found is None:
-            self.attributes.add(node.attr)
-            found = self.generic_visit(node)
-        return found
+        if isinstance(root, ast.Name) and (found := self._definition([root.id, *chain])):
+            return found
+        self.attributes.add(node.attr)
+        return self.generic_visit(node)
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         if isinstance(node.func, ast.Name) and node.func.id in ("getattr", "hasattr"):
@@ -199,46 +155,36 @@ class _Resolver(ast.NodeTransformer):
             return False
         return node.name in BY_RESULT or node.name not in self.known
 
-    def _resolved(self, node: ast.AST, chain: list[str]) -> ast.AST | None:
-        """The node with the longest part of its chain that is a definition replaced by that definition's name."""
-        if any(chain[0] in names for names in self.bound):
+    def _definition(self, chain: list[str]) -> ast.AST | None:
+        """A chain of names whose longest part that is a definition is replaced by that definition's name."""
+        name, *rest = chain
+        if any(name in names for names in self.bound):
             return None
-        for length in range(len(chain), 0, -1):
-            places = _places(self.module, chain[:length])
-            if places:
-                self.places |= {place for place in places if place[1] not in BY_RESULT}
-                self.attributes |= set(chain[length:])
-                found: ast.AST = ast.Name("+".join(sorted(name for _, name in places)), ast.Load())
-                for attribute in chain[length:]:
-                    found = ast.Attribute(found, attribute, ast.Load())
-                return found
-        return None
-
-
-def _places(module: _Module, chain: list[str]) -> set[Place]:
-    """The definitions that a chain of names stands for; all of a module that is named as a whole."""
-    name, *rest = chain
-    if name in module.definitions and not rest:
-        return {(module.name, name)} if module.name else set()
-    return _looked_up(".".join([module.imports[name], *rest])) if name in module.imports else set()
+        path = f"{self.module.name}.{name}" if name in self.module.definitions else self.module.imports.get(name, "")
+        places, rest = _looked_up(".".join([path, *rest]))
+        if not places:
+            return None
+        self.places |= {place for place in places if place[1] not in BY_RESULT}
+        self.attributes |= set(rest)
+        return ast.Name(".".join(["+".join(sorted(name for _, name in places)), *rest]), ast.Load())
 
 
 @functools.cache
-def _looked_up(path: str) -> set[Place]:
-    """The definitions of a dotted path, through the imports of packages; {} where it is none of ours."""
+def _looked_up(path: str) -> tuple[set[Place], list[str]]:
+    """The definitions that a dotted path leads to, through the imports of modules, and what of it goes on behind them.
+    They are all of a module that is named as a whole, and none where the path is none of ours."""
     parts = path.split(".")
     for length in range(len(parts), 0, -1):
-        name = ".".join(parts[:length])
-        if name not in _SOURCES or len(parts) - length > 1:
+        name, rest = ".".join(parts[:length]), parts[length:]
+        if name not in _SOURCES:
             continue
-        module = _module(name)
-        if length == len(parts):
-            return {(name, each) for each in module.definitions}
-        if parts[-1] in module.definitions:
-            return {(name, parts[-1])}
-        imported = module.imports.get(parts[-1], "")
-        return _looked_up(imported) if imported != path else set()
-    return set()
+        module, (first, *others) = _module(name), rest or [""]
+        if first in module.definitions:
+            return {(name, first)}, others
+        imported = module.imports.get(first, "")
+        found = _looked_up(".".join([imported, *others])) if imported not in ("", f"{name}.{first}") else (set(), [])
+        return found if found[0] else ({(name, each) for each in module.definitions}, rest)
+    return set(), []
 
 
 def _imported(node: ast.AST) -> dict[str, str]:

@@ -2,17 +2,15 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from advlook.core.distributed import ALONE, Group
-from advlook.core.errors import RequestError
-from advlook.core.files import digest, file_hash
+from advlook.core import ALONE, SETTINGS, Group, Preset, RequestError, digest, file_hash, run_all, worker_count
 from advlook.core.memory import keep_freed_memory
-from advlook.core.presets import SETTINGS, Preset, load_preset
-from advlook.core.processes import run_all, worker_count
+from advlook.core.presets import load_preset
 from advlook.data import image_sets, streaming, test_bed
 from advlook.models.architectures import preset_model
 from advlook.models.checkpoints import load_checkpoint, read_metadata
@@ -20,17 +18,16 @@ from advlook.models.external import external_model, stored_metadata
 from advlook.models.training import epoch_images, train
 from advlook.study.folders import ROOT, data_folder
 
-ModelKey = tuple[str, str, int]  # arch, setting, seed
+ModelKey = tuple[str, str, int]
+KEY = ["arch", "setting", "seed"]  # the columns of a table that name a model
 
 
 class Models:
     """One preset opened: its images, and its models by architecture, setting and seed.
 
-    preset: a name ("quick"), the path of a .toml file, or a `Preset`.
-    data: the data folder. group: the processes that train as one, where torchrun started several. recorded: prefer the
-    models that the committed results were made with, where a preset is meant to be trained anew
-    (`data/models/recorded/`).
-    """
+    preset: a name ("quick"), the path of a .toml file, or a `Preset`. data: the data folder. group: the processes that
+    train as one, where torchrun started several. recorded: prefer the models that the committed results were made with
+    (`data/models/recorded/`), where a preset is meant to be trained anew."""
 
     def __init__(
         self,
@@ -48,9 +45,8 @@ class Models:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.progress = progress and group.leads
         self.group, self.recorded = group, recorded
+        self._trained = self.data / "cache" / "models" / self.preset.name
         self._models: dict[ModelKey, nn.Module] = {}
-
-    # Images ----------------------------------------------------------------------------------------------------
 
     @cached_property
     def training_images(self) -> image_sets.ImageSet | streaming.StreamedImages | test_bed.FreshImages:
@@ -67,8 +63,7 @@ class Models:
         """The images that everything is measured on; a random draw where the preset asks for fewer than there are."""
         config = self.preset.data
         if config.name == "synthetic":
-            generated = test_bed.generate(config.test_images, config.size, seed=0, split="test")
-            return image_sets.ImageSet(generated.images, generated.labels, test_bed.CLASSES)
+            return image_sets.load_set("synthetic", "test", config.size, self.data, limit=config.test_images)
         return image_sets.load(config, "test", self.data, self.progress)
 
     @property
@@ -81,36 +76,28 @@ class Models:
         """How images are shown to a model that is evaluated: the options `batch_size` and `device`."""
         return {"batch_size": self.preset.evaluation.batch_size, "device": self.device}
 
-    # Models ----------------------------------------------------------------------------------------------------
-
-    def each_model(self, settings: Iterable[str] = SETTINGS) -> Iterator[tuple[str, str, int]]:
+    def each_model(self, settings: Iterable[str] = SETTINGS) -> Iterator[ModelKey]:
         """Every `(arch, setting, seed)` of the preset."""
-        for arch in self.preset.archs:
-            for setting in settings:
-                for seed in self.preset.seeds:
-                    yield arch, setting, seed
+        return product(self.preset.archs, settings, self.preset.seeds)
 
     def check_model(self, arch: str, setting: str) -> None:
         """Raise RequestError for an architecture that the preset does not describe, or a setting not to be trained."""
-        if arch not in self.preset.models:
-            raise RequestError(
-                f"preset {self.preset.name} has no arch {arch!r}; it has {', '.join(self.preset.models)}"
-            )
+        described = self.preset.models
+        if arch not in described:
+            raise RequestError(f"preset {self.preset.name} has no arch {arch!r}; it has {', '.join(described)}")
         if setting not in SETTINGS:
             raise RequestError(f"setting {setting!r} cannot be trained; choose from {', '.join(SETTINGS)}")
 
     def find_checkpoint(self, arch: str, setting: str, seed: int) -> Path | None:
         """Where the model's checkpoint lies: trained here (data/cache) or shipped (data/models); None if nowhere.
 
-        A file that was made with another configuration does not count. Of an external architecture it is the file
-        that the preset names, which stands for seed 0.
-        """
+        One of another configuration does not count. Of an external architecture it is the preset's file, for seed 0."""
         if arch in self.preset.external:
             external = self._external_path(arch, setting)
             return external if seed == 0 and external.is_file() else None
         wanted = digest(self.preset.training_key(arch, setting, seed))
         shipped = ROOT / "data" / "models"
-        folders = [self._trained_folder, self.data / "models" / self.preset.name, shipped / self.preset.name]
+        folders = [self._trained, self.data / "models" / self.preset.name, shipped / self.preset.name]
         for folder in [shipped / "recorded" / self.preset.name, *folders] if self.recorded else folders:
             path = folder / f"{arch}-{setting}-seed{seed}.safetensors"
             if path.is_file() and read_metadata(path).get("digest") == wanted:
@@ -128,24 +115,22 @@ class Models:
     ) -> Path:
         """The model's checkpoint, trained first where there is none (`progressed` is told the images of each step).
 
-        Raises RequestError where it is external, and so never trained, and not there.
-        """
+        Raises RequestError where it is external, and so never trained, and not there."""
         self.check_model(arch, setting)
-        found = self.find_checkpoint(arch, setting, seed)
-        if found is not None:
+        if found := self.find_checkpoint(arch, setting, seed):
             return found
-        if arch in self.preset.external:
+        preset = self.preset
+        if arch in preset.external:
             if seed != 0:
-                raise RequestError(f"{arch} of preset {self.preset.name} is external: it has seed 0 alone, not {seed}")
-            raise RequestError(
-                f"checkpoint {self._external_path(arch, setting)} ({setting} of [external.{arch}] in preset "
-                f"{self.preset.name}) does not exist; put it there, or change its path in the preset"
-            )
-        target = self._trained_folder / f"{arch}-{setting}-seed{seed}.safetensors"
+                raise RequestError(f"{arch} of preset {preset.name} is external: it has seed 0 alone, not {seed}")
+            named = f"{self._external_path(arch, setting)} ({setting} of [external.{arch}] in preset {preset.name})"
+            remedy = "put it there, or change its path in the preset"
+            raise RequestError(f"checkpoint {named} does not exist; {remedy}")
+        target = self._trained / f"{arch}-{setting}-seed{seed}.safetensors"
         with self.group.leader_first():
             images = self.training_images, self.test
         how = {"device": self.device, "progress": self.progress, "progressed": progressed, "group": self.group}
-        return train(self.preset, arch, setting, seed, *images, target, **how)
+        return train(preset, arch, setting, seed, *images, target, **how)
 
     def require_external(self) -> None:
         """Raise RequestError where a checkpoint from elsewhere is absent: not to be told only after hours."""
@@ -158,8 +143,7 @@ class Models:
 
         Small batches do not keep several cores busy, several trainings do. The number of threads of each depends on the
         preset and the machine alone, not on what is left to train, so that an interrupted run ends in the same bits.
-        External models are not trained, but have to be there.
-        """
+        External models are not trained, but have to be there."""
         self.require_external()
         models = [key for key in self.each_model() if key[0] not in self.preset.external]
         missing = [key for key in models if self.find_checkpoint(*key) is None]
@@ -175,18 +159,11 @@ class Models:
         shown = {"title": f"training {len(missing)} models", "total": total, "progress": self.progress}
         run_all(_train_alone, jobs, workers, **shown, jobs_per_process=1)
 
-    @property
-    def _trained_folder(self) -> Path:
-        return self.data / "cache" / "models" / self.preset.name
-
     def _external_path(self, arch: str, setting: str) -> Path:
         return ROOT / Path(getattr(self.preset.external[arch], setting)).expanduser()
 
     def model(self, arch: str, setting: str, seed: int = 0) -> nn.Module:
-        """The model in eval mode on the study's device; setting "random" is untrained.
-
-        Raises RequestError for an architecture that the preset does not describe or an unknown setting.
-        """
+        """The model in eval mode on the study's device; setting "random" is untrained. Errors: as of `check_model`."""
         key = (arch, setting, seed)
         if key not in self._models:
             self.check_model(arch, "std" if setting == "random" else setting)
@@ -200,12 +177,9 @@ class Models:
         return self._models[key]
 
     def metadata(self, arch: str, setting: str, seed: int = 0) -> dict[str, object]:
-        """What training recorded in the model's checkpoint: configuration, history, accuracies.
-
-        Of an external model it is what its file says, which may be nothing.
-        """
+        """What the checkpoint says: configuration, history, accuracies; of an external model perhaps nothing."""
         return stored_metadata(self.checkpoint(arch, setting, seed))
 
 
-def _train_alone(preset: Preset, data: Path, key: tuple[str, str, int], progressed: Callable[[int], object]) -> None:
+def _train_alone(preset: Preset, data: Path, key: ModelKey, progressed: Callable[[int], object]) -> None:
     Models(preset, data=data, progress=False).checkpoint(*key, progressed=progressed)

@@ -20,8 +20,7 @@ PALETTE = 256  # colours
 def write_figure(figure: Figure, path: Path) -> IPython.display.Image:
     """Write a figure as `path` (.png), and as .pdf beside it where the environment variable ADVLOOK_PDF is set.
 
-    Returns the PNG, for a notebook to show: drawn once, not again for its display.
-    """
+    Returns the PNG, for a notebook to show: drawn once, not again for its display."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", bbox_inches="tight", dpi=DPI)
     data = buffer.getvalue()
@@ -40,8 +39,7 @@ def write_figure(figure: Figure, path: Path) -> IPython.display.Image:
 def lighter(data: bytes) -> bytes:
     """A PNG with a palette of 256 colours; the same bytes where that saves nothing.
 
-    The colours of STD and ADV are in every palette: few pixels have them, and what they say must not fade.
-    """
+    The colours of STD and ADV are in every palette: few pixels have them, and what they say must not fade."""
     kept = [channel for color in style.COLORS.values() for channel in ImageColor.getrgb(color)]
     with Image.open(io.BytesIO(data)) as image:
         picture = image.convert("RGB")

@@ -1,14 +1,16 @@
 """What made a result: preset, commit, versions, device. No path and no name of a machine is recorded."""
 
 import importlib.metadata
+import json
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
-from advlook.core.presets import Preset
+from advlook.core import Preset, write_atomically
 
 _COMPUTING = ("torch", "torchvision", "numpy", "scikit-image", "opencv-python-headless")
 PACKAGES = (*_COMPUTING, "pandas", "matplotlib", "seaborn", "papermill", "safetensors")
@@ -35,3 +37,9 @@ def git_commit() -> tuple[str | None, bool | None]:
         return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--", ":/", ":(exclude,top)figures"))
     except (OSError, subprocess.CalledProcessError):
         return None, None
+
+
+def write_record(path: Path, record: Mapping[str, object]) -> None:
+    """Write a record as JSON that people can read."""
+    text = json.dumps(record, indent=2) + "\n"
+    write_atomically(path, lambda partial: partial.write_text(text))

@@ -1,9 +1,8 @@
 """A study: one preset opened. What has been measured on its models, and where results go."""
 
-import json
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +10,11 @@ import pandas as pd
 from IPython.display import Image
 from matplotlib.figure import Figure
 
-from advlook.core.errors import RequestError
-from advlook.core.files import digest, write_atomically
-from advlook.core.presets import SETTINGS, Preset
-from advlook.core.progress import tqdm
+from advlook.core import SETTINGS, Preset, RequestError, digest, tqdm
 from advlook.study import provenance
 from advlook.study.code import code_digest
 from advlook.study.folders import output_folder
-from advlook.study.models import ModelKey, Models
+from advlook.study.models import KEY, ModelKey, Models
 from advlook.study.pictures import write_figure
 from advlook.study.tables import Row, keep_rows, kept_rows, read_table, write_table
 
@@ -28,8 +24,7 @@ Measurement = Callable[["Study", ModelKey], Iterable[Row]]
 class Study(Models):
     """One preset opened: `study.model("resnet10", "adv", 0)` finds, or trains, what the preset describes.
 
-    Results go to `<output>/<preset name>/`; the other arguments are those of `Models`.
-    """
+    Results go to `<output>/<preset name>/`; the other arguments are those of `Models`."""
 
     def __init__(self, preset: str | Path | Preset = "quick", *, output: Path | None = None, **options: Any) -> None:
         super().__init__(preset, **options)
@@ -42,12 +37,8 @@ class Study(Models):
 
     def __repr__(self) -> str:
         p = self.preset
-        return (
-            f"Study {p.name}: {p.title}; {', '.join(p.archs)} x {', '.join(s.upper() for s in SETTINGS)} "
-            f"x seeds {', '.join(map(str, p.seeds))}"
-        )
-
-    # Measurements ----------------------------------------------------------------------------------------------
+        factors = ", ".join(p.archs), ", ".join(SETTINGS).upper(), f"seeds {', '.join(map(str, p.seeds))}"
+        return f"Study {p.name}: {p.title}; {' x '.join(factors)}"
 
     def measure(self, name: str, measurement: Measurement, settings: Iterable[str] = SETTINGS) -> pd.DataFrame:
         """Apply `measurement(study, key)` to every model and return, and save as table `name`, its rows."""
@@ -58,20 +49,17 @@ class Study(Models):
     ) -> pd.DataFrame:
         """The rows that `measurement(study, key)` yields for every model, behind its arch, setting and seed.
 
-        Each model's rows are kept as soon as they are known, under a key of everything they depend on (preset, images,
-        code, the weights of every model, since some measurements compare models, and `inputs`), so that an interrupted
-        run goes on where it stopped. A row may hold arrays with one entry an image.
-        """
+        Each model's rows, which may hold arrays with one entry an image, are kept as soon as they are known, so that an
+        interrupted run goes on where it stopped: under a key of all they depend on (preset, images, code, the weights
+        of every model, since some measurements compare models, and `inputs`)."""
         models = list(self.each_model(settings))
-        for arch, setting, seed in models:  # before anything is measured
-            if setting != "random":
-                self.checkpoint(arch, setting, seed)
+        for key in models:  # before anything is measured
+            if key[1] != "random":
+                self.checkpoint(*key)
         inputs = [self.preset.digest, self.data_digest, code_digest(measurement), self.weights, *inputs]
-        frames = []
+        folder, frames = self.data / "cache" / "measurements" / self.preset.name, {}
         for key in tqdm(models, name, unit=" models", disable=not self.progress, leave=False):
-            kept = (
-                self.data / "cache" / "measurements" / self.preset.name / f"{name}-{digest([*inputs, *key, name])}.npz"
-            )
+            kept = folder / f"{name}-{digest([*inputs, *key, name])}.npz"
             if kept.is_file():
                 rows, seconds = kept_rows(kept)
                 self.seconds_kept += seconds
@@ -79,13 +67,8 @@ class Study(Models):
                 started, kept_before = time.perf_counter(), self.seconds_kept
                 rows = [dict(row) for row in measurement(self, key)]
                 keep_rows(kept, rows, time.perf_counter() - started + self.seconds_kept - kept_before)
-            frame = pd.DataFrame(rows)
-            for place, (column, value) in enumerate(zip(("arch", "setting", "seed"), key, strict=True)):
-                frame.insert(place, column, value)
-            frames.append(frame)
-        return pd.concat(frames, ignore_index=True)
-
-    # Results ---------------------------------------------------------------------------------------------------
+            frames[key] = pd.DataFrame(rows)
+        return pd.concat(frames, names=KEY).reset_index(KEY).reset_index(drop=True)
 
     def save_table(self, name: str, table: pd.DataFrame) -> pd.DataFrame:
         """Write `tables/<name>.csv`, its arrays as .npz, and its provenance; return the table as given."""
@@ -109,15 +92,12 @@ class Study(Models):
         """
         path = self.output / f"{name}.png"
         picture = write_figure(figure, path)
-        self._save_provenance(path, {"caption": caption, "paper": paper})
+        self._save_provenance(path, caption=caption, paper=paper)
         return picture
 
-    def _save_provenance(self, path: Path, extra: Mapping[str, object] | None = None) -> None:
-        record = provenance.describe(self.preset, self.device) | {
-            "checkpoints": {name: found for name, found in self.weights.items() if found},
-            "seconds": round(time.perf_counter() - self._started + self.seconds_kept, 1),
-            "seconds_kept": round(self.seconds_kept, 1),
-            **(extra or {}),
-        }
-        text = json.dumps(record, indent=2) + "\n"
-        write_atomically(path.with_suffix(".json"), lambda partial: partial.write_text(text))
+    def _save_provenance(self, path: Path, **said: str) -> None:
+        record = provenance.describe(self.preset, self.device)
+        record["checkpoints"] = {name: found for name, found in self.weights.items() if found}
+        record["seconds"] = round(time.perf_counter() - self._started + self.seconds_kept, 1)
+        record["seconds_kept"] = round(self.seconds_kept, 1)
+        provenance.write_record(path.with_suffix(".json"), record | said)

@@ -32,20 +32,10 @@ ARCH_STYLES = {  # line and marker
     "resnet50": ("-", "o"),
     "resnet101": (":", "D"),
 }
-STYLE: dict[str, object] = {
-    "axes.titlesize": 12,
-    "axes.titleweight": "bold",
-    "axes.labelsize": 11,
-    "axes.edgecolor": GREY,
-    "grid.color": "#E4E4E4",
-    "legend.frameon": False,
-    "legend.fontsize": 10,
-    "xtick.labelsize": 10,
-    "ytick.labelsize": 10,
-    "font.family": "DejaVu Sans",
-    "lines.linewidth": 2,
-    "lines.markersize": 6,
-}
+STYLE: dict[str, object] = {"font.family": "DejaVu Sans", "lines.linewidth": 2, "lines.markersize": 6}
+STYLE |= {"axes.titlesize": 12, "axes.titleweight": "bold", "axes.labelsize": 11, "axes.edgecolor": GREY}
+STYLE |= {"xtick.labelsize": 10, "ytick.labelsize": 10, "legend.fontsize": 10, "legend.frameon": False}
+STYLE |= {"grid.color": "#E4E4E4"}
 
 
 def new_figure(rows: int, columns: int, width: float, height: float, **options: object) -> tuple[Figure, list[Axes]]:
@@ -106,9 +96,6 @@ def legend(figure: Figure, handles: Sequence[Line2D], ncols: int = 0) -> None:
     figure.legend(handles=handles, loc="outside lower center", ncols=ncols or len(handles))
 
 
-# What is drawn from tables -----------------------------------------------------------------------------------------
-
-
 def select(table: pd.DataFrame, /, **values: object) -> pd.DataFrame:
     """The rows whose columns have these values: `select(table, arch="resnet10", setting="std")`."""
     for column, value in values.items():
@@ -123,8 +110,7 @@ def summary(table: pd.DataFrame, by: Sequence[str], values: Sequence[str]) -> pd
         spread = f" ({column.min():.1f}-{column.max():.1f})" if len(column) > 1 else ""
         return f"{column.mean():.1f}{spread}"
 
-    rows = table.groupby(list(by), sort=False)[list(values)].agg(text)
-    return rows.rename(index=ARCH_NAMES | NAMES)
+    return table.groupby(list(by), sort=False)[list(values)].agg(text).rename(index=ARCH_NAMES | NAMES)
 
 
 def band(axis: Axes, rows: pd.DataFrame, over: str, value: str, color: str, **line: object) -> None:
@@ -158,9 +144,6 @@ def difference_handles(rows: pd.DataFrame) -> list[Line2D]:
     """The entries of a legend that explain `difference_band`."""
     seeds = [handle("single seeds", LIGHT, lw=1)] if rows["seed"].nunique() > 1 else []
     return [handle("difference, 95% interval", INK, marker="o", ms=4), *seeds]
-
-
-# Pictures ----------------------------------------------------------------------------------------------------------
 
 
 def bare(axes: Iterable[Axes], *, frame: bool = True) -> None:

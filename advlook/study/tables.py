@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from advlook.core.files import write_atomically
+from advlook.core import write_atomically
 
 Row = Mapping[str, object]
 
@@ -16,12 +16,13 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
     """Write a table to `path` (.csv); columns whose cells are arrays go to the .npz beside it.
 
     An array holds one entry an image. In the .npz each such column is `(rows, most images)`: row i is padded with
-    zeros behind the number of images that the column "images" of the table states.
-    """
+    zeros behind the number of images that the column "images" of the table states."""
     arrays = [name for name in table if len(table) and table[name].map(lambda cell: isinstance(cell, np.ndarray)).all()]
-    beside = path.with_suffix(".npz")
-    if arrays:
-        stacked = {name: _stacked(list(table[name])) for name in arrays}
+    stacked, beside = {}, path.with_suffix(".npz")
+    for name in arrays:
+        longest = table[name].map(len).max()
+        stacked[name] = np.stack([np.pad(array, (0, longest - len(array))) for array in table[name]])
+    if stacked:
         write_atomically(beside, lambda partial: np.savez_compressed(partial, **stacked))
     else:
         beside.unlink(missing_ok=True)
@@ -38,11 +39,6 @@ def read_table(path: Path) -> pd.DataFrame:
             for name in stacked:
                 table[name] = [row[:images] for row, images in zip(stacked[name], table["images"], strict=True)]
     return table
-
-
-def _stacked(arrays: list[np.ndarray]) -> np.ndarray:
-    longest = max(map(len, arrays))
-    return np.stack([np.pad(array, (0, longest - len(array))) for array in arrays])
 
 
 def keep_rows(path: Path, rows: Iterable[Row], seconds: float) -> None:

@@ -5,7 +5,6 @@ table that follows from others. Each experiment lists its units in `units.py`; `
 time is up, makes each again with the code and the checkpoints that are there, and compares it with the committed table.
 """
 
-import json
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -15,10 +14,9 @@ from datetime import date
 import numpy as np
 import pandas as pd
 
-from advlook.core.errors import RequestError
-from advlook.core.files import read_json, write_atomically
-from advlook.study.models import ModelKey
-from advlook.study.provenance import git_commit
+from advlook.core import RequestError, read_json
+from advlook.study.models import KEY, ModelKey
+from advlook.study.provenance import git_commit, write_record
 from advlook.study.study import Study
 from advlook.study.tables import Row
 
@@ -35,8 +33,7 @@ class Unit:
 
     about: columns, and their values, that all its rows share; keys: the columns that tell its rows apart. numbers: the
     images that a per-image answer is of, as numbers in the table's array; None: all. allowed: by how many images, and
-    so by which share of an accuracy, the two may differ. slow: takes minutes.
-    """
+    so by which share of an accuracy, the two may differ. slow: takes minutes."""
 
     table: str
     about: Row
@@ -93,16 +90,17 @@ class Derived:
 
     def differences(self, table: pd.DataFrame) -> list[str]:
         """A line for every cell in which the table and what is derived differ."""
-        made = self.make()
-        columns = [name for name in made if name in table and not isinstance(made[name].iloc[0], np.ndarray)]
+        made, found = self.make(), []
         if len(made) != len(table):
             return [f"{self.table}: {len(table)} rows in the table, {len(made)} derived"]
-        found = []
-        for name in columns:
-            for place, (told, value) in enumerate(zip(table[name], made[name], strict=True)):
+        for name in [name for name in made if name in table and not isinstance(made[name].iloc[0], np.ndarray)]:
+            for row, (told, value) in enumerate(zip(table[name], made[name], strict=True), 1):
                 if not _alike(told, value, TOLERANCE, TOLERANCE):
-                    found.append(f"{self.table}, row {place + 1}, {name}: {told} in the table, {value} derived")
+                    found.append(f"{self.table}, row {row}, {name}: {told} in the table, {value} derived")
         return found
+
+
+Listed = Callable[[Study, random.Random], Iterable[Unit | Derived]]
 
 
 def _alike(told: object, value: object, relative: float, absolute: float) -> bool:
@@ -113,16 +111,15 @@ def _alike(told: object, value: object, relative: float, absolute: float) -> boo
 
 
 def _where(table: pd.DataFrame, values: Row) -> pd.DataFrame:
-    chosen = np.ones(len(table), dtype=bool)
     for name, value in values.items():
-        numeric = isinstance(value, float)
-        chosen &= np.isclose(table[name].astype(float), value) if numeric else (table[name] == value).to_numpy()
-    return table[chosen]
+        column = table[name]
+        table = table[np.isclose(column.astype(float), value) if isinstance(value, float) else column == value]
+    return table
 
 
 def who(key: ModelKey) -> dict[str, object]:
     """The columns of a table that name a model."""
-    return dict(zip(("arch", "setting", "seed"), key, strict=True))
+    return dict(zip(KEY, key, strict=True))
 
 
 def drawn(images: int, rng: random.Random) -> np.ndarray:
@@ -137,28 +134,20 @@ def shares(table: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
 
 def changed_checkpoints(study: Study) -> list[str]:
     """A line for every checkpoint that is not the one that the committed tables were made with."""
-    records = [read_json(path) for path in sorted((study.output / "tables").glob("*.json"))]
-    known = {name: told for record in records for name, told in record.get("checkpoints", {}).items()}
-    here = study.weights
-    return [
-        f"checkpoint {name}: the results were made with {told}, here it is {here.get(name)}"
-        for name, told in known.items()
-        if told != here.get(name)
-    ]
+    known, here = {}, study.weights
+    for path in sorted((study.output / "tables").glob("*.json")):
+        known |= read_json(path).get("checkpoints", {})
+    changed = [(name, told, here.get(name)) for name, told in known.items() if told != here.get(name)]
+    return [f"checkpoint {name}: the results were made with {told}, here it is {now}" for name, told, now in changed]
 
 
 def verify(
-    study: Study,
-    listed: Callable[[Study, random.Random], Iterable[Unit | Derived]],
-    minutes: float = 5.0,
-    seed: int | None = None,
-    say: Callable[[str], object] = print,
+    study: Study, listed: Listed, minutes: float = 5.0, seed: int | None = None, say: Callable[[str], object] = print
 ) -> int:
     """Make randomly drawn units of a preset again until the minutes are over: 0 if all are equal, else 1.
 
     listed: gives all units of a study; seed: of the draw, by default another one every time. What was checked is
-    written to `verified.json` in the folder of results. Raises RequestError where there are no results or no images.
-    """
+    written to `verified.json` in the folder of results. Raises RequestError where there are no results or no images."""
     if not (study.output / "tables").is_dir():
         raise RequestError(f"{study.output} has no tables; run `advlook reproduce --preset {study.preset.name}` first")
     seed = random.SystemRandom().randrange(10**6) if seed is None else seed
@@ -185,6 +174,5 @@ def verify(
     say(f"{len(checked)} of {len(units)} units in {seconds // 60:.0f} min {seconds % 60:.0f} s: {result}")
     record = {"when": date.today().isoformat(), "commit": git_commit()[0], "seed": seed, "seconds": round(seconds, 1)}
     record |= {"units": len(units), "checked": len(checked), "differing": differing, "what": sorted(checked)}
-    text = json.dumps(record, indent=2) + "\n"
-    write_atomically(study.output / "verified.json", lambda partial: partial.write_text(text))
+    write_record(study.output / "verified.json", record)
     return 1 if differing else 0

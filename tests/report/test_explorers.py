@@ -11,33 +11,16 @@ from helpers import convolutional, image_set, random_images, small_preset, snaps
 from matplotlib.figure import Figure
 from PIL import Image
 
-from advlook.core.errors import RequestError
+from advlook.core import RequestError
 from advlook.report import explorers, panel
-from advlook.study.study import Study
+from advlook.study import Study
 
-EXPLORERS = ["attacks", "maps", "layers", "corruptions"]
+OTHER = {"arch": "alexnet_bn", "seed": 1}
 CHANGES = {
-    "attacks": {"arch": "alexnet_bn", "seed": 1, "image": 3, "eps": 9.0, "steps": 1, "attack": "noise"},
-    "maps": {
-        "arch": "alexnet_bn",
-        "seed": 1,
-        "image": 3,
-        "method": "smooth_grad",
-        "of": 1,
-        "sigma": 1.0,
-        "eps": 8.0,
-        "shared": True,
-    },
-    "layers": {
-        "arch": "alexnet_bn",
-        "seed": 1,
-        "layer": "0",
-        "unit": 2,
-        "parameterisation": "fourier",
-        "jitter": 2,
-        "steps": 1,
-    },
-    "corruptions": {"arch": "alexnet_bn", "seed": 1, "image": 3, "sigma": 0.25, "times": 2, "reversed": True},
+    "attacks": OTHER | {"image": 3, "eps": 9.0, "steps": 1, "attack": "noise"},
+    "maps": OTHER | {"image": 3, "method": "smooth_grad", "of": 1, "sigma": 1.0, "eps": 8.0, "shared": True},
+    "layers": OTHER | {"layer": "0", "unit": 2, "parameterisation": "fourier", "jitter": 2, "steps": 1},
+    "corruptions": OTHER | {"image": 3, "sigma": 0.25, "times": 2, "reversed": True},
 }
 
 
@@ -85,7 +68,7 @@ def texts(figure):
     return "\n".join(text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text")))
 
 
-@pytest.mark.parametrize("name", EXPLORERS)
+@pytest.mark.parametrize("name", CHANGES)
 def test_a_still_outside_a_live_kernel(name, study, monkeypatch):
     """One figure of both models that says what it is, small as a file, and no widget."""
     monkeypatch.delenv("ADVLOOK_LIVE", raising=False)
@@ -99,7 +82,7 @@ def test_a_still_outside_a_live_kernel(name, study, monkeypatch):
     assert len(drawn.getvalue()) < 300_000
 
 
-@pytest.mark.parametrize("name", EXPLORERS)
+@pytest.mark.parametrize("name", CHANGES)
 def test_every_control_changes_the_picture(name, study, alive):
     """One after the other; none is left out. And the models are left as they were."""
     models = {key: snapshot(model) for key, model in study._models.items()}
@@ -116,19 +99,14 @@ def test_every_control_changes_the_picture(name, study, alive):
     assert {key: snapshot(model) for key, model in study._models.items()} == models
 
 
-@pytest.mark.parametrize("name", EXPLORERS)
+@pytest.mark.parametrize("name", CHANGES)
 @pytest.mark.parametrize("setting", ["std", "adv"])
 def test_both_models_are_shown(name, setting, study):
     """Another model in the place of either changes the picture."""
-    explorer = {
-        "attacks": explorers._Attacks,
-        "maps": explorers._Maps,
-        "layers": explorers._Layers,
-        "corruptions": explorers._Corruptions,
-    }[name](study)
+    explorer = getattr(explorers, f"_{name.capitalize()}")(study)
 
     def drawn():
-        return content(explorer.figure(explorer.defaults()))
+        return content(explorer.figure(**explorer.defaults()))
 
     before = drawn()
     assert drawn() == before
@@ -141,7 +119,7 @@ def test_every_attack_is_drawn(attack, study):
     """With few steps; and with a radius of nothing, which is another picture."""
     explorer = explorers._Attacks(study)
     values = explorer.defaults() | {"attack": attack, "steps": 2}
-    assert content(explorer.figure(values)) != content(explorer.figure(values | {"eps": 0.0}))
+    assert content(explorer.figure(**values)) != content(explorer.figure(**values | {"eps": 0.0}))
 
 
 @pytest.mark.parametrize("method", explorers.METHODS)
@@ -150,7 +128,7 @@ def test_every_map_is_drawn(method, study):
     explorer = explorers._Maps(study)
     values = explorer.defaults() | {"method": method}
     for of, name in ((explorers.LABEL, "class 0"), (explorers.ANSWER, "class"), (2, "class 2")):
-        assert f"{explorers.TITLES[method]}, {name}" in texts(explorer.figure(values | {"of": of}))
+        assert f"{explorers.TITLES[method]}, {name}" in texts(explorer.figure(**values | {"of": of}))
 
 
 def test_steps_only_where_an_attack_takes_them(study, alive):
@@ -175,7 +153,7 @@ def test_layers_and_units_follow_the_network(study, alive):
     shown.controls["layer"].value = "8"
     assert shown.controls["unit"].max == 2
     values = {name: control.value for name, control in shown.controls.items()}
-    assert "8, unit 1: class 1" in texts(shown.explorer.figure(values))
+    assert "8, unit 1: class 1" in texts(shown.explorer.figure(**values))
 
 
 @pytest.mark.parametrize("name", ["attacks", "maps", "corruptions"])
@@ -242,10 +220,10 @@ def test_perturbations_are_magnified_to_the_grey_scale(study):
     """An L-infinity step of eps shows as black or white, and none as grey."""
     explorer = explorers._Attacks(study)
     values = explorer.defaults() | {"attack": "noise", "eps": 4.0}
-    noise = explorer.figure(values).axes[1].images[0].get_array()
+    noise = explorer.figure(**values).axes[1].images[0].get_array()
     inside = (noise > 0.01) & (noise < 0.99)
     assert inside.mean() < 0.2  # where the step was cut at 0 or 1
-    still = explorer.figure(values | {"eps": 0.0}).axes[1].images[0].get_array()
+    still = explorer.figure(**values | {"eps": 0.0}).axes[1].images[0].get_array()
     assert still.min() == still.max() == pytest.approx(0.5)
 
 

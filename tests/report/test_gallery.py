@@ -17,7 +17,7 @@ from helpers import small_preset
 from PIL import Image
 
 from advlook.report import gallery
-from advlook.report.gallery import PAPER, missing_items, write_gallery
+from advlook.report.gallery import PAPER, write_gallery
 from advlook.study.code import PACKAGE
 from advlook.study.folders import ROOT, output_folder
 
@@ -93,6 +93,19 @@ def folder(tmp_path):
     for number in gallery.INTRODUCTIONS:
         add_notebook(tmp_path / "made", f"{number}_notebook", f"{int(number)}. About {number}")
     return tmp_path / "made"
+
+
+def missing_items(folder):
+    """The items of the paper that are incomplete in a folder, each with the files that it lacks: results that are not
+    there, and records that say nothing."""
+    missing = {}
+    for item, (_, names) in PAPER.items():
+        made = {name: gallery._of_paper(folder, [name]) for name in names}
+        silent = [result.path for results in made.values() for result in results if "commit" not in result.record]
+        lacking = [name for name, results in made.items() if not results]
+        lacking += [str(path.with_suffix(".json").relative_to(folder)) for path in silent]
+        missing |= {item: lacking} if lacking else {}
+    return missing
 
 
 def page_of(folder):

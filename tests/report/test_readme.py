@@ -19,14 +19,9 @@ PAGES = [ROOT / "README.md", ROOT / "data" / "README.md", *sorted((ROOT / "docs"
 README, FINDINGS, MAP, TROUBLE = (
     (ROOT / name).read_text() for name in ("README.md", "docs/findings.md", "docs/map.md", "docs/troubleshooting.md")
 )
-SHELL = [
-    line.split(" #")[0].strip()
-    for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
-    for line in block.replace("\\\n", "").splitlines()
-]
-COMMANDS = [line.split(" -m advlook ")[1] for line in SHELL if " -m advlook " in line] + re.findall(
-    r"`(?:python -m )?advlook ([^`]+)`", README + FINDINGS
-)
+SHELL = "\n".join(re.findall(r"```sh\n(.*?)```", README, re.DOTALL)).replace("\\\n", "")
+COMMANDS = re.findall(r" -m advlook (.*?) *(?: #.*)?$", SHELL, re.MULTILINE)
+COMMANDS += re.findall(r"`(?:python -m )?advlook ([^`]+)`", README + FINDINGS)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -50,7 +45,7 @@ def test_commands_exist(command):
 def test_make_targets_exist():
     """Make knows the two commands."""
     makefile = (ROOT / "Makefile").read_text()
-    targets = re.findall(r"^(?:\w+=\w+ )?make (\S+)", "\n".join(SHELL), re.MULTILINE)
+    targets = re.findall(r"^(?:\w+=\w+ )?make (\S+)", SHELL, re.MULTILINE)
     assert len(targets) == 2
     assert all(f"\n{target}:" in makefile for target in targets)
 

@@ -25,13 +25,9 @@ def digest_with(monkeypatch):
             sources = {name.replace(old, new): text.replace(old, new) for name, text in sources.items()}
         with monkeypatch.context() as patch:
             patch.setattr(code, "_SOURCES", sources)
-            for cached in (code._module, code._looked_up):
-                cached.cache_clear()
-            try:
-                return code.source_digest(source) if source else code.code_digest(sweep_rows)
-            finally:
-                for cached in (code._module, code._looked_up):
-                    cached.cache_clear()
+            for cached in ("_module", "_looked_up", "_references"):
+                patch.setattr(code, cached, functools.cache(getattr(code, cached).__wrapped__))
+            return code.source_digest(source) if source else code.code_digest(sweep_rows)
 
     return digest
 
@@ -60,7 +56,7 @@ def test_what_is_not_reached_does_not_count(digest_with, before):
         "advlook.attacks.pgd": {"2.5 * eps": "2 * eps"},
         "advlook.experiments.corruptions.figures": {"def ": "def changed_"},
         "advlook.models.training": {"math.isfinite": "bool"},
-        "advlook.study.study": {'"seconds": round(': '"seconds": int('},
+        "advlook.study.study": {'["seconds"] = round(': '["seconds"] = int('},
         SWEEPS: {"def crossings(": "def crossed("},
     }
     assert digest_with(changes=changes) == before
@@ -68,12 +64,8 @@ def test_what_is_not_reached_does_not_count(digest_with, before):
 
 def test_sentences_do_not_count(digest_with, before):
     """Docstrings, comments and blank lines of code that is reached may change."""
-    texts = {
-        FILTERS: {
-            '"""Images blurred': '"""In other words, images blurred',
-            "def gaussian_blur(": "# A comment.\n\ndef gaussian_blur(",
-        }
-    }
+    remark = {"def gaussian_blur(": "# A comment.\n\ndef gaussian_blur("}
+    texts = {FILTERS: {'"""Images blurred': '"""In other words, images blurred'} | remark}
     assert digest_with(changes=texts) == before
 
 
@@ -90,21 +82,14 @@ def test_a_move_does_not_count_and_does_not_hide_changes(digest_with):
 
 def test_every_way_to_import_reaches_the_same(digest_with):
     """A name, an alias, a module, a package that passes it on, an import inside a function."""
-    ways = (
-        "from advlook.corruptions.filters import gaussian_blur\n{}",
-        "from advlook.corruptions import filters\n{}",
-        "import advlook.corruptions.filters\n{}",
-        "from advlook.corruptions import gaussian_blur as blur\n{}",
-        "from advlook import corruptions\n{}",
-    )
-    names = (
-        "gaussian_blur",
-        "filters.gaussian_blur",
-        "advlook.corruptions.filters.gaussian_blur",
-        "blur",
-        "corruptions.gaussian_blur",
-    )
-    digests = {digest_with(way.format(f"%magic\n{name}")) for way, name in zip(ways, names, strict=True)}
+    ways = {
+        "gaussian_blur": "from advlook.corruptions.filters import gaussian_blur",
+        "filters.gaussian_blur": "from advlook.corruptions import filters",
+        "advlook.corruptions.filters.gaussian_blur": "import advlook.corruptions.filters",
+        "blur": "from advlook.corruptions import gaussian_blur as blur",
+        "corruptions.gaussian_blur": "from advlook import corruptions",
+    }
+    digests = {digest_with(f"{way}\n%magic\n{name}") for name, way in ways.items()}
     assert len(digests) == 1
     inside = "def later():\n    from advlook.corruptions import gaussian_blur\n    return gaussian_blur"
     assert digest_with(inside) != digest_with(inside, changes={FILTERS: {"kernel_size": "window"}})
@@ -118,7 +103,7 @@ def test_a_name_that_is_bound_nearer_is_another_thing(digest_with):
 
 def test_methods_count_where_they_are_named(digest_with, before):
     """A measurement that asks a study for its images rests on how they are found, and not on how results are saved."""
-    other_images = {"advlook.study.models": {'split="test"': 'split="train"'}}
+    other_images = {"advlook.study.models": {'"synthetic", "test"': '"synthetic", "train"'}}
     assert digest_with(changes=other_images) != before
 
 

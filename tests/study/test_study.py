@@ -7,32 +7,25 @@ import time
 import pandas as pd
 import pytest
 import torch
-from helpers import small_preset, write_folder
+from helpers import small_preset
 
-from advlook.core.errors import RequestError
-from advlook.core.files import file_hash
+from advlook.core import RequestError, file_hash
 from advlook.study import models as study_module
 from advlook.study.study import Study
 from advlook.study.style import image_grid
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A data folder with a small image set and the one STD model trained on it."""
-    data = tmp_path_factory.mktemp("data")
-    for split in ("train", "test"):
-        write_folder(data / "datasets" / "noise" / split, count=8, side=16)
-    study = make(data, data / "figures")
-    study.checkpoint("resnet10", "std", 0)
-    return data
+def trained(noise, opened):
+    """A data folder with the one STD model trained on it."""
+    opened(noise).checkpoint("resnet10", "std", 0)
+    return noise
 
 
-def make(data, output, **changes):
-    changes = {"data": {"name": "noise"}, "model": {"epochs_std": 1, "epochs_adv": 1}} | changes
-    preset = small_preset(**changes)
-    object.__setattr__(preset, "archs", ("resnet10",))
-    object.__setattr__(preset, "seeds", (0,))
-    return Study(preset, output=output, data=data, progress=False)
+@pytest.fixture
+def make(opened, trained, tmp_path):
+    """A function that opens a study of the trained model, by default with results of its own."""
+    return lambda data=trained, output=tmp_path, **changes: opened(data, output, **changes)
 
 
 def count(study, key):
@@ -41,71 +34,66 @@ def count(study, key):
     yield {"value": float(sum(p.numel() for p in study.model(*key).parameters()))}
 
 
-def test_a_trained_model_is_not_trained_again(trained, tmp_path, monkeypatch):
+def test_a_trained_model_is_not_trained_again(make, monkeypatch):
     """The checkpoint that lies there is used by the next study."""
     monkeypatch.setattr(study_module, "train", lambda *a, **k: pytest.fail("trained again"))
-    assert make(trained, tmp_path).model("resnet10", "std", 0).training is False
+    assert make().model("resnet10", "std", 0).training is False
 
 
-def test_another_configuration_is_another_model(trained, tmp_path):
+def test_another_configuration_is_another_model(make):
     """A checkpoint of another learning rate does not count, one of other evaluation settings does."""
-    assert (
-        make(trained, tmp_path, model={"learning_rate": 0.5, "epochs_std": 1}).find_checkpoint("resnet10", "std", 0)
-        is None
-    )
-    assert make(trained, tmp_path, evaluation={"pgd_steps": 3}).find_checkpoint("resnet10", "std", 0) is not None
+    faster, stronger = make(model={"learning_rate": 0.5, "epochs_std": 1}), make(evaluation={"pgd_steps": 3})
+    assert faster.find_checkpoint("resnet10", "std", 0) is None
+    assert stronger.find_checkpoint("resnet10", "std", 0) is not None
 
 
-def test_shipped_checkpoints_are_found(trained, tmp_path):
+def test_shipped_checkpoints_are_found(make, trained, tmp_path):
     """A checkpoint in data/models serves as well as one trained here."""
     name = "resnet10-std-seed0.safetensors"
     shipped = tmp_path / "models" / "small"
     shipped.mkdir(parents=True)
     shutil.copy(trained / "cache" / "models" / "small" / name, shipped / name)
-    found = make(tmp_path, tmp_path / "figures").find_checkpoint("resnet10", "std", 0)
-    assert found == shipped / name
+    assert make(tmp_path).find_checkpoint("resnet10", "std", 0) == shipped / name
 
 
-def test_random_models_are_untrained_and_reproducible(trained, tmp_path):
+def test_random_models_are_untrained_and_reproducible(make):
     """Setting "random" is the initial model of the seed, the same in every study."""
-    first, second = (make(trained, tmp_path).model("resnet10", "random", 0) for _ in range(2))
+    first, second = (make().model("resnet10", "random", 0) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
 
 
-def test_measurements_are_taken_once(trained, tmp_path):
+def test_measurements_are_taken_once(make):
     """A second study reads the rows of the first; another preset measures anew."""
     count.calls = 0
-    settings = ("std",)
-    first = make(trained, tmp_path).measure("count", count, settings)
-    second = make(trained, tmp_path).measure("count", count, settings)
+    first, second = (make().measure("count", count, ("std",)) for _ in range(2))
     assert count.calls == 1
     pd.testing.assert_frame_equal(first, second)
     assert list(first.columns) == ["arch", "setting", "seed", "value"]
-    make(trained, tmp_path, evaluation={"pgd_steps": 3}).measure("count", count, settings)
+    make(evaluation={"pgd_steps": 3}).measure("count", count, ("std",))
     assert count.calls == 2
 
 
-def test_a_measurement_depends_on_every_model_and_on_what_it_is_told(trained, tmp_path):
+def test_a_measurement_depends_on_every_model_and_on_what_it_is_told(make, trained, tmp_path):
     """Rows may compare a model with another one, or read more than images: where these change, they are taken anew."""
     shutil.copytree(trained, tmp_path / "data")
-    count.calls = 0
-    make(tmp_path / "data", tmp_path).rows("depends", count, ("std",))
-    make(tmp_path / "data", tmp_path).rows("depends", count, ("std",), inputs=["other styles"])
+    count.calls, study = 0, make(tmp_path / "data")
+    study.rows("depends", count, ("std",))
+    study.rows("depends", count, ("std",), inputs=["other styles"])
     assert count.calls == 2
-    make(tmp_path / "data", tmp_path).checkpoint("resnet10", "adv", 0)
-    make(tmp_path / "data", tmp_path).rows("depends", count, ("std",))
+    study.checkpoint("resnet10", "adv", 0)
+    study.rows("depends", count, ("std",))
     assert count.calls == 3
 
 
-def test_records_count_the_seconds_of_kept_parts(trained, tmp_path):
+def test_records_count_the_seconds_of_kept_parts(make):
     """A table made from rows that were kept says how long they took to measure, not how long they took to read."""
 
     def slow(study, key):
         time.sleep(0.3)
         yield {"value": 1.0}
 
-    make(trained, tmp_path).measure("slow", slow, ("std",))
-    study = make(trained, tmp_path)
+    make().measure("slow", slow, ("std",))
+    study = make()
     study.measure("slow", slow, ("std",))
     record = json.loads((study.output / "tables" / "slow.json").read_text())
     assert record["seconds"] >= record["seconds_kept"] >= 0.3
@@ -119,7 +107,7 @@ def test_folders_may_be_relative(tmp_path, monkeypatch):
     assert study.data == tmp_path / "images"
 
 
-def test_an_interrupted_measurement_keeps_what_it_has(trained, tmp_path):
+def test_an_interrupted_measurement_keeps_what_it_has(make):
     """Models measured before the interruption are not measured again."""
     count.calls, stopped = 0, [True]
 
@@ -129,15 +117,15 @@ def test_an_interrupted_measurement_keeps_what_it_has(trained, tmp_path):
         return count(study, key)
 
     with pytest.raises(KeyboardInterrupt):
-        make(trained, tmp_path / "a").measure("kept", measurement, ("std", "random"))
+        make().measure("kept", measurement, ("std", "random"))
     stopped.clear()
-    make(trained, tmp_path / "a").measure("kept", measurement, ("std", "random"))
+    make().measure("kept", measurement, ("std", "random"))
     assert count.calls == 2
 
 
-def test_table_and_figure_carry_their_provenance(trained, tmp_path):
+def test_table_and_figure_carry_their_provenance(make, tmp_path):
     """Beside each result lies a record of preset, commit, versions, checkpoints and seconds, and no path."""
-    study = make(trained, tmp_path)
+    study = make()
     study.save_table("t", pd.DataFrame({"a": [1.5]}))
     study.save_figure("f", image_grid(torch.rand(2, 3, 8, 8), ["a", "b"]), caption="what", paper="how it differs")
     table, figure = (json.loads((study.output / p).read_text()) for p in ("tables/t.json", "f.json"))
@@ -152,7 +140,7 @@ def test_table_and_figure_carry_their_provenance(trained, tmp_path):
 
 
 @pytest.mark.parametrize(("arch", "setting"), [("resnet50", "std"), ("resnet10", "robust")])
-def test_unknown_models_are_refused_by_name(trained, tmp_path, arch, setting):
+def test_unknown_models_are_refused_by_name(make, arch, setting):
     """A model outside the preset is an error that names it."""
     with pytest.raises(RequestError, match=arch if arch == "resnet50" else setting):
-        make(trained, tmp_path).model(arch, setting)
+        make().model(arch, setting)

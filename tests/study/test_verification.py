@@ -2,30 +2,24 @@
 
 import json
 import random
+from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import small_preset, write_folder
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from advlook.core.errors import RequestError
+from advlook.core import RequestError
 from advlook.experiments.corruptions.measure import corruption_tables, family_rows
 from advlook.experiments.train.measure import tradeoff
 from advlook.experiments.units import every_unit
-from advlook.study.study import Study
 from advlook.study.verification import Derived, Unit, changed_checkpoints, drawn, verify
 
 ABOUT = {"arch": "resnet10", "setting": "adv", "seed": 0}
-TABLE = pd.DataFrame(
-    {
-        **{name: [value, value] for name, value in ABOUT.items()},
-        "level": [0.0, 2.5],
-        "top1": [75.0, 50.0],
-        "images": [4, 4],
-        "right": [np.array([True, True, True, False]), np.array([True, False, True, False])],
-    }
+TABLE = pd.DataFrame([ABOUT | {"level": level, "images": 4} for level in (0.0, 2.5)]).assign(
+    top1=[75.0, 50.0], right=[np.array([True, True, True, False]), np.array([True, False, True, False])]
 )
 
 
@@ -79,107 +73,91 @@ def test_images_are_drawn_without_repetition():
     assert drawn(5, random.Random(0)).tolist() == [0, 1, 2, 3, 4]
 
 
+SWEEPS = {"sigmas": (1.0,), "passes": (1, 2), "median_kernels": (3,), "images": 0, "family_images": 24}
+
+
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A preset of two tiny models with the tables of notebooks 01 and 04."""
-    data = tmp_path_factory.mktemp("verified")
-    for split in ("train", "test"):
-        write_folder(data / "datasets" / "noise" / split, count=8, side=16)
-    study = opened(data)
+def made(noise, opened):
+    """A function that opens a preset of two tiny models with the tables of notebooks 01 and 04."""
+    study = opened(noise, corruptions=SWEEPS)
     study.measure("01_tradeoff", tradeoff)
     corruption_tables(study)
     study.measure("04_families", family_rows)
-    return data
+    return lambda: opened(noise, corruptions=SWEEPS)
 
 
-def opened(data):
-    sweeps = {"sigmas": (1.0,), "passes": (1, 2), "median_kernels": (3,), "images": 0, "family_images": 24}
-    preset = small_preset(data={"name": "noise"}, model={"epochs_std": 1, "epochs_adv": 1}, corruptions=sweeps)
-    object.__setattr__(preset, "archs", ("resnet10",))
-    object.__setattr__(preset, "seeds", (0,))
-    return Study(preset, output=data / "figures", data=data, progress=False)
-
-
-def verified(data):
+def verified(made):
     """The outcome of all units, and the lines that were printed."""
     lines = []
-    return verify(opened(data), every_unit, minutes=20, seed=0, say=lines.append), "\n".join(lines)
+    return verify(made(), every_unit, minutes=20, seed=0, say=lines.append), "\n".join(lines)
+
+
+@contextmanager
+def put_back(path):
+    """A file that is as it was after the block."""
+    before = path.read_bytes()
+    try:
+        yield path
+    finally:
+        path.write_bytes(before)
 
 
 def test_untouched_results_are_all_equal(made):
     """Every unit is measured and equal, which the summary and the record beside the results say."""
     outcome, lines = verified(made)
     assert outcome == 0, lines
-    record = json.loads((opened(made).output / "verified.json").read_text())
+    record = json.loads((made().output / "verified.json").read_text())
     assert record["checked"] == record["units"] > 20
     assert record["differing"] == []
     assert f"{record['units']} of {record['units']} units in" in lines
     assert "all equal" in lines
 
 
-@pytest.mark.parametrize(
-    ("table", "column", "row"),
-    [
-        ("01_tradeoff", "top5", 1),
-        ("01_tradeoff", "robust_pgd", 0),
-        ("04_sweeps", "top1", 3),
-        ("04_families", "top1", 7),
-    ],
-)
+ALTERED = (("01_tradeoff", "top5", 1), ("01_tradeoff", "robust_pgd", 0))
+ALTERED += (("04_sweeps", "top1", 3), ("04_families", "top1", 7))
+
+
+@pytest.mark.parametrize(("table", "column", "row"), ALTERED)
 def test_an_altered_number_is_found(made, table, column, row):
     """One number of a table altered: the outcome is 1, and a line names its table and column."""
-    path = opened(made).output / "tables" / f"{table}.csv"
-    before = path.read_text()
-    try:
+    with put_back(made().output / "tables" / f"{table}.csv") as path:
         altered = pd.read_csv(path)
         altered[column] = altered[column].astype(float)
         altered.loc[row, column] += 5
         altered.to_csv(path, index=False)
         outcome, lines = verified(made)
-    finally:
-        path.write_text(before)
     assert outcome == 1
     assert any(line.lstrip().startswith(table) and column in line for line in lines.splitlines())
 
 
 def test_an_altered_answer_is_found(made):
     """One bit of the per-image answers turned: found by measuring, and by the accuracy that no longer follows."""
-    path = opened(made).output / "tables" / "04_sweeps.npz"
-    before = path.read_bytes()
-    try:
+    with put_back(made().output / "tables" / "04_sweeps.npz") as path:
         right = np.load(path)["right"]
         right[2, 5] ^= True
         np.savez_compressed(path, right=right)
         outcome, lines = verified(made)
-    finally:
-        path.write_bytes(before)
     assert outcome == 1
     assert "1 of 24 images differ" in lines
 
 
 def test_an_altered_weight_is_found(made):
     """One weight of a checkpoint altered: its hash is named, and answers differ."""
-    path = opened(made).find_checkpoint("resnet10", "adv", 0)
-    before = path.read_bytes()
-    try:
-        from safetensors import safe_open
-
+    with put_back(made().find_checkpoint("resnet10", "adv", 0)) as path:
         with safe_open(path, "pt") as file:
             metadata = file.metadata()
         weights = load_file(path)
         name = next(name for name in weights if name.endswith("fc.bias"))
         weights[name] = weights[name] + torch.tensor([100.0, 0.0, 0.0]).to(weights[name].dtype)
         save_file(weights, path, metadata)
-        assert len(changed_checkpoints(opened(made))) == 1
+        assert len(changed_checkpoints(made())) == 1
         outcome, lines = verified(made)
-    finally:
-        path.write_bytes(before)
     assert outcome == 1
     assert "checkpoint resnet10-adv-0" in lines
     assert "images differ" in lines
 
 
-def test_without_results_nothing_is_verified(tmp_path):
+def test_without_results_nothing_is_verified(opened, tmp_path):
     """One line says what to run."""
     with pytest.raises(RequestError, match="no tables; run"):
         verify(opened(tmp_path), every_unit)

@@ -12,23 +12,19 @@ import torch
 
 from advlook.core.progress import tqdm
 
+FEW = 20_000  # images: small ones take no longer than starting processes
+
 _steps: "multiprocessing.SimpleQueue[int] | None" = None  # in a worker process: where it reports progress
 
 
-def worker_count(jobs: int, device: torch.device) -> int:
-    """How many of so many jobs run at once: on the CPU as many as it has cores, on any other device one."""
-    return min(jobs, os.cpu_count() or 1) if device.type == "cpu" else 1
+def worker_count(jobs: int, device: torch.device, images: int) -> int:
+    """How many jobs, which show a model so many images in all, run at once: on the CPU as many as it has cores, unless
+    they are done before processes have started; on any other device one."""
+    return min(jobs, os.cpu_count() or 1) if device.type == "cpu" and images >= FEW else 1
 
 
 def run_all(
-    work: Callable[..., object],
-    jobs: Iterable[tuple],
-    workers: int,
-    *,
-    title: str,
-    total: int,
-    progress: bool = True,
-    jobs_per_process: int | None = None,
+    work: Callable[..., object], jobs: Iterable[tuple], workers: int, *, title: str, total: int, progress: bool = True
 ) -> None:
     """Call `work(*job, progressed)` for every job in `workers` processes, or in this one where workers is 1. work: a
     module-level function, which stores its results itself and calls `progressed(images)` for the bar, which ends at
@@ -39,10 +35,10 @@ def run_all(
             for job in jobs:
                 work(*job, bar.update)
             return
-        context = multiprocessing.get_context("spawn")
+        context = _context(work)
         steps = context.SimpleQueue()
         start = (steps, max(1, (os.cpu_count() or 1) // workers))
-        executor = ProcessPoolExecutor(workers, context, _start, start, max_tasks_per_child=jobs_per_process)
+        executor = ProcessPoolExecutor(workers, context, _start, start)
         with _read_by(bar.update, steps), executor as pool:
             jobs, running = iter(jobs), set()
             try:
@@ -54,6 +50,15 @@ def run_all(
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
+
+
+def _context(work: Callable[..., object]) -> multiprocessing.context.BaseContext:
+    """Where the system can, processes are forked from one that has imported what `work` needs: seconds for each."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([work.__module__])
+    return context
 
 
 @contextmanager

@@ -139,7 +139,8 @@ class Models:
                 self.checkpoint(*key)
 
     def train_all(self) -> None:
-        """Train every model of the preset that has no checkpoint; on the CPU, each in a process, as many as cores.
+        """Train every model of the preset that has no checkpoint; on the CPU side by side, as many as cores, unless
+        that takes less time than starting processes.
 
         Small batches do not keep several cores busy, several trainings do. The number of threads of each depends on the
         preset and the machine alone, not on what is left to train, so that an interrupted run ends in the same bits.
@@ -147,17 +148,20 @@ class Models:
         self.require_external()
         models = [key for key in self.each_model() if key[0] not in self.preset.external]
         missing = [key for key in models if self.find_checkpoint(*key) is None]
-        workers = worker_count(len(models), self.device)
+        workers = worker_count(len(models), self.device, self._images(models))
         if not missing or workers == 1:
             for key in missing:
                 self.checkpoint(*key)
             return
-        epochs = sum(getattr(self.preset.models[arch], f"epochs_{setting}") for arch, setting, _ in missing)
         len(self.test)  # decoded here, once, and not by every process
-        total = epochs * epoch_images(self.preset, self.training_images)
         jobs = [(self.preset, self.data, key) for key in missing]
-        shown = {"title": f"training {len(missing)} models", "total": total, "progress": self.progress}
-        run_all(_train_alone, jobs, workers, **shown, jobs_per_process=1)
+        shown = {"title": f"training {len(missing)} models", "total": self._images(missing), "progress": self.progress}
+        run_all(_train_alone, jobs, workers, **shown)
+
+    def _images(self, models: Iterable[ModelKey]) -> int:
+        """How many images their training shows."""
+        epochs = sum(getattr(self.preset.models[arch], f"epochs_{setting}") for arch, setting, _ in models)
+        return epochs * epoch_images(self.preset, self.training_images)
 
     def _external_path(self, arch: str, setting: str) -> Path:
         return ROOT / Path(getattr(self.preset.external[arch], setting)).expanduser()

@@ -24,7 +24,6 @@ from advlook.study import Row, Study
 from advlook.study.tables import keep_rows, kept_rows
 
 MODES = FINE_TUNED, FROZEN = "fine-tuned", "frozen"
-FEW = 20_000  # images: training on them takes no longer than starting processes
 WHERE = ["arch", "dataset", "pixels", "mode"]
 COLUMNS = [*WHERE, "combination", "seed", "top1", "images", "members", "parameters", "right"]
 
@@ -139,7 +138,7 @@ def make(study: Study, runs: Collection[Runs]) -> None:
         load_images(study, whole, "train", augmented=each.mode == FINE_TUNED)
         load_images(study, whole, "test")
     everything, total = (sum(each.cost(study.preset) for each in some) for some in (runs, missing))
-    workers = 1 if everything < FEW else worker_count(len(runs), study.device)
+    workers = worker_count(len(runs), study.device, everything)
     jobs = [(study.preset, study.data, each, places[each]) for each in missing]
     run_all(_make, jobs, workers, title=f"{len(missing)} ensembles", total=total, progress=study.progress)
 

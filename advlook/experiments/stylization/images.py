@@ -24,7 +24,6 @@ Chosen = slice | Tensor  # numbers of images
 Progress = Callable[[int], object]  # is told how many images were made
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 CHUNK = 16  # images optimised together and kept in one file; what is made again is made in whole chunks
-_ALONE = 10_000  # steps, over all images, up to which one process is used: it takes seconds
 
 
 @dataclass(frozen=True)
@@ -146,7 +145,7 @@ def _made(study: Study, contents: Tensor, styles: Tensor, drawn: Tensor, strengt
             missing[paths[place]] = chunk
     if missing:
         total = sum(map(len, missing.values()))
-        workers = worker_count(len(missing), study.device) if total * config.steps > _ALONE else 1
+        workers = worker_count(len(missing), study.device, total * config.steps)
         # Made as they are taken: the styles of all would not fit.
         options = {"strength": strength, "steps": config.steps, "network": network}
         jobs = ((path, arrays(chunk), options, study.device) for path, chunk in missing.items())

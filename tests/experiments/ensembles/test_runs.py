@@ -105,7 +105,7 @@ def test_processes_give_the_same_rows(study, monkeypatch):
     runs = [Runs("resnet10", target, FROZEN, (("STD", 0), ("STD+ADV", 1))), fine_tuned(target, "STD", 0)]
     here = measure(study, runs)
     shutil.rmtree(study.data / "cache" / "ensembles")
-    monkeypatch.setattr(ensemble_runs, "FEW", 0)
+    monkeypatch.setattr("advlook.core.processes.FEW", 0)
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     assert_frame_equal(measure(study, runs), here)
 

@@ -38,7 +38,7 @@ def study(tmp_path):
 
 @pytest.fixture(autouse=True)
 def _in_this_process(monkeypatch):
-    monkeypatch.setattr(images, "worker_count", lambda jobs, device: 1)
+    monkeypatch.setattr(images, "worker_count", lambda *_: 1)
     monkeypatch.setattr(images, "CHUNK", 8)
 
 
@@ -129,8 +129,7 @@ def test_processes_make_the_same_set(study, monkeypatch):
     alone = stylized_set(study, chosen=slice(16)).images.images.clone()
     for path in (study.data / "cache" / "stylized").rglob("*.npy"):
         path.unlink()
-    monkeypatch.setattr(images, "worker_count", lambda jobs, device: 2)
-    monkeypatch.setattr(images, "_ALONE", 0)
+    monkeypatch.setattr(images, "worker_count", lambda *_: 2)
     assert torch.equal(stylized_set(study, chosen=slice(16)).images.images, alone)
 
 

@@ -26,10 +26,12 @@ def apgd(
     restarts: int = 1,
     generator: Generator | None = None,
 ) -> Tensor:
-    """Auto-PGD (Croce and Hein 2020, algorithm 1), which adapts the step size of every image by itself: 2 eps at first,
-    and at checkpoints halved where the loss has stopped rising. Arguments, result and errors as of `pgd`. loss: "ce"
-    (cross-entropy), "dlr", or "dlr-targeted", which in restart 1, 2, ... aims at the most likely wrong class, the
-    second most likely, ... (with 9 restarts, the APGD-T of AutoAttack)."""
+    """Auto-PGD (Croce and Hein 2020, algorithm 1), which adapts the step size of every image by itself.
+
+    Arguments, result and errors as of `pgd`. loss: "ce" (cross-entropy), "dlr", or "dlr-targeted", which in restart 1,
+    2, ... aims at the most likely wrong class, the second most likely, ... (with 9 restarts, the APGD-T of AutoAttack);
+    an image is lost as soon as it is misclassified. Steps have length 2 eps at first, with momentum 0.75; at
+    checkpoints, an image whose loss has stopped rising returns to its best point and halves its step size."""
     losses = {"ce": cross_entropy, "dlr": dlr, "dlr-targeted": targeted_dlr}
     eps = check_request(images, labels, eps, norm, steps=steps, restarts=restarts)
     check_choice("loss", loss, losses)
@@ -51,8 +53,10 @@ def apgd(
 
 
 def dlr(logits: Tensor, labels: Tensor) -> Tensor:
-    """Difference of logits ratio `(N,)` (Croce and Hein 2020, equation 6): -(z_y - max_{i != y} z_i) / (z_(1) - z_(3)),
-    with the sorted logits z_(1) >= z_(2) >= ...; RequestError for fewer than three classes."""
+    """Difference of logits ratio `(N,)` (Croce and Hein 2020, equation 6), of three classes or more (else
+    RequestError).
+
+    -(z_y - max_{i != y} z_i) / (z_(1) - z_(3)), with the sorted logits z_(1) >= z_(2) >= ..."""
     ordered, of_label = _sorted_logits(logits, 3), logit_of(logits, labels)
     rival = at_least_float32(logits).scatter(1, labels[:, None], -torch.inf).amax(1)
     return (rival - of_label) / (ordered[:, 0] - ordered[:, 2]).clamp_min(1e-12)

@@ -63,11 +63,14 @@ def run_checks(
     batch_size: int = 250,
     seed: int = 0,
 ) -> list[Check]:
-    """All six checks, in the order of REMEDIES. images: float `(N, 3, H, W)` in [0, 1], on the model's device; labels:
-    int64 `(N,)`; eps: L-infinity radius in pixel units of [0, 1]; source: another model of the same classes, usually
-    the STD one, for the check of transfer. PGD takes `steps` steps from a random start; all draws come from `seed`.
-    Both models run in eval mode and are left as they were. Costs about three accuracies under PGD. Raises RequestError
-    for no images, labels of another number, and as the attacks do; RuntimeError where gradients do not exist."""
+    """All six checks, in the order of REMEDIES.
+
+    images: float `(N, 3, H, W)` in [0, 1], on the model's device; labels: int64 `(N,)`; eps: L-infinity radius in pixel
+    units of [0, 1]; source: another model of the same classes, usually the STD one, for the check of transfer. PGD
+    takes `steps` steps from a random start, FGSM starts from the image; all draws come from `seed`. Both models run in
+    eval mode and are left as they were. The cost is about that of three accuracies under PGD. Raises RequestError for
+    no images, labels of another number, and as the attacks do; autograd's RuntimeError where logits do not depend on
+    the images."""
     if not len(images) or labels.shape != images.shape[:1]:
         raise RequestError(f"{len(images)} images with {len(labels)} labels: give one image or more, a label to each")
     batches = list(zip(images.split(batch_size), labels.split(batch_size), strict=True))
@@ -106,9 +109,11 @@ def fgsm_against_pgd(fgsm: Tensor, pgd: Tensor) -> Check:
 
 
 def falls_to_zero(right: Tensor, far: Tensor, fooled_by_grey: Tensor) -> Check:
-    """From the images `(N,) bool` that are right, that survive PGD at FAR_EPS, and that plain grey would fool. An
-    unbounded attack must succeed (Athalye et al. 2018): where grey, which lies within FAR_EPS, would fool, a survivor
-    is the attack's failure. Where all that are right have the class seen in grey, the check does not decide."""
+    """From the images `(N,) bool` that are right, that survive PGD at FAR_EPS, and that plain grey would fool.
+
+    An unbounded attack must succeed (Athalye et al. 2018). Plain grey lies within FAR_EPS of every image, so a survivor
+    that grey would fool is a failure of the attack; where no image but of the class that the model sees in grey is
+    right, the check does not decide."""
     before, after = percent(right), percent(far)
     if not (right & fooled_by_grey).any():
         found = f"{before:.1f}% right, {after:.1f}% under PGD at eps {FAR_EPS}, all of one class"

@@ -17,10 +17,11 @@ def fgsm(
     targets: Tensor | None = None,
     generator: Generator | None = None,
 ) -> Tensor:
-    """Fast gradient sign method (Goodfellow et al. 2015; equation 3 of the paper): one step of size eps. images: float
-    `(N, 3, H, W)` in [0, 1]; labels: int64 `(N,)`; eps: L-infinity radius in pixel units of [0, 1]. With `random_start`
-    the step starts from a uniform draw in the ball; with `targets` it lowers their loss instead. Returns adversarial
-    images of the same shape, detached. Raises RequestError for eps or images outside [0, 1]."""
+    """Fast gradient sign method (Goodfellow et al. 2015; equation 3 of the paper): one step of size eps.
+
+    images: float `(N, 3, H, W)` in [0, 1]; labels: int64 `(N,)`; eps: L-infinity radius in pixel units of [0, 1]. With
+    `random_start` the step starts from a uniform draw in the ball; with `targets` it lowers their loss instead. Returns
+    adversarial images of the same shape, detached. Raises RequestError for eps or images outside [0, 1]."""
     eps = check_request(images, labels, eps, "linf", targets)
     if not len(images):
         return images.detach().clone()

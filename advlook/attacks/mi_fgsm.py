@@ -20,9 +20,10 @@ def mi_fgsm(
     decay: float = 1.0,
     targets: Tensor | None = None,
 ) -> Tensor:
-    """Momentum iterative FGSM (Dong et al. 2018), whose examples transfer well to other models. Arguments, result and
-    errors as of `pgd`; step_size None is eps / steps; decay: the factor on the momentum in each step. Lost images are
-    driven on, because an example at this model's decision boundary rarely fools another model."""
+    """Momentum iterative FGSM (Dong et al. 2018), whose examples transfer well to other models.
+
+    Arguments, result and errors as of `pgd`; step_size None is eps / steps; decay: the factor on the momentum in each
+    step. Lost images are driven on, because an example at this model's decision boundary rarely fools another model."""
     eps = check_request(images, labels, eps, norm, targets, steps=steps)
     step = eps / steps if step_size is None else check_length(step_size, norm, "step_size")
     current, momentum = images.detach().clone(), torch.zeros_like(images)

@@ -22,13 +22,15 @@ def pgd(
     generator: Generator | None = None,
     precision: str = "float32",
 ) -> Tensor:
-    """Projected gradient descent (Madry et al. 2018; equation 4 of the paper). images: float `(N, 3, H, W)` in [0, 1];
-    labels: int64 `(N,)`; eps and step_size: in pixel units of [0, 1], in the norm "linf" or "l2"; step_size None is 2.5
-    eps / steps. An image is lost once it is misclassified or, with `targets`, classified as its target: it keeps that
-    perturbation, and the rest is spent on the others, each of which gets its perturbation of highest loss. precision:
-    of the gradients, "float32" (the model's own), "bfloat16", or "auto" (bfloat16 where it is native); losses are
-    decided in the model's own. Returns images of the same shape, detached. Raises RequestError for images, an
-    L-infinity eps or step outside [0, 1], negative ones, or an unknown norm or precision."""
+    """Projected gradient descent (Madry et al. 2018; equation 4 of the paper).
+
+    images: float `(N, 3, H, W)` in [0, 1]; labels: int64 `(N,)`; eps and step_size: in pixel units of [0, 1], in the
+    norm "linf" or "l2"; step_size None is 2.5 eps / steps. An image is lost once it is misclassified or, with
+    `targets`, classified as its target; it keeps that perturbation, and further steps and restarts are spent on the
+    others. An image that survives gets its perturbation of highest loss. precision: of the gradients, "float32" (the
+    model's own), "bfloat16", or "auto" (bfloat16 where it is native); whether an image is lost is decided in the
+    model's own. Returns adversarial images of the same shape, detached. Raises RequestError for images, an L-infinity
+    eps or step outside [0, 1], negative ones, or an unknown norm or precision."""
     eps = check_request(images, labels, eps, norm, targets, steps=steps, restarts=restarts)
     step = 2.5 * eps / steps if step_size is None else check_length(step_size, norm, "step_size")
     batch = ActiveBatch(model, images, labels, attack_loss, targets, precision)

@@ -43,9 +43,11 @@ def attack_suite(
     steps: int = 100,
     generator: Generator | None = None,
 ) -> SuiteResult:
-    """Several attacks in turn, each on the images that the ones before could not change. images: float `(N, 3, H, W)`
-    in [0, 1], one batch; attacks: of "pgd" (10 steps), and with `steps` "apgd-ce", "apgd-dlr" and "apgd-t" (targeted, 9
-    restarts). Put the model in eval mode first. Raises RequestError as the attacks do, and for an unknown name."""
+    """Several attacks in turn, each on the images that the ones before could not change.
+
+    images: float `(N, 3, H, W)` in [0, 1], one batch; attacks: of "pgd" (10 steps), "apgd-ce", "apgd-dlr" and "apgd-t"
+    (targeted, 9 restarts), the latter three with `steps` steps. Put the model in eval mode first. Raises RequestError
+    as the attacks do, and for an unknown name."""
     check_request(images, labels, eps, norm)
     for name in attacks:
         check_choice("attack", name, _PARTS)

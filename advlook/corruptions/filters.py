@@ -19,7 +19,8 @@ _WINDOWED = 2**22  # values in the windows that torch's median holds at once
 
 def gaussian_blur(images: Tensor, sigma: float, kernel_size: int | None = None) -> Tensor:
     """Images blurred by a Gaussian of standard deviation `sigma` pixels, cut to `kernel_size` pixels a side (odd; None:
-    three sigmas on either side). Raises RequestError for another shape or type, an even size, or a wrong sigma."""
+    three sigmas on either side), with weights that sum to 1. Raises RequestError for images of another shape or type, a
+    sigma that is negative or not finite, or an even size."""
     if not 0 <= sigma < math.inf:
         raise RequestError(f"sigma={sigma:g} is not the width of a blur; give it in pixels, at least 0")
     if kernel_size is None:

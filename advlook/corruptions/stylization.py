@@ -44,11 +44,13 @@ def stylize(
     seeds: Sequence[int] | None = None,
     network: AdaIN | None = None,
 ) -> Tensor:
-    """Images with the texture and colours of styles, float `(N, 3, H, W)` in [0, 1] like `images`. styles:
-    `(N, 3, h, w)`, one per image. strength: in [0, 1]; start and aim are mixed from the content's own (1 - strength)
-    and the style's; 0 returns the images themselves. seeds: one per image, of the places in the style from which its
-    first texture is taken (None: 0 for all). network: an `AdaIN` to use instead of optimising. Images do not mix.
-    Raises RequestError where images and styles do not match or are too small, or strength is outside [0, 1]."""
+    """Images with the texture and colours of styles, float `(N, 3, H, W)` in [0, 1] like `images`.
+
+    styles: `(N, 3, h, w)`, one per image. strength: in [0, 1]; start and aim are mixed from the content's own (1 -
+    strength) and the style's; 0 returns the images themselves. seeds: one per image, of the places in the style from
+    which its first texture is taken (None: 0 for all). network: an `AdaIN` to use instead of optimising. An image's
+    result does not depend on the others in the batch, but for rounding. Raises RequestError for images and styles that
+    do not match or are too small, or a strength outside [0, 1]."""
     _check(images, styles, strength, steps)
     if strength == 0 or not len(images):
         return images

@@ -35,9 +35,10 @@ def edges(images: Tensor, sigma: float = 0.0) -> Tensor:
 
 
 def edge_correlation(maps: Tensor, images: Tensor, sigmas: Sequence[float] = (0.0, 1.0, 2.0, 4.0)) -> Tensor:
-    """Rank correlation over pixels of |map|, summed over channels, and `edges(images, sigma)`. maps, images:
-    `(N, 3, H, W)`, else RequestError. Only the images are smoothed: a map that follows edges of a larger scale has its
-    highest correlation at a larger sigma. Returns float64 `(N, len(sigmas))`."""
+    """Rank correlation over pixels of |map|, summed over channels, and `edges(images, sigma)`.
+
+    maps, images: `(N, 3, H, W)`, else RequestError. Only the images are smoothed: a map that follows edges of a larger
+    scale has its highest correlation at a larger sigma. Returns float64 `(N, len(sigmas))`."""
     if maps.shape != images.shape:
         raise RequestError(f"maps {tuple(maps.shape)} and images {tuple(images.shape)} must have the same shape")
 

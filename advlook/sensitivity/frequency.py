@@ -33,17 +33,18 @@ class FourierSensitivity:
 def fourier_sensitivity(
     model: nn.Module, images: ImageSet, eps: float, *, stride: int = 1, generator: Generator | None = None, **how: Any
 ) -> FourierSensitivity:
-    """How often a model errs under a perturbation of one frequency and fixed length (Yin et al. 2019). To channel c of
-    an image with S pixels a side is added, at pixel (y, x),
+    """How often a model errs under a perturbation of one frequency and fixed length (Yin et al. 2019).
+
+    To channel c of an image with S pixels a side is added, at pixel (y, x),
 
         d_c(y, x) = eps / sqrt(3) * s_c * a * cos(2 pi (fy y + fx x) + phase),
 
-    with random signs s_c of each image and channel, a random phase of each image (which Yin et al. leave open), and a =
-    sqrt(2) / S: eps is the L2 norm over the whole image (theirs is that of one channel, smaller by sqrt(3)). Where f
-    and -f are one frequency (fy and fx both 0 or 1/2), the phase is 0 and a = 1 / S. Nothing is clamped to [0, 1],
-    which would add other frequencies. Every frequency meets the same draws. stride: the grid is thinned to every so
-    many-th multiple of 1 / S. how: as of `models.evaluation.Batches`. Raises RequestError for a negative eps, images
-    that are not square, or a grid without frequencies."""
+    with random signs s_c of each image and channel, a random phase of each image (which Yin et al. leave open), and
+    a = sqrt(2) / S: eps is the L2 norm over the whole image (theirs is that of one channel, smaller by sqrt(3)).
+    Where f and -f are one frequency (fy and fx both 0 or 1/2), the phase is 0 and a = 1 / S. Nothing is clamped to
+    [0, 1], which would add other frequencies. Every frequency meets the same draws. stride: the grid is thinned to
+    every so many-th multiple of 1 / S. how: as of `models.evaluation.Batches`. Raises RequestError for a negative eps,
+    images that are not square, or a grid without frequencies."""
     eps = check_length(eps, "l2", "eps")
     height, side = images.images.shape[-2:]
     if height != side:
@@ -90,8 +91,10 @@ def accuracy_on(model: nn.Module, images: ImageSet, change: Callable[[Tensor], T
 
 
 def low_pass(images: Tensor, cutoff: float) -> Tensor:
-    """Images `(N, C, H, W)` reduced to the radial frequencies |f| <= `cutoff` (cycles per pixel); the mean stays. Not
-    clamped to [0, 1], which would bring frequencies back. Raises RequestError for a cut-off outside [0, sqrt(1/2)]."""
+    """Images `(N, C, H, W)` reduced to the radial frequencies |f| <= `cutoff` (cycles per pixel); the mean stays.
+
+    Not clamped to [0, 1], which would bring frequencies back. Raises RequestError for a cut-off outside [0, sqrt(1/2)].
+    """
     if not 0 <= cutoff <= HIGHEST + _ROUNDING:
         raise RequestError(f"cutoff={cutoff:g} must be in [0, {HIGHEST:.4f}] cycles per pixel")
     height, width = images.shape[-2:]

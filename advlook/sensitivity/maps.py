@@ -27,7 +27,7 @@ from advlook.models.architectures import folded
 
 BATCH_SIZE = 64
 # The weights `(S,)` of an image's points; and from slices of images and weights those `(images, weights, 3, H, W)`.
-Path = tuple[Tensor, Callable[[slice, slice], Tensor]]
+Points = tuple[Tensor, Callable[[slice, slice], Tensor]]
 _aten = torch.ops.aten
 _RELUS = (_aten.relu, _aten.relu_, _aten.threshold, _aten.threshold_)
 _CLAMPS = (_aten.clamp, _aten.clamp_, _aten.clamp_min, _aten.clamp_min_)
@@ -44,9 +44,11 @@ def loss_gradient(model: Module, images: Tensor, labels: Tensor, *, batch_size: 
 
 
 def guided_backprop(model: Module, images: Tensor, labels: Tensor, *, batch_size: int = BATCH_SIZE) -> Tensor:
-    """Guided backpropagation (Springenberg et al. 2015; equations 13 to 15 of the paper): the gradient of the label's
-    logit, but every ReLU passes on positive gradients alone, where its input was positive. RequestError also where a
-    forward pass calls no `nn.ReLU` module, or a functional ReLU (the message names who calls it)."""
+    """Guided backpropagation (Springenberg et al. 2015; equations 13 to 15 of the paper).
+
+    The gradient of the label's logit, but every ReLU passes on positive gradients alone, and those only where its input
+    was positive. ReLUs may work in place. Raises RequestError also where the forward pass calls no `nn.ReLU` module, or
+    a functional ReLU (the message names the module that calls it)."""
     return _maps(model, images, labels, "logit", batch_size, guided=True)
 
 
@@ -62,6 +64,7 @@ def smooth_grad(
     generator: Generator | None = None,
 ) -> Tensor:
     """SmoothGrad (Smilkov et al. 2017; equation 16 of the paper): the mean gradient over noisy copies of the image.
+
     samples: number of copies; sigma: standard deviation of their Gaussian noise as a fraction (else RequestError) of
     each image's range. Copies are not clamped to [0, 1]; draws do not depend on the batch size."""
     check_counts(samples=samples)
@@ -93,10 +96,12 @@ def integrated_gradients(
     product: bool = True,
     batch_size: int = BATCH_SIZE,
 ) -> Tensor:
-    """Integrated gradients (Sundararajan et al. 2017; equation 17 of the paper). The mean gradient on the straight line
-    from the baseline to the image (Gauss-Legendre with `steps` points), times the image minus the baseline (left out
-    with `product=False`, as in the paper's figures). With the product a map sums to what the label's logit gains along
-    the line. baseline: broadcasts to the images (else RequestError); black by default."""
+    """Integrated gradients (Sundararajan et al. 2017; equation 17 of the paper).
+
+    The mean gradient on the straight line from the baseline to the image (Gauss-Legendre with `steps` points), times
+    the image minus the baseline (left out with `product=False`, as in the paper's figures). With the product a map sums
+    to what the label's logit gains along the line. baseline: broadcasts to the images (else RequestError); black by
+    default."""
     check_counts(steps=steps)
     end = images.detach()
     given = torch.as_tensor(baseline, dtype=images.dtype, device=images.device).detach()
@@ -133,14 +138,14 @@ def by_name(
 
 
 def _maps(
-    model: Module, images: Tensor, labels: Tensor, of: str, at_once: int, path: Path | None = None, guided: bool = False
+    model: Module, images: Tensor, labels: Tensor, of: str, at_once: int, points: Points | None = None, guided: bool = False
 ) -> Tensor:
-    """Sums of gradients at points, each with its weight; without `path` at the images alone."""
+    """Sums of gradients at points, each with its weight; without `points` at the images alone."""
     check_request(images, labels, 0.0, "linf")
     check_counts(batch_size=at_once)
     check_choice("of", of, ("logit", "loss"))
     sums = torch.zeros(images.shape, dtype=torch.promote_types(images.dtype, torch.float32), device=images.device)
-    weights, points = path or (torch.ones(1), lambda rows, columns: images.detach()[rows, None])
+    weights, drawn = points or (torch.ones(1), lambda rows, columns: images.detach()[rows, None])
     weights = weights.to(sums)
     # Whole images side by side where they fit, else the points of one in equal parts.
     height = max(1, at_once // len(weights))
@@ -149,7 +154,7 @@ def _maps(
         for top in range(0, len(images), height):
             for left in range(0, len(weights), width):
                 rows, columns = slice(top, top + height), slice(left, min(left + width, len(weights)))
-                at = points(rows, columns)
+                at = drawn(rows, columns)
                 repeated = labels[rows].repeat_interleave(at.shape[1])
                 gradient, _ = input_gradient(forward, at.flatten(0, 1), lambda z, y=repeated: _score(z, y, of))
                 parts = gradient.unflatten(0, at.shape[:2]).to(sums.dtype)

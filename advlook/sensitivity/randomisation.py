@@ -33,6 +33,7 @@ def stages(model: nn.Module) -> dict[str, tuple[str, ...]]:
 
 def randomised(model: nn.Module, chosen: Iterable[str], seed: int = FRESH_SEED) -> nn.Module:
     """A copy whose `chosen` stages (else RequestError) have fresh parameters and statistics of batch normalisation.
+
     Initial values are distributed as in `advlook.models`, and drawn for the whole network in running order: a stage
     gets the same ones whichever others are chosen."""
     known, chosen = stages(model), list(chosen)

@@ -39,8 +39,10 @@ def conv_layers(model: nn.Module, *, size: int = 64) -> list[str]:
 
 
 def first_filters(model: nn.Module, *, size: int = 64) -> Tensor:
-    """Weights `(units, 3, k, k)`, a copy, of the convolution that runs first on an image of `size` pixels a side. To
-    compare the strength of filters, give a `folded` model. Raises RequestError where no convolution sees the image."""
+    """Weights `(units, 3, k, k)`, a copy, of the convolution that runs first on an image of `size` pixels a side.
+
+    To compare the strength of filters, give a `folded` model. Raises RequestError where no convolution sees the image.
+    """
     names = conv_layers(model, size=size)
     if not names:
         raise RequestError(f"model {type(model).__name__} runs no nn.Conv2d, so it has no first filters; give another")
@@ -77,10 +79,11 @@ def maximise(
     precision: str = "float32",
     progress: bool = False,
 ) -> Maximised:
-    """Activation maximisation (Erhan et al. 2009; equation 10 of the paper), of many units at once. Gradient ascent on
-    the sum of a unit's map, in [0, 1], from noise of low contrast around grey. A step has a root mean square of
-    `step_size`, in units of [0, 1], whatever the size of the gradient, and leaves out pixels that it would push out of
-    [0, 1]. Of all images of an ascent the best is kept.
+    """Activation maximisation (Erhan et al. 2009; equation 10 of the paper), of many units at once.
+
+    Gradient ascent on the sum of a unit's map, in [0, 1], from noise of low contrast around grey. A step has a root
+    mean square of `step_size`, in units of [0, 1], whatever the size of the gradient, and leaves out pixels that it
+    would push out of [0, 1]. Of all images of an ascent the best is kept.
 
     size: pixels a side; units: channels of the layer's output, `(N, C, H, W)` or `(N, C)`; starts: ascents of each
     unit, whose noise depends on the generator, the unit and the start alone; batch_size: images in memory at once.

@@ -138,18 +138,24 @@ def by_name(
 
 
 def _maps(
-    model: Module, images: Tensor, labels: Tensor, of: str, at_once: int, points: Points | None = None, guided: bool = False
+    model: Module,
+    images: Tensor,
+    labels: Tensor,
+    of: str,
+    size: int,
+    points: Points | None = None,
+    guided: bool = False,
 ) -> Tensor:
     """Sums of gradients at points, each with its weight; without `points` at the images alone."""
     check_request(images, labels, 0.0, "linf")
-    check_counts(batch_size=at_once)
+    check_counts(batch_size=size)
     check_choice("of", of, ("logit", "loss"))
     sums = torch.zeros(images.shape, dtype=torch.promote_types(images.dtype, torch.float32), device=images.device)
     weights, drawn = points or (torch.ones(1), lambda rows, columns: images.detach()[rows, None])
     weights = weights.to(sums)
     # Whole images side by side where they fit, else the points of one in equal parts.
-    height = max(1, at_once // len(weights))
-    width = math.ceil(len(weights) / math.ceil(len(weights) / at_once))
+    height = max(1, size // len(weights))
+    width = math.ceil(len(weights) / math.ceil(len(weights) / size))
     with evaluating(folded(model)) as fast, _guiding(fast) if guided else nullcontext(fast) as forward:
         for top in range(0, len(images), height):
             for left in range(0, len(weights), width):

@@ -120,8 +120,11 @@ def accuracy_under(model: nn.Module, images: Images, attack: Attack, **options: 
     return percent(survivors(model, images, attack, **options))
 
 
-def suite_accuracy(model: nn.Module, images: Images, eps: float, *, steps: int = 100, **how: Any) -> dict[str, float]:
-    """Accuracy in percent after each attack of `attacks.attack_suite` in turn: `{"pgd", "apgd-ce", "apgd-dlr"}`."""
+def suite_accuracy(
+    model: nn.Module, images: Images, eps: float, *, steps: int = 100, right: Tensor | None = None, **how: Any
+) -> dict[str, float]:
+    """Accuracy in percent after each attack of `attacks.attack_suite` in turn: `{"pgd", "apgd-ce", "apgd-dlr"}`; right
+    as of `survivors`."""
     where = Batches(**how)
     left = torch.zeros(len(attacks.SUITE), dtype=torch.int64, device=where.device)
 
@@ -130,7 +133,7 @@ def suite_accuracy(model: nn.Module, images: Images, eps: float, *, steps: int =
         left.add_(torch.stack([result.survived[name].sum() for name in attacks.SUITE]))
         return result.attacked
 
-    survivors(model, images, suite, **how)
+    survivors(model, images, suite, right=right, **how)
     shares = (100 * where.group.total(left).double() / len(images)).tolist()
     return dict(zip(attacks.SUITE, shares, strict=True))
 

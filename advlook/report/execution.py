@@ -19,7 +19,7 @@ from jupyter_client.kernelspec import NoSuchKernel
 from nbclient.exceptions import DeadKernelError
 from PIL import Image
 
-from advlook.core.errors import RequestError
+from advlook.core import RequestError
 from advlook.report import texts
 from advlook.study.folders import ROOT
 
@@ -51,7 +51,7 @@ def execute(notebook: Path, executed: Path, preset: str, environment: Mapping[st
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # it would tell every failure a second time
     options = {"kernel_name": KERNEL, "kernel_manager_class": Kernel, "execution_timeout": CELL_TIMEOUT}
     options |= {"progress_bar": False, "stderr_file": stderr}
-    options["extra_arguments"] = ["--IPKernelApp.log_level=40"]  # its hint on encryption is noise on one machine
+    options["extra_arguments"] = ["--IPKernelApp.log_level=50"]  # it hints at encryption, and tells when it is ended
     try:
         papermill.execute_notebook(str(notebook), str(executed), {"preset": preset}, **options)
     except (NoSuchKernel, RuntimeError) as error:

@@ -2,7 +2,6 @@
 notebook writes into a staging folder beside the results. Its files are moved over when all of it has run: a failure
 leaves the earlier ones."""
 
-import json
 import os
 import shutil
 import sys
@@ -18,7 +17,7 @@ from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
 from advlook.core.errors import RequestError
-from advlook.core.files import digest, file_hash, read_json, write_atomically
+from advlook.core.files import digest, file_hash, read_json
 from advlook.experiments.ensembles.targets import find_targets
 from advlook.experiments.stylization.images import styles_digest
 from advlook.report import texts
@@ -136,8 +135,7 @@ def run_notebook(
     from_cache = [read_json(study.output / name).get("seconds_kept", 0) for name in names if name.endswith(".json")]
     seconds = round(time.perf_counter() - started + max(from_cache, default=0), 1)
     made_by = {"inputs": input_digest(study, preset, notebook, code), "made": names, "seconds": seconds}
-    description = json.dumps(provenance.describe(study.preset, study.device) | made_by, indent=2) + "\n"
-    write_atomically(record, lambda partial: partial.write_text(description))
+    provenance.write_record(record, provenance.describe(study.preset, study.device) | made_by)
     return "done"
 
 
@@ -253,6 +251,5 @@ def stamp(preset: str = "quick", output: Path | None = None) -> None:
             arrays = [name[:-4] + ".npz" for name in made if (study.output / (name[:-4] + ".npz")).is_file()]
             made = sorted({*made, *(name for name in arrays if name.startswith("tables/"))})
             kept |= {"made": made, "inputs": input_digest(study, preset, notebook, read_code(notebook))}
-            text = json.dumps(kept, indent=2) + "\n"
-            write_atomically(record, lambda partial, text=text: partial.write_text(text))
+            provenance.write_record(record, kept)
     write_gallery(study.output, study.preset)

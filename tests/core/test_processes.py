@@ -5,8 +5,9 @@ import os
 import time
 
 import pytest
+import torch
 
-from advlook.core.processes import run_all
+from advlook.core.processes import FEW, run_all, worker_count
 
 
 def tell(path, steps, progressed):
@@ -47,3 +48,12 @@ def test_a_failure_is_told_while_others_tell_more_than_a_pipe_holds(tmp_path):
     assert (tmp_path / "long").read_text().startswith("50000 ")
     assert not (tmp_path / "later 8").exists()
     assert not multiprocessing.active_children()
+
+
+def test_small_work_and_other_devices_start_no_processes(monkeypatch):
+    """As many as cores and jobs, where that is worth it."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    cpu = torch.device("cpu")
+    assert [worker_count(jobs, cpu, FEW) for jobs in (1, 4, 9)] == [1, 4, 6]
+    assert worker_count(4, cpu, FEW - 1) == 1
+    assert worker_count(4, torch.device("cuda"), 10 * FEW) == 1

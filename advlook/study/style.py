@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -40,6 +39,8 @@ STYLE |= {"grid.color": "#E4E4E4"}
 
 def new_figure(rows: int, columns: int, width: float, height: float, **options: object) -> tuple[Figure, list[Axes]]:
     """A figure of `rows` x `columns` panels (inches), outside pyplot's registry, in the study's style."""
+    import seaborn as sns  # here: it takes a second, which commands and worker processes need not spend
+
     sns.set_theme(context="notebook", style="whitegrid", rc=STYLE)
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, list(figure.subplots(rows, columns, squeeze=False, **options).flat)

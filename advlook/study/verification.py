@@ -1,9 +1,9 @@
 """Committed results measured again, a drawn part of them: how a stranger comes to believe a table.
 
 A *unit* is one measurement of one model, on a drawn part of its images where the table keeps an answer per image; or a
-table that follows from others. Each experiment lists its units in `units.py`; `verify` draws them at random until the
-time is up, makes each again with the code and the checkpoints that are there, and compares it with the committed table.
-"""
+table that follows from others. `experiments/units.py` lists the units of every notebook; `verify` draws them at random
+until the time is up, makes each again with the code and the checkpoints that are there, and compares it with the
+committed table."""
 
 import random
 import time

@@ -188,7 +188,7 @@ def reproduce(
             failed, outcome = False, run_notebook(study, preset, notebook, force, pdf, threads=threads, stderr=stderr)
         except (PapermillExecutionError, DeadKernelError) as error:
             place = os.path.relpath(study.output / "failed" / notebook.name)
-            failed, outcome = True, f"FAILED{_reason(error)}; see {place}"
+            failed, outcome = True, f"{_failure(error)}; see {place}"
         bars.say(f"{name}: {outcome} ({time.perf_counter() - began:.0f} s)", ended=number)
         return failed
 
@@ -221,10 +221,10 @@ def _run_all(run: Callable[[Path, int], bool], notebooks: Sequence[Path], worker
             raise
 
 
-def _reason(error: PapermillExecutionError | DeadKernelError) -> str:
+def _failure(error: PapermillExecutionError | DeadKernelError) -> str:
     if isinstance(error, DeadKernelError):
-        return ": its kernel died, perhaps for want of memory"
-    return f" in cell {error.exec_count}: {error.ename}: {error.evalue}".splitlines()[0]
+        return "FAILED: its kernel died, perhaps for want of memory"
+    return f"FAILED in cell {error.exec_count}: {error.ename}: {error.evalue}".splitlines()[0]
 
 
 def renew_texts(preset: str = "quick", notebooks: Sequence[str] | None = None, output: Path | None = None) -> int:

@@ -148,8 +148,8 @@ class Models:
         self.require_external()
         models = [key for key in self.each_model() if key[0] not in self.preset.external]
         missing = [key for key in models if self.find_checkpoint(*key) is None]
-        workers = worker_count(len(models), self.device, self._images(models))
-        if not missing or workers == 1:
+        workers = worker_count(len(models), self.device, self._images(models)) if missing else 1
+        if workers == 1:
             for key in missing:
                 self.checkpoint(*key)
             return

@@ -183,8 +183,9 @@ def test_apgd_is_as_strong_as_the_reference(victim, loss):
 
 def test_what_torchattacks_asks_for_is_there():
     """It is installed without its requirements, so the constraints must hold all of them but the one it never uses."""
-    lines = (Path(__file__).parents[2] / "constraints.txt").read_text().splitlines()[1:]
-    pins = {canonicalize_name(name): version for name, version in (line.split("==") for line in lines)}
+    lines = (Path(__file__).parents[2] / "constraints.txt").read_text().splitlines()
+    pinned = (line.split("==") for line in lines if not line.startswith("#"))
+    pins = {canonicalize_name(name): version for name, version in pinned}
     assert importlib.metadata.version("torchattacks") == pins["torchattacks"]
     for requirement in map(Requirement, importlib.metadata.requires("torchattacks")):
         if requirement.name != "requests":

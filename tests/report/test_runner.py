@@ -10,7 +10,6 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 
 import nbformat
@@ -169,22 +168,23 @@ def test_notebooks_run_one_at_a_time(reason, workshop, tmp_path, capsys, monkeyp
     assert "03_three: done" in printed
 
 
-def test_an_interruption_ends_all_kernels_and_leaves_nothing(workshop, tmp_path):
+def test_an_interruption_ends_all_kernels_and_leaves_nothing(workshop, tmp_path, monkeypatch):
     """Both notebooks that run are given up at once, and their staging folders go."""
     folder, out = workshop
     met = tmp_path / "met"
     for name in ("02_two", "03_three"):
         write_waiting(folder, name, "nobody", met, patience=600)
 
-    def interrupt():
+    def interrupted(runs):
         while len(list(met.iterdir())) < 2:
             time.sleep(0.1)
-        os.kill(os.getpid(), signal.SIGINT)
+        raise KeyboardInterrupt
 
-    threading.Thread(target=interrupt, daemon=True).start()
+    monkeypatch.setattr(runner, "as_completed", interrupted)
     with pytest.raises(KeyboardInterrupt):
         runner.reproduce("small")
     assert not list(out.glob(".staging*"))
+    assert not any('"alone"' in path.read_text().split('"outputs"')[-1] for path in out.glob("failed/*.ipynb"))
 
 
 def test_a_notebook_edited_while_it_runs_is_run_again(workshop, capsys):

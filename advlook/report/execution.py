@@ -29,13 +29,15 @@ LARGE_PICTURE = 60_000  # base64 characters of a picture in an executed notebook
 PAGE_WIDTH = 800  # pixels of a page in which such a picture is read
 
 _running: set[AsyncKernelManager] = set()
+_ended: set[AsyncKernelManager] = set()  # by us
 
 
 def execute(notebook: Path, executed: Path, preset: str, environment: Mapping[str, str], stderr: TextIO) -> None:
     """Run a notebook for a preset in a kernel with this environment besides ours; write its tidied copy to `executed`.
 
     May be called from several threads at once. stderr: where progress bars and warnings go. Raises
-    PapermillExecutionError where a cell fails, DeadKernelError where the kernel dies; RequestError where none starts.
+    PapermillExecutionError where a cell fails, DeadKernelError where the kernel dies, KeyboardInterrupt where it is
+    ended by `end_kernels`; RequestError where none starts.
     """
 
     started = []
@@ -55,18 +57,22 @@ def execute(notebook: Path, executed: Path, preset: str, environment: Mapping[st
     try:
         papermill.execute_notebook(str(notebook), str(executed), {"preset": preset}, **options)
     except (NoSuchKernel, RuntimeError) as error:
+        if _ended.intersection(started):
+            raise KeyboardInterrupt from None
         if isinstance(error, DeadKernelError):
             raise
         remedy = f"`{Path(sys.executable).name} -m ipykernel install --sys-prefix` installs it"
         raise RequestError(f"Jupyter kernel {KERNEL!r} does not start ({error}); {remedy}") from None
     finally:
         _running.difference_update(started)
+        _ended.difference_update(started)
     tidy_notebook(executed)
 
 
 def end_kernels() -> None:
-    """End the kernels of all notebooks that run: each of these then fails with DeadKernelError."""
+    """End the kernels of all notebooks that run, on an interruption."""
     for kernel in list(_running):
+        _ended.add(kernel)
         with contextlib.suppress(ProcessLookupError, PermissionError, AttributeError):  # it has ended already
             os.kill(kernel.provisioner.pid, signal.SIGTERM)
 

@@ -168,8 +168,8 @@ def test_notebooks_run_one_at_a_time(reason, workshop, tmp_path, capsys, monkeyp
     assert "03_three: done" in printed
 
 
-def test_an_interruption_ends_all_kernels_and_leaves_nothing(workshop, tmp_path, monkeypatch):
-    """Both notebooks that run are given up at once, and their staging folders go."""
+def test_an_interruption_ends_all_kernels_and_leaves_nothing(workshop, tmp_path, monkeypatch, capsys):
+    """Both notebooks that run are given up at once, which is no failure of theirs, and their staging folders go."""
     folder, out = workshop
     met = tmp_path / "met"
     for name in ("02_two", "03_three"):
@@ -184,6 +184,7 @@ def test_an_interruption_ends_all_kernels_and_leaves_nothing(workshop, tmp_path,
     with pytest.raises(KeyboardInterrupt):
         runner.reproduce("small")
     assert not list(out.glob(".staging*"))
+    assert "FAILED" not in capsys.readouterr().out
     assert not any('"alone"' in path.read_text().split('"outputs"')[-1] for path in out.glob("failed/*.ipynb"))
 
 

@@ -28,8 +28,7 @@ CELL_TIMEOUT = 7 * 24 * 3600  # seconds; training on the paper's scale happens i
 LARGE_PICTURE = 60_000  # base64 characters of a picture in an executed notebook
 PAGE_WIDTH = 800  # pixels of a page in which such a picture is read
 
-_running: set[AsyncKernelManager] = set()
-_ended: set[AsyncKernelManager] = set()  # by us
+_running: set[AsyncKernelManager] = set()  # but those that `end_kernels` has ended
 
 
 def execute(notebook: Path, executed: Path, preset: str, environment: Mapping[str, str], stderr: TextIO) -> None:
@@ -39,7 +38,6 @@ def execute(notebook: Path, executed: Path, preset: str, environment: Mapping[st
     PapermillExecutionError where a cell fails, DeadKernelError where the kernel dies, KeyboardInterrupt where it is
     ended by `end_kernels`; RequestError where none starts.
     """
-
     started = []
 
     class Kernel(AsyncKernelManager):
@@ -57,7 +55,7 @@ def execute(notebook: Path, executed: Path, preset: str, environment: Mapping[st
     try:
         papermill.execute_notebook(str(notebook), str(executed), {"preset": preset}, **options)
     except (NoSuchKernel, RuntimeError) as error:
-        if _ended.intersection(started):
+        if not _running.issuperset(started):
             raise KeyboardInterrupt from None
         if isinstance(error, DeadKernelError):
             raise
@@ -65,16 +63,14 @@ def execute(notebook: Path, executed: Path, preset: str, environment: Mapping[st
         raise RequestError(f"Jupyter kernel {KERNEL!r} does not start ({error}); {remedy}") from None
     finally:
         _running.difference_update(started)
-        _ended.difference_update(started)
     tidy_notebook(executed)
 
 
 def end_kernels() -> None:
     """End the kernels of all notebooks that run, on an interruption."""
-    for kernel in list(_running):
-        _ended.add(kernel)
+    while _running:
         with contextlib.suppress(ProcessLookupError, PermissionError, AttributeError):  # it has ended already
-            os.kill(kernel.provisioner.pid, signal.SIGTERM)
+            os.kill(_running.pop().provisioner.pid, signal.SIGTERM)
 
 
 def tidy_notebook(path: Path) -> None:

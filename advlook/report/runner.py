@@ -7,13 +7,13 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed, wait
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import TextIO
 
 import nbformat
 import papermill
-from nbclient.exceptions import DeadKernelError
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
 from advlook.core.errors import RequestError
@@ -22,7 +22,7 @@ from advlook.experiments.ensembles.targets import find_targets
 from advlook.experiments.stylization.images import styles_digest
 from advlook.report import texts
 from advlook.report.bars import Bars
-from advlook.report.execution import end_kernels, execute, tidy_notebook
+from advlook.report.execution import OUTPUT_TIMEOUT, end_kernels, execute, tidy_notebook
 from advlook.report.gallery import write_gallery
 from advlook.study import provenance
 from advlook.study.code import source_digest
@@ -94,8 +94,8 @@ def run_notebook(
     threads: of its kernel, by default torch's own number. stderr: where its progress goes (by default standard error).
 
     Where the notebook's code and all that it rests on are as they were, only texts are renewed. Raises
-    PapermillExecutionError where a cell fails and RuntimeError where the kernel dies, after moving the partial copy to
-    `failed/`; RequestError where no kernel starts."""
+    PapermillExecutionError where a cell fails, DeadKernelError where the kernel dies and CellTimeoutError where its
+    output does not arrive, after moving the partial copy to `failed/`; RequestError where no kernel starts."""
     code = read_code(notebook)  # now: it may be edited while it runs
     record = study.output / "notebooks" / f"{notebook.stem}.json"
     failed = study.output / "failed" / notebook.name
@@ -186,7 +186,7 @@ def reproduce(
         stderr = bars.of(number) if workers > 1 else sys.stderr
         try:
             failed, outcome = False, run_notebook(study, preset, notebook, force, pdf, threads=threads, stderr=stderr)
-        except (PapermillExecutionError, DeadKernelError) as error:
+        except (PapermillExecutionError, DeadKernelError, CellTimeoutError) as error:
             place = os.path.relpath(study.output / "failed" / notebook.name)
             failed, outcome = True, f"{_failure(error)}; see {place}"
         bars.say(f"{name}: {outcome} ({time.perf_counter() - began:.0f} s)", ended=number)
@@ -209,21 +209,24 @@ def _side_by_side(notebooks: Sequence[Path]) -> list[list[Path]]:
 
 
 def _run_all(run: Callable[[Path, int], bool], notebooks: Sequence[Path], workers: int) -> int:
-    """Run these, so many at once; returns how many failed. An interruption ends those that run."""
+    """Run these, so many at once; returns how many failed. An interruption or an error ends those that run."""
     with ThreadPoolExecutor(workers) as pool:
         runs = [pool.submit(run, notebook, workers) for notebook in notebooks]
         try:
             return sum(each.result() for each in as_completed(runs))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            while wait(runs, timeout=0.2).not_done:  # again: a kernel may just have been about to start
-                end_kernels()
+            while not all(each.done() for each in runs):  # `wait` waits for ever for one that was cancelled
+                end_kernels()  # again: a kernel may just have been about to start
+                time.sleep(0.2)
             raise
 
 
-def _failure(error: PapermillExecutionError | DeadKernelError) -> str:
+def _failure(error: PapermillExecutionError | DeadKernelError | CellTimeoutError) -> str:
     if isinstance(error, DeadKernelError):
         return "FAILED: its kernel died, perhaps for want of memory"
+    if isinstance(error, CellTimeoutError):
+        return f"FAILED: the output of its kernel did not arrive in {OUTPUT_TIMEOUT} s"
     return f"FAILED in cell {error.exec_count}: {error.ename}: {error.evalue}".splitlines()[0]
 
 

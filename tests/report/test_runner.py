@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import nbformat
@@ -186,6 +187,54 @@ def test_an_interruption_ends_all_kernels_and_leaves_nothing(workshop, tmp_path,
     assert not list(out.glob(".staging*"))
     assert "FAILED" not in capsys.readouterr().out
     assert not any('"alone"' in path.read_text().split('"outputs"')[-1] for path in out.glob("failed/*.ipynb"))
+
+
+def test_an_error_ends_what_runs_and_what_waits(workshop, tmp_path, monkeypatch):
+    """An error of ours in one notebook is told at once, though another runs and two wait for their turn."""
+    folder, _ = workshop
+    met = tmp_path / "met"
+    for name in ("02_two", "03_three", "04_four", "05_five"):
+        write_waiting(folder, name, "nobody", met, patience=600)
+    execute = runner.execute
+
+    def failing(notebook, *arguments):
+        if notebook.stem != "02_two":
+            return execute(notebook, *arguments)
+        while not list(met.iterdir()):
+            time.sleep(0.1)
+        raise RequestError("no kernel")
+
+    monkeypatch.setattr(runner, "execute", failing)
+    raised = []
+
+    def reproduce():
+        try:
+            runner.reproduce("small", jobs=2)
+        except RequestError as error:
+            raised.append(str(error))
+
+    thread = threading.Thread(target=reproduce, daemon=True)
+    thread.start()
+    thread.join(120)
+    assert raised == ["no kernel"]
+
+
+def test_output_that_comes_late_is_awaited_and_one_that_does_not_come_is_told(workshop, monkeypatch, capsys):
+    """nbclient gives up four seconds after a cell's end; a kernel whose output never comes fails its notebook only."""
+    folder, out = workshop
+    late = """
+import time
+from IPython import get_ipython
+kernel = get_ipython().kernel
+send = kernel._publish_status
+kernel._publish_status = lambda state, *rest: (time.sleep(6 * (state == "idle")), send(state, *rest))"""
+    write_notebook(folder / "02_two.ipynb", PARAMETERS, late)
+    assert runner.reproduce("small") == 0
+    monkeypatch.setattr(execution, "OUTPUT_TIMEOUT", 2)
+    write_notebook(folder / "03_three.ipynb", PARAMETERS, SAVE.format(name="b", value=2))
+    assert runner.reproduce("small", force=True) == 1
+    assert "02_two: FAILED: the output of its kernel did not arrive" in capsys.readouterr().out
+    assert (out / "tables" / "b.csv").is_file()
 
 
 def test_a_notebook_edited_while_it_runs_is_run_again(workshop, capsys):

@@ -170,6 +170,9 @@ class CorruptionsConfig:
     passes: Ascending[Positive]  # of the median filter
     median_kernels: Ascending[Odd]  # pixels a side: a sweep each
     family_images: Positive  # the first so many of the images: for noise, blur, weather and digital corruptions
+    pairs: Positive  # of test images, for hybrid images; fewer where the test images do not suffice
+    controls: Positive  # the first so many of the pairs: for each control of the hybrid images, and untrained models
+    masked: Positive  # test images under noise of one octave
 
 
 @dataclass(frozen=True)

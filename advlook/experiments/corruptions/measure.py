@@ -33,11 +33,13 @@ REVERSAL = "reversal"
 
 
 def sweeps(images: Tensor, config: CorruptionsConfig) -> dict[str, Sweep]:
-    """The sweeps of a preset by operation: "blur", "median" (5x5: "median 5x5"), "reversal". images: float `(N, 3, H,
-    W)` in [0, 1]; level 0 gives them back. A median continues from the level before."""
+    """The sweeps of a preset by operation: "blur", "blur 3x3" (cut to 3 pixels, as a fixed kernel cuts it), "median"
+    (5x5: "median 5x5"), "reversal". images: float `(N, 3, H, W)` in [0, 1]; level 0 gives them back. A median continues
+    from the level before."""
     named = {"median" if size == 3 else f"median {size}x{size}": size for size in config.median_kernels}
     return {
         "blur": ((sigma, gaussian_blur(images, sigma, config.blur_kernel)) for sigma in (0.0, *config.sigmas)),
+        "blur 3x3": ((sigma, gaussian_blur(images, sigma, 3)) for sigma in (0.0, *config.sigmas)),
         **{operation: _filtered(images, config.passes, size) for operation, size in named.items()},
         REVERSAL: [(0.0, images), (1.0, reverse_colors(images))],
     }

@@ -21,6 +21,7 @@ from advlook.corruptions.severities import FAMILIES
 from advlook.data import ImageSet
 from advlook.models import folded
 from advlook.stats import interval, pooled, right_of
+from advlook.stats.crossing import overtaken_at
 from advlook.stats.paired import relative_difference
 from advlook.study import ModelKey, Row, Study
 
@@ -155,18 +156,6 @@ def crossings(rows: pd.DataFrame) -> pd.DataFrame:
     for key, levels, std, adv in _pairs(rows[rows["operation"] != REVERSAL]):
         found.append((*key, *map(float, interval(adv - std, partial(overtaken_at, levels))), len(std)))
     return pd.DataFrame(found, columns=["arch", "operation", "seed", "level", "low", "high", "images"])
-
-
-def overtaken_at(levels: np.ndarray, difference: np.ndarray) -> np.ndarray:
-    """The first level at which a difference `(..., levels)` exceeds 0, by linear interpolation: `(...)`; the lowest
-    level where it does from the start, infinity where it never does."""
-    above = difference > 0
-    after = above.argmax(-1)
-    before = np.maximum(after - 1, 0)
-    low, high = (np.take_along_axis(difference, place[..., None], -1)[..., 0] for place in (before, after))
-    share = np.where(after > 0, -low / np.where(high > low, high - low, 1), 0)
-    found = levels[before] + share * (levels[after] - levels[before])
-    return np.where(above.any(-1), found, np.inf)
 
 
 def _pairs(rows: pd.DataFrame) -> Iterator[tuple[tuple[str, str, str], np.ndarray, np.ndarray, np.ndarray]]:

@@ -7,10 +7,12 @@ image by image. Frequencies are in cycles per pixel; no image is clamped to [0, 
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from itertools import product
 
+import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -21,6 +23,10 @@ from advlook.data import ImageSet
 from advlook.models import folded
 from advlook.sensitivity import high_pass, low_pass
 from advlook.sensitivity.frequency import filtered, frequency_radius, shuffle_blocks
+from advlook.stats.bootstrap import Effect
+from advlook.stats.crossing import channel, masked_octave, masked_octaves_apart, octave_of, octaves_apart
+from advlook.stats.paired import Answers, by_seed, right_of
+from advlook.stats.two_way import Sample, estimate
 from advlook.study import ModelKey, Row, Study
 
 KINDS = ("std", "adv", "random")  # of models that hybrid images are shown to
@@ -30,6 +36,7 @@ BLOCKS = (2, 4)  # pixels a side
 BANDS = 7  # of noise, an octave wide each, from two cycles an image to the Nyquist frequency
 NOISE = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32)  # its standard deviation, in units of [0, 1]
 MAIN = "as they are"
+MASKED = "noise of one octave"
 
 Mix = Callable[[Tensor, Tensor, float], Tensor]  # (coarse, fine, cut-off) -> hybrid images
 
@@ -74,6 +81,14 @@ def pairs(study: Study) -> tuple[ImageSet, ImageSet]:
     first, second = (study.test[part] for part in order.split(half))
     differ = (first.labels != second.labels).nonzero()[:, 0][: study.preset.corruptions.pairs]
     return first[differ], second[differ]
+
+
+def shown_hybrids(study: Study) -> dict[str, Tensor]:
+    """For the figure: the first pair, and its hybrids at four cut-offs, `(3, H, W)` on the CPU, by title."""
+    (coarse, first), (fine, second) = (next(each[:1].batches(1)) for each in pairs(study))
+    classes = study.test.classes
+    mixed = {f"cut-off {cutoff:.2g}": hybrid(coarse, fine, cutoff)[0] for cutoff in CUTOFFS[1::3]}
+    return {f"fine: {classes[second]}": fine[0]} | mixed | {f"coarse: {classes[first]}": coarse[0]}
 
 
 def conditions() -> dict[str, Mix]:
@@ -181,3 +196,70 @@ def _right(
             changed = (change(shown) if change else shown) + mask.to(shown.device)
             found.append((model(changed).argmax(1) == labels).cpu())
     return torch.cat(found)
+
+
+def scale_tables(study: Study) -> dict[str, pd.DataFrame]:
+    """Measure every model; save `04_hybrids`, `04_answers`, `04_masking` and what follows from them; return all."""
+    measured = {
+        "04_hybrids": study.measure("04_hybrids", hybrid_rows, KINDS),
+        "04_answers": study.measure("04_answers", answer_rows),
+        "04_masking": study.measure("04_masking", masking_rows),
+    }
+    derived = derived_tables(measured, study.preset.data.classes, study.preset.data.size)
+    return measured | {name: study.save_table(name, table) for name, table in derived.items()}
+
+
+def derived_tables(tables: Mapping[str, pd.DataFrame], classes: int, size: int) -> dict[str, pd.DataFrame]:
+    """`04_scales` and `04_channels`, from `04_hybrids` and `04_masking`.
+
+    `04_scales`, by arch, condition and seed ("all", or one): of "std" and "adv" the cut-off at which the model changes
+    from the fine to the coarse image, or, in the condition MASKED, the centre of its channel, in cycles per pixel and
+    per image; "apart": by how many octaves ADV's is lower. 95% intervals over pairs (or images) and seeds."""
+    hybrids, masking, found = tables["04_hybrids"], tables["04_masking"], []
+    for (arch, condition), rows in hybrids[hybrids["setting"] != "random"].groupby(["arch", "condition"], sort=False):
+        levels = np.sort(rows["cutoff"].unique())
+        effects = octave_of(levels), octaves_apart(levels)
+        found += [{"arch": arch, "condition": condition} | row for row in _scales(rows, named, *effects)]
+    for arch, rows in masking.groupby("arch", sort=False):
+        scale = np.sort(rows["frequency"].unique())[1:], np.sort(rows["noise"].unique())[1:], 1 / classes
+        effects = masked_octave(*scale), masked_octaves_apart(*scale)
+        found += [{"arch": arch, "condition": MASKED} | row for row in _scales(rows, under_noise, *effects)]
+    scales = pd.DataFrame(found)
+    pixels = scales["of"] != "apart"
+    scales.insert(scales.columns.get_loc("images"), "cycles_per_image", (scales["value"] * size).where(pixels))
+    return {"04_scales": scales, "04_channels": _channels(masking, classes)}
+
+
+def _scales(rows: pd.DataFrame, values: Answers, of_one: Effect, apart: Effect) -> Iterator[Row]:
+    seeds, both = by_seed(rows, values)
+    half = both.shape[2] // 2
+    parts = {"std": (both[..., :half], of_one), "adv": (both[..., half:], of_one), "apart": (both, apart)}
+    chosen = {"all": slice(None)} | ({str(seed): [k] for k, seed in enumerate(seeds)} if len(seeds) > 1 else {})
+    for (seed, which), (of, (answers, effect)) in product(chosen.items(), parts.items()):
+        found = estimate(Sample(answers[:, which], effect, seeds))
+        ends = np.array([found.effect, *found.interval()])
+        value, low, high = ends if of == "apart" else 2**ends
+        yield {"seed": seed, "of": of, "value": value, "low": low, "high": high, "images": len(answers)}
+
+
+def named(run: pd.DataFrame) -> np.ndarray:
+    """What a model names at each cut-off, `(pairs, cut-offs)`: 1 the coarse image, -1 the fine one, 0 neither."""
+    run = run.sort_values("cutoff")
+    return (np.stack(list(run["by_coarse"])).astype(float) - np.stack(list(run["by_fine"]))).T
+
+
+def under_noise(run: pd.DataFrame) -> np.ndarray:
+    """Which images a model answers right, `(images, 1 + bands * noise)`: without noise, then by band and noise."""
+    return right_of(run.sort_values(["frequency", "noise"])).T.astype(float)
+
+
+def _channels(masking: pd.DataFrame, classes: int) -> pd.DataFrame:
+    found = []
+    frequencies, noise = (np.sort(masking[name].unique())[1:] for name in ("frequency", "noise"))
+    for key, run in masking.groupby(["arch", "setting", "seed"], sort=False):
+        means = under_noise(run).mean(0)
+        sensitivity, centre, width = channel(frequencies, noise, 1 / classes, means)
+        about = dict(zip(("arch", "setting", "seed"), key, strict=True))
+        about |= {"centre": 2**centre, "width": width, "peak": sensitivity.max()}
+        found += [about | {"frequency": f, "sensitivity": s} for f, s in zip(frequencies, sensitivity, strict=True)]
+    return pd.DataFrame(found)

@@ -1,12 +1,10 @@
 """Bootstrap intervals: how far an effect would move if other images of the same kind had been drawn.
 
-The intervals of notebooks 01 to 07 resample images only: answers of several seeds are averaged image by image first.
-Claims (notebook 08) resample seeds as well. Comparisons are paired: both models answered the same images, so images
-that are hard for both do not widen an interval."""
+These are the intervals of notebooks 01 to 07, over images only: answers of several seeds are averaged image by image
+first. Those of claims (notebook 08) are over seeds as well: `two_way`. Comparisons are paired: both models answered the
+same images, so images that are hard for both do not widen an interval."""
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import numpy as np
 
@@ -41,65 +39,3 @@ def resampled_means(values: np.ndarray, draws: int = DRAWS) -> np.ndarray:
         times = np.bincount(chosen.ravel(), minlength=held * count).reshape(held, count)
         parts.append(times @ values / count)
     return np.concatenate(parts)
-
-
-def resampled_seeds(means: np.ndarray, effect: Effect) -> np.ndarray:
-    """The effect `(draws,)` with the seeds of `means` `(draws, seeds, columns)` resampled with replacement. A resample
-    of n values has (n - 1) / n of the variance it should have: deviations from the effect of all seeds are therefore
-    stretched by sqrt(n / (n - 1)) (Rao and Wu, 1988). A single seed is not resampled."""
-    draws, seeds, _ = means.shape
-    whole = effect(means.mean(1))
-    if seeds == 1:
-        return whole
-    weights = np.random.default_rng(1).multinomial(seeds, np.full(seeds, 1 / seeds), size=draws) / seeds
-    drawn = effect(np.einsum("ds,dsc->dc", weights, means))
-    return whole + math.sqrt(seeds / (seeds - 1)) * (drawn - whole)
-
-
-@dataclass(frozen=True)
-class Sample:
-    """The data of one comparison: `values` `(units, seeds, columns)`, and the effect as a function of column means.
-    Units are what is resampled (images, filters), the same ones for all seeds. at: the image set or level, where there
-    are several. untested: why no verdict may rest on this comparison; "" where one may."""
-
-    values: np.ndarray
-    effect: Effect
-    seeds: Sequence[int]
-    at: str = ""
-    untested: str = ""
-
-
-def resampled_effects(samples: Sequence[Sample], draws: int = DRAWS) -> list[np.ndarray]:
-    """The effect of each sample with units and seeds resampled together: `(draws,)` each. Samples with the same number
-    of units share their draws, which take most of the time."""
-    found: dict[int, np.ndarray] = {}
-    for units in {len(sample.values) for sample in samples}:
-        chosen = [place for place, sample in enumerate(samples) if len(sample.values) == units]
-        columns = [samples[place].values.reshape(units, -1).astype(np.float64) for place in chosen]
-        means = resampled_means(np.concatenate(columns, axis=1), draws)
-        parts = np.split(means, np.cumsum([column.shape[1] for column in columns])[:-1], axis=1)
-        for place, part in zip(chosen, parts, strict=True):
-            shape = samples[place].values.shape[1:]
-            found[place] = resampled_seeds(part.reshape(-1, *shape), samples[place].effect)
-    return [found[place] for place in range(len(samples))]
-
-
-def p_value(effects: np.ndarray, bound: float, units: int) -> float:
-    """Two-sided bootstrap p of "the effect is `bound`", from resampled effects `(draws,)`; 1 where one is nan. At most
-    5% where the 95% interval of the same draws excludes the bound, and never below 2 / 2^units, the chance that all
-    units fall on the same side: a handful that agree have no spread to resample, and prove little."""
-    if np.isnan(effects).any():
-        return 1.0
-    beyond = min((effects <= bound).sum(), (effects >= bound).sum())
-    return float(min(1.0, max(2 * (1 + beyond) / (1 + len(effects)), 2.0 ** (1 - units))))
-
-
-def holm(values: np.ndarray) -> np.ndarray:
-    """p values `(n,)` adjusted for n questions asked at once (Holm, 1979). The smallest is multiplied by n, the next by
-    n - 1, and so on; none falls below its predecessor or exceeds 1. This bounds the family-wise error as far as the p
-    values are right; those of `p_value` are about images, not trainings."""
-    values = np.asarray(values, dtype=np.float64)
-    order = np.argsort(values, kind="stable")
-    adjusted = np.empty_like(values)
-    adjusted[order] = np.minimum(1, np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1)))
-    return adjusted

@@ -1,6 +1,6 @@
 """Models compared image by image, from tables whose cells hold per-image answers."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -39,6 +39,20 @@ def by_seed(rows: pd.DataFrame, values: Answers) -> tuple[list[int], np.ndarray]
         return [], np.empty((0, 0, 0))
     found = np.stack([np.concatenate([each["std", seed], each["adv", seed]], axis=1) for seed in seeds], axis=1)
     return seeds, found[~np.isnan(found).any((1, 2))]
+
+
+def by_checkpoint(members: Sequence[str], values: np.ndarray, checkpoints: Sequence[str]) -> np.ndarray:
+    """A value of each checkpoint, `(units, checkpoints)`, from the values of runs, `(units, runs)`, with the same mean.
+    Runs that join two models share checkpoints, so the spread of runs understates that of trainings. These values are
+    jackknife pseudo-values: n times the mean, less n - 1 times the mean of the runs without a checkpoint. Where every
+    run has a checkpoint of its own they are the runs; where no run is without a checkpoint, the mean. members: of each
+    run, such as "std-0 std-1"; runs of the same members are averaged first."""
+    joined = [frozenset(each.split()) for each in members]
+    distinct = {each: values[:, [other == each for other in joined]].mean(1) for each in dict.fromkeys(joined)}
+    mean = np.mean(list(distinct.values()), axis=0)
+    without = [[found for each, found in distinct.items() if one not in each] for one in checkpoints]
+    count = len(checkpoints)
+    return np.stack([count * mean - (count - 1) * (np.mean(w, axis=0) if w else mean) for w in without], axis=1)
 
 
 def labelled(table: pd.DataFrame) -> pd.DataFrame:

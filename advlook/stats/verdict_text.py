@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 
 from advlook.core.names import ARCH_NAMES
-from advlook.stats.rules import CORRELATION, UNTESTED, VERDICTS
+from advlook.stats.rules import CORRELATION, NO_DIFFERENCE, SAME, UNTESTED, VERDICTS
 
 
 def told(row: pd.Series) -> str:
     """The effect of a row of `08_claims` with its interval and unit: "+5.0 [4.1, 6.2] points"; "-" where unknown."""
-    if row["verdict"] == UNTESTED:
+    if np.isnan(row["effect"]):
         return "-"
     digits = 3 if row["unit"] == CORRELATION else 1
     low, high = ("-" if np.isnan(row[end]) else f"{row[end]:.{digits}f}" for end in ("low", "high"))
@@ -36,6 +36,7 @@ def report(table: pd.DataFrame) -> str:
     counts = table["verdict"].value_counts()
     given = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if verdict in counts)
     more = "intervals are 95%; a verdict needs Holm-adjusted p of at most .05 as well, and agreement of all seeds"
+    more += f'\n"{NO_DIFFERENCE}": of more than {SAME:g} points either way' * (NO_DIFFERENCE in counts)
     missing = [f"{UNTESTED}: {reason}" for reason in table["reason"].dropna().unique()]
     return "\n".join([*map(str.rstrip, lines), "", given, more, *missing])
 
@@ -44,8 +45,9 @@ def markdown(tables: Mapping[str, pd.DataFrame]) -> str:
     """A Markdown table of `08_claims` by preset: a row a claim, a column a preset and architecture."""
     columns = {}
     for name, table in tables.items():
-        full = "**" + table["verdict"] + "** " + table.apply(told, axis=1)
-        cells = full.mask(table["verdict"] == UNTESTED, UNTESTED)
+        effects, untested = table.apply(told, axis=1), table["verdict"] == UNTESTED
+        cells = ("**" + table["verdict"] + "** " + effects).mask(untested, UNTESTED + " (" + effects + ")")
+        cells = cells.mask(untested & table["effect"].isna(), UNTESTED)
         for arch, rows in cells.groupby(table["arch"], sort=False):
             columns[f"{name}, {ARCH_NAMES[arch]}"] = rows.set_axis(table.loc[rows.index, "statement"])
     found = pd.DataFrame(columns).fillna(UNTESTED)

@@ -9,11 +9,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from advlook.core import ARCH_NAMES
-from advlook.stats.rules import CONTRADICTED, INCONCLUSIVE, SUPPORTED, UNTESTED
+from advlook.stats.rules import CONTRADICTED, INCONCLUSIVE, NO_DIFFERENCE, SUPPORTED, UNTESTED
 from advlook.stats.verdict_text import told
 from advlook.study.style import new_figure
 
-VERDICT_COLORS = {SUPPORTED: "#007A58", CONTRADICTED: "#B03060", INCONCLUSIVE: "#6E6E6E", UNTESTED: "#A0A0A0"}
+VERDICT_COLORS = {SUPPORTED: "#007A58", CONTRADICTED: "#B03060", NO_DIFFERENCE: "#2F5D8C"}
+VERDICT_COLORS |= {INCONCLUSIVE: "#6E6E6E", UNTESTED: "#A0A0A0"}
 _EDGE = 1.06  # of the panel, where the farthest end of a claim's intervals lies at 1
 _TEXT, _ARCH, _EFFECT, _VERDICT, _HELD = -0.72, -0.03, 1.03, 1.66, 2.02  # where texts stand, in widths of the panel
 _SECTION, _GAP = 1.5, 0.35  # heights, in rows

@@ -13,13 +13,15 @@ import pandas as pd
 from advlook.core import RequestError
 from advlook.core.names import REVERSED
 from advlook.experiments.claims import samples
-from advlook.stats.paired import difference, lead, lead_before, less, lost_more
+from advlook.stats.paired import bias_difference, difference, lead, lead_before, less, lost_more
 from advlook.stats.rules import COMPARABLE, CORRELATION, PERCENT, POINTS, SAME, Claim, Rule, Tables, compare, conclude
 from advlook.study import Study
 
 _MAPS, _LAYERS, _SANITY = "Section 4.1, Figure 2", "Section 4.1, Figures 3 and 4", "Appendix A, Figure 12"
 _COSTS, _FILTERS, _VARIANTS = "Section 4, Table 1", "Section 4.1, Figure 7", "Section 4.1, Table 2"
 _FUSION = "Section 4.2, Figure 9"
+_KEPT = Rule(-SAME, SAME, reason="Differences within five points count as kept. Levels at which both have lost half of "
+             "their own accuracy do not count: towards chance every difference vanishes.")  # fmt: skip
 
 CLAIMS = (
     Claim("robustness costs accuracy", "Adversarial training lowers the accuracy on images as they are.",
@@ -37,10 +39,10 @@ CLAIMS = (
           _LAYERS, PERCENT, "03_scale", partial(samples.units, "unit_median_frequency", deep=True)),
     Claim("deep units seek fewer colours", "Inputs that maximise deep units of ADV models vary less in colour.",
           _LAYERS, PERCENT, "03_scale", partial(samples.units, "unit_colour_variance", deep=True)),
-    Claim("blur keeps the difference", "Gaussian blur leaves the difference between STD and ADV as it was.",
-          _FILTERS, POINTS, "04_sweeps", samples.blur,
-          Rule(-SAME, SAME, reason="Differences within five points count as kept. Levels at which both have lost half "
-               "of their own accuracy do not count: towards chance every difference vanishes.")),
+    Claim("blur keeps the difference", "An uncut Gaussian blur leaves the difference between STD and ADV as it was.",
+          _FILTERS, POINTS, "04_sweeps", partial(samples.blur, "blur"), _KEPT),
+    Claim("blur of 3x3 pixels keeps the difference", "Gaussian blur cut to 3x3 pixels leaves the difference as it was.",
+          _FILTERS, POINTS, "04_sweeps", partial(samples.blur, "blur 3x3"), _KEPT),
     Claim("median filtering reverses it", "Under repeated median filtering ADV overtakes STD.",
           _FILTERS, POINTS, "04_sweeps", samples.median,
           Rule(over="turn", reason="Compared after the most passes that leave STD or ADV half of its own accuracy, "
@@ -56,8 +58,11 @@ CLAIMS = (
                "accuracy, of which the model that starts with fewer has fewer to lose.")),
     Claim("stylization reverses it", "On stylized images ADV overtakes STD.",
           _VARIANTS, POINTS, "05_variants", samples.stylized, Rule(over="turn")),
-    Claim("ADV goes by shape", "Where shape and texture disagree, ADV goes by the shape more often than STD.",
-          _VARIANTS, POINTS, "05_conflicts", samples.conflicts),
+    Claim("ADV goes by shape", "Of answers by shape or by texture, ADV gives a larger share by shape than STD.",
+          _VARIANTS, POINTS, "05_conflicts", partial(samples.conflicts, ("by_shape", "by_texture"), bias_difference)),
+    Claim("ADV answers by shape more often",
+          "Where shape and texture disagree, ADV gives more answers by shape than STD.",
+          _VARIANTS, POINTS, "05_conflicts", partial(samples.conflicts, ("by_shape",), lead)),
     Claim("STD+ADV beats single models", "STD and ADV joined are more accurate than either alone, on most image sets.",
           _FUSION, POINTS, "06_runs", partial(samples.ensembles, ("STD+ADV", "STD", "ADV")), Rule(over="most")),
     Claim("STD+STD leads at high resolution",
@@ -69,26 +74,29 @@ CLAIMS = (
     Claim("STD+ADV stays with the best", "STD and ADV joined are about as accurate as the best, on every image set.",
           _FUSION, POINTS, "06_runs", partial(samples.ensembles, ("STD+ADV", "STD+STD", "ADV+ADV", "STD", "ADV")),
           Rule(-COMPARABLE, reason="Comparable is at most one point behind, about what another run changes.")),
-    Claim("guided maps depend on learning", "Maps of guided backpropagation change with what a model has learned.",
-          _SANITY, CORRELATION, "07_sanity", samples.dependence),
+    Claim("guided maps change with training",
+          "Maps of guided backpropagation of trained models differ from those of untrained ones.",
+          _SANITY, CORRELATION, "07_sanity", partial(samples.alike, "trained"),
+          Rule(reason="Two models trained alike resemble each other more than a trained and an untrained one.")),
+    Claim("guided maps show what was learned",
+          "Maps of guided backpropagation of models trained alike are more alike than those of untrained ones.",
+          _SANITY, CORRELATION, "07_sanity", partial(samples.alike, "untrained"),
+          Rule(reason="Ours: trained models may differ from untrained ones without agreeing on what they learned.")),
 )  # fmt: skip
 
 
 def load_tables(study: Study) -> dict[str, pd.DataFrame]:
-    """The tables that claims read, by name, as far as they are there; RequestError where there is none at all. Two gain
-    a column: `06_runs`, whether a set is of `low` resolution, at most half of the pixels a side that models see;
-    `05_conflicts`, whether the images are `photographs`. No image or model is opened."""
-    tables, data = {}, study.preset.data
-    for name in dict.fromkeys([*(claim.table for claim in CLAIMS), "05_checks"]):
+    """The tables that claims read, by name, as far as they are there; RequestError where there is none at all.
+    `05_conflicts` gains a column, whether the images are `photographs`. No image or model is opened."""
+    tables = {}
+    for name in dict.fromkeys([*(claim.table for claim in CLAIMS), "05_checks", "05_checked"]):
         with suppress(RequestError):  # what needs it is not tested
             tables[name] = study.load_table(name)
     if not tables:
         remedy = f"run `advlook reproduce --preset {study.preset.name}` first"
         raise RequestError(f"{study.earlier / 'tables'} has no tables; {remedy}")
-    if "06_runs" in tables:
-        tables["06_runs"]["low"] = tables["06_runs"]["pixels"] <= data.size / 2
     if "05_conflicts" in tables:
-        tables["05_conflicts"]["photographs"] = data.name != "synthetic"
+        tables["05_conflicts"]["photographs"] = study.preset.data.name != "synthetic"
     return tables
 
 

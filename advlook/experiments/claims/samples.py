@@ -1,7 +1,8 @@
 """What each claim compares: from the tables of a preset to the samples of one architecture. Functions take their own
 arguments first, then the tables and the architecture, and raise Untested where a table lacks what they need."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,8 @@ from advlook.stats.paired import Answers, lead, lead_before
 from advlook.stats.rules import Tables, Untested
 
 KEPT = 0.5  # of its own accuracy that STD or ADV keeps at the levels that count
+LOW = 32  # pixels a side up to which image sets are of low resolution, as those of the paper are
+_CROP = "_cropped"  # in the name of a painting that is part of another
 
 
 def rows_of(tables: Tables, name: str, arch: str, *columns: str) -> pd.DataFrame:
@@ -54,18 +57,22 @@ def maps(method: str, measure: str, effect: Effect, tables: Tables, arch: str) -
 
 
 def units(measure: str, tables: Tables, arch: str, deep: bool = False) -> list[Sample]:
-    """Notebook 03: a measure of filters or maximising inputs; `deep`: of all layers but the first."""
+    """Notebook 03: a measure of filters or maximising inputs; `deep`: of all layers but the first. Layers are no
+    clusters: all that were asked about are there, none was drawn from others."""
     rows = rows_of(tables, "03_scale", arch)
     rows = rows[rows["measure"] == measure]
     rows = rows[rows["of"] != next(iter(rows["of"]), None)] if deep else rows
     return [sample_of(rows.sort_values(["of", "at"]), column("value"), paired.less)]
 
 
-def _sweep(tables: Tables, arch: str, operation: str, effect: Effect) -> list[list[Sample]]:
-    """For each window of an operation of notebook 04, a comparison for every level that counts, in ascending order:
-    where STD or ADV keeps half of its own accuracy. Beyond, both approach chance, where every difference vanishes."""
+def _sweep(tables: Tables, arch: str, wanted: Callable[[str], bool], effect: Effect) -> list[list[Sample]]:
+    """For each of the operations of notebook 04 that are wanted, a comparison for every level that counts, in ascending
+    order: where STD or ADV keeps half of its own accuracy. Beyond, both approach chance, where every difference
+    vanishes."""
     rows = rows_of(tables, "04_sweeps", arch, "right")
-    rows = rows[rows["operation"].str.split().str[0] == operation]
+    rows = rows[rows["operation"].map(wanted)]
+    if rows.empty:
+        raise Untested("table 04_sweeps lacks this filter; run notebook 04 again")
     found = []
     for title, levels in rows.groupby("operation", sort=False):
         kept = levels.groupby(["level", "setting"])["top1"].mean().unstack()
@@ -73,11 +80,11 @@ def _sweep(tables: Tables, arch: str, operation: str, effect: Effect) -> list[li
         counting = []
         for level in sorted(set(kept[kept >= KEPT].index) - {0}):
             both = levels[levels["level"].isin([0, level])].sort_values("level")
-            at = f"sigma {level:g} px" if operation == "blur" else f"{title}, {level:g} passes"
+            at = f"sigma {level:g} px" if title.startswith("blur") else f"{title}, {level:g} passes"
             counting.append(sample_of(both, lambda run: right_of(run).T, effect, at))
         found += [counting] if counting else []
     if not found:
-        raise Untested(f"table 04_sweeps has no level of {operation} that leaves half of an accuracy")
+        raise Untested("table 04_sweeps has no level of this filter that leaves half of an accuracy")
     return found
 
 
@@ -86,14 +93,15 @@ def _turn(after: Sequence[Sample]) -> list[Sample]:
     return [Sample(after[0].values, lead_before, after[0].seeds, "before"), *after]
 
 
-def blur(tables: Tables, arch: str) -> list[Sample]:
-    """By how much more STD loses than ADV, at every level of blur that counts."""
-    return [sample for window in _sweep(tables, arch, "blur", paired.lost_more) for sample in window]
+def blur(operation: str, tables: Tables, arch: str) -> list[Sample]:
+    """By how much more STD loses than ADV, at every level of blur that counts. operation: "blur" for an uncut Gaussian,
+    "blur 3x3" for one cut to a window."""
+    return [sample for window in _sweep(tables, arch, operation.__eq__, paired.lost_more) for sample in window]
 
 
 def median(tables: Tables, arch: str) -> list[Sample]:
     """Before, and after the most passes that count of each window."""
-    return _turn([window[-1] for window in _sweep(tables, arch, "median", lead)])
+    return _turn([window[-1] for window in _sweep(tables, arch, lambda title: title.startswith("median"), lead)])
 
 
 def variant(name: str, effect: Effect, tables: Tables, arch: str) -> list[Sample]:
@@ -114,25 +122,32 @@ def _require_stylized(tables: Tables) -> None:
 
 
 def stylized(tables: Tables, arch: str) -> list[Sample]:
-    """Before stylization, and after it."""
+    """Before stylization, and after it. Images share few styles, other styles might have been taken, and a model may do
+    well on one and badly on another: after it, images in one style are a cluster."""
     _require_stylized(tables)
-    return _turn(variant(STYLIZED, lead, tables, arch))
+    (after,) = variant(STYLIZED, lead, tables, arch)
+    if "05_checked" not in tables:
+        raise Untested("no table 05_checked; run notebook 05")
+    # A painting and its crop are one style.
+    styles = tables["05_checked"].sort_values("image")["style"].str.replace(_CROP, "").to_numpy()
+    return _turn([replace(after, clusters=styles)])
 
 
-def conflicts(tables: Tables, arch: str) -> list[Sample]:
+def conflicts(columns: Sequence[str], effect: Effect, tables: Tables, arch: str) -> list[Sample]:
     """Answers by shape and by texture on cue conflicts. No verdict rests on those made of photographs: a network with a
-    shape bias of 27% on the stimuli of Geirhos et al. (2019) has 79% on ours."""
+    shape bias of 27% on the stimuli of Geirhos et al. (2019) has 79% on ours. Those of the test-bed are drawn one by
+    one; of photographs a few give their texture to several, which these intervals leave out."""
     _require_stylized(tables)
-    rows = rows_of(tables, "05_conflicts", arch, "by_shape", "by_texture")
+    rows = rows_of(tables, "05_conflicts", arch, *columns)
     untested = "the stimuli carry too little texture" if rows["photographs"].any() else ""
-    return [sample_of(rows, answers("by_shape", "by_texture"), paired.bias_difference, untested=untested)]
+    return [sample_of(rows, answers(*columns), effect, untested=untested)]
 
 
 def ensembles(names: Sequence[str], tables: Tables, arch: str, low: bool | None = None) -> list[Sample]:
     """How far the first of these combinations is ahead of the best of the others, on every set, or those (not) `low`.
     Of fine-tuned and frozen ones those count that are more accurate: the others have not learned the set."""
     rows = rows_of(tables, "06_runs", arch, "right", "members").sort_values("seed")
-    sets = (rows if low is None else rows[rows["low"] == low]).groupby(["dataset", "pixels"], sort=False)
+    sets = (rows if low is None else rows[(rows["pixels"] <= LOW) == low]).groupby(["dataset", "pixels"], sort=False)
     found = []
     for (dataset, pixels), both in sets:
         mode = both.groupby("mode")["top1"].mean().idxmax()
@@ -144,39 +159,48 @@ def ensembles(names: Sequence[str], tables: Tables, arch: str, low: bool | None 
 
 
 def _ensembles_of(rows: pd.DataFrame, names: Sequence[str], at: str) -> Sample:
-    """The sample of one image set. Runs take the place of seeds; those of the same checkpoints count as one."""
-    runs = {name: each.set_index("seed") for name, each in rows.groupby("combination")}
+    """The sample of one image set. Its seeds are those of the checkpoints that were joined: `by_checkpoint` of the kind
+    that a combination names first."""
+    runs = dict(iter(rows.groupby("combination")))
     if absent := [name for name in names if name not in runs]:
         raise Untested(f"no {absent[0]} was trained; two of a kind take two seeds")
-    right = np.stack([right_of(runs[name]).T for name in names], axis=2)
-    seeds = runs[names[0]].index
-    alike: dict[tuple[frozenset[str], ...], list[int]] = {}
-    for place, seed in enumerate(seeds):
-        checkpoints = tuple(frozenset(runs[name].loc[seed, "members"].split()) for name in names)
-        alike.setdefault(checkpoints, []).append(place)
-    values = np.stack([right[:, places].mean(1) for places in alike.values()], axis=1)
-    seeds = [seeds[places[0]] for places in alike.values()]
-    return Sample(values, lambda means: 100 * (means[..., 0] - means[..., 1:].max(-1)), seeds, at)
+    seeds = sorted({int(member.split("-")[1]) for run in rows["members"] for member in run.split()})
+    columns = []
+    for name in names:
+        checkpoints = [f"{name.split('+')[0].lower()}-{seed}" for seed in seeds]
+        columns.append(paired.by_checkpoint(list(runs[name]["members"]), right_of(runs[name]).T, checkpoints))
+    values = np.stack(columns, axis=2)
+    return _apart(values, lambda means: 100 * (means[..., 0] - means[..., 1:].max(-1)), seeds, at)
 
 
-def dependence(tables: Tables, arch: str) -> list[Sample]:
-    """Similarity of a trained model's maps to those of its kind with other seeds, less that to an untrained one's; of
-    two seeds, which have one such pair, as of one."""
+def _apart(values: np.ndarray, effect: Effect, seeds: list[int], at: str) -> Sample:
+    """A sample of the results of `by_checkpoint`: where no two seeds differ, as with one pair of two models, of one."""
+    alone = (values == values[:, :1]).all()
+    return Sample(values[:, :1] if alone else values, effect, seeds[:1] if alone else seeds, at)
+
+
+def alike(others: str, tables: Tables, arch: str) -> list[Sample]:
+    """How much more alike maps of guided backpropagation are of two models trained alike, with other seeds, than of a
+    trained and an untrained network ("trained"), or of two untrained ones ("untrained"); of two seeds, which have one
+    pair trained alike, as of one."""
     rows = paired.labelled(rows_of(tables, "07_sanity", arch, "by_image"))
     rows = rows[(rows["method"] == "guided_backprop") & (rows["measure"] == "spearman_abs")]
     found = []
     for setting in ("std", "adv"):
-        alike, fresh = (rows[rows["comparison"] == f"{other}-{setting}"] for other in (setting, "random"))
-        models = sorted(set(fresh["model_b"]))
-        if alike.empty or not models:
+        kind = setting if others == "trained" else "random"
+        pairs = [rows[rows["comparison"] == name] for name in (f"random-{kind}", f"{setting}-{setting}")]
+        if any(each.empty for each in pairs):
             raise Untested("no second seed to compare with")
-        pairs = [(fresh[fresh["model_b"] == m], alike[alike[["model_a", "model_b"]].eq(m).any(axis=1)]) for m in models]
-        means = [[pd.DataFrame(list(side["by_image"])).mean() for side in pair] for pair in pairs]
-        values = np.array(means).transpose(2, 0, 1)
+        seeds = sorted({int(model.split("-")[1]) for model in pairs[1][["model_a", "model_b"]].to_numpy().ravel()})
+        columns = []
+        for each, of in zip(pairs, (kind, setting), strict=True):
+            by_image = np.stack(list(each["by_image"]), axis=1)
+            checkpoints = [f"{of}-{seed}" for seed in seeds]
+            columns.append(paired.by_checkpoint(list(each["model_a"] + " " + each["model_b"]), by_image, checkpoints))
+        values = np.stack(columns, axis=2)
         values = values[~np.isnan(values).any((1, 2))]
         if not len(values):
             raise Untested("for every image some model's map has no rank correlation")
-        seeds = [int(model.split("-")[1]) for model in models]
         if len(seeds) == 2:
             values, seeds = values.mean(1, keepdims=True), seeds[:1]
         found.append(Sample(values, difference, seeds, setting.upper()))

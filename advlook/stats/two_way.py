@@ -1,0 +1,113 @@
+"""The uncertainty of an effect when both images and training seeds are random, without drawing a random number.
+
+Every model answers the same images, so units (images, filters) and seeds are crossed, and each answer is a mean plus a
+part of its unit, a part of its seed, and a remainder. The effect is linearised at the column means, and the two-way
+mean squares of what results give its standard error. What units contribute is known well; the part of s seeds has
+s - 1 degrees of freedom. The t quantiles of both are weighted by their shares of the variance (Cochran and Cox, 1957).
+
+In simulations with all of the variance from units to all of it from seeds, 48 or 1,000 units, and a small or a large
+remainder, nominal 95% intervals cover 94.6 to 98.9% with two seeds, 94.6 to 97.9% with three, and 94.6 to 97.0% with
+five. A percentile bootstrap of units and seeds covers 98% without variance between seeds, and where seeds alone differ
+67% with two and 80% with three. No method that was tried is nearer to 95% with two seeds without falling below 93%."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special
+
+from advlook.stats.bootstrap import Effect
+
+_STEP = 1e-6  # of the numeric gradient, in units of the largest value of a column
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The data of one comparison: `values` `(units, seeds, columns)`, and the effect as a function of column means.
+    Units (images, filters) are the same ones for all seeds. at: the image set or level, where there are several.
+    untested: why no verdict may rest on this comparison; "" where one may. clusters: a label for each unit, `(units,)`,
+    where units that share one (images in one style) are not independent."""
+
+    values: np.ndarray
+    effect: Effect
+    seeds: Sequence[int]
+    at: str = ""
+    untested: str = ""
+    clusters: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """An effect, its standard error with degrees of freedom, and the effect of `each` seed; units: of how many images,
+    filters or clusters. seeds: names of `each`, by default their places; at, untested: as in `Sample`."""
+
+    effect: float
+    error: float
+    df: float
+    each: tuple[float, ...]
+    units: int
+    seeds: tuple[int, ...] = ()
+    at: str = ""
+    untested: str = ""
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Both ends of the confidence interval; nan where the effect or its error is not finite."""
+        if not np.isfinite([self.effect, self.error]).all():
+            return np.nan, np.nan
+        reach = float(special.stdtrit(self.df, (1 + level) / 2)) * self.error
+        return self.effect - reach, self.effect + reach
+
+    def p(self, bound: float) -> float:
+        """Two-sided p of "the effect is `bound`" by a t test; 1 where anything is not finite. Never below 2 / 2^units,
+        the chance that all units fall on the same side: a handful that agree have no spread, and prove little."""
+        if not np.isfinite([self.effect, self.error, bound]).all() or self.effect == bound:
+            return 1.0
+        t = abs(self.effect - bound) / self.error if self.error else np.inf
+        return float(max(2 * special.stdtr(self.df, -t), 2.0 ** (1 - self.units)))
+
+
+def estimate(sample: Sample) -> Estimate:
+    """The effect of a sample with its standard error: over clusters, or else units, and seeds where there are several.
+    The error is nan with a single unit, or where the effect is not finite."""
+    values = np.asarray(sample.values, dtype=np.float64)
+    means = values.mean((0, 1))
+    parts = _clustered((values - means) @ _gradient(sample.effect, means, abs(values).max((0, 1))), sample.clusters)
+    error, df = map(float, standard_error(parts))
+    effect, each = float(sample.effect(means)), tuple(map(float, sample.effect(values.mean(0))))
+    return Estimate(effect, error, df, each, len(parts), tuple(sample.seeds), sample.at, sample.untested)
+
+
+def _gradient(effect: Effect, means: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Central differences of the effect at the column means: `(columns,)`."""
+    steps = np.diag(_STEP * np.where(scale > 0, scale, 1))
+    with np.errstate(invalid="ignore"):  # infinity - infinity
+        return (effect(means + steps) - effect(means - steps)) / (2 * steps.diagonal())
+
+
+def _clustered(parts: np.ndarray, clusters: np.ndarray | None) -> np.ndarray:
+    """Parts `(units, seeds)` summed by cluster, `(clusters, seeds)`, and scaled so that their mean stays the same."""
+    if clusters is None:
+        return parts
+    labels, places = np.unique(clusters, return_inverse=True)
+    sums = np.zeros((len(labels), parts.shape[1]))
+    np.add.at(sums, places, parts)
+    return len(labels) / len(parts) * sums
+
+
+def standard_error(parts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Standard error of the mean of parts `(..., units, seeds)`, and its degrees of freedom: `(...)` both; nan of a
+    single unit. With one seed it is over units alone, with n - 1 degrees."""
+    units, seeds = parts.shape[-2:]
+    if units == 1:
+        return np.full((2, *parts.shape[:-2]), np.nan)
+    parts = parts - parts.mean((-2, -1), keepdims=True)
+    by_unit, by_seed = parts.mean(-1), parts.mean(-2)
+    of_units = (by_unit**2).sum(-1) / (units - 1) / units  # the mean square of units, over units * seeds
+    if seeds == 1:
+        return np.sqrt(of_units), np.full_like(of_units, units - 1)
+    rest = ((parts - by_unit[..., None] - by_seed[..., None, :]) ** 2).sum((-2, -1)) / (units - 1) / (seeds - 1)
+    of_seeds = (by_seed**2).sum(-1) / (seeds - 1) / seeds  # holds the remainder too, so only units are cleared of it
+    variance = np.maximum(of_units - rest / (units * seeds), 0) + of_seeds
+    share = np.divide(of_seeds, variance, out=np.zeros_like(variance), where=variance > 0)
+    of_few, of_many = special.stdtrit([seeds - 1, units - 1], 0.975)
+    return np.sqrt(variance), special.stdtridf(0.975, share * of_few + (1 - share) * of_many)

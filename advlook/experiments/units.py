@@ -17,6 +17,7 @@ from advlook.corruptions.severities import FAMILIES
 from advlook.experiments.attack import measure as attack
 from advlook.experiments.claims import measure as claims
 from advlook.experiments.corruptions import measure as corruptions
+from advlook.experiments.corruptions import scale
 from advlook.experiments.ensembles import measure as ensembles
 from advlook.experiments.ensembles.runs import FROZEN, every_run
 from advlook.experiments.ensembles.targets import find_targets
@@ -29,6 +30,7 @@ from advlook.models import folded
 from advlook.models.evaluation import Attack, accuracy_under, survivors
 from advlook.sensitivity import METHODS, stages
 from advlook.study import ModelKey, Row, Study
+from advlook.study.models import KEY
 from advlook.study.verification import ATTACKED, MAPS, Derived, Unit, drawn, shares, who
 
 MANY = 10_000  # gradients of images: a unit that takes more takes minutes
@@ -129,15 +131,11 @@ def _suite(study: Study, key: ModelKey) -> Iterator[Row]:
 
 
 def _visualize(study: Study, rng: random.Random) -> Units:
-    """Fourier sensitivity, accuracy on changed images, maps of a batch, filters, and maximised inputs of a layer."""
+    """Fourier sensitivity, maps of a batch, filters, and maximised inputs of a layer."""
     size, shown = study.preset.evaluation.batch_size, len(visualize.mapped_images(study)[0])
     for key in study.each_model(visualize.KINDS):
         thinned = partial(visualize.fourier, study, key, THINNED)
         yield Unit("03_fourier", who(key), thinned, ("fy", "fx"), allowed=1)
-        for name, at, change in visualize.answer_cells(study):
-            about = who(key) | {"measure": f"accuracy_{name}", "at": float(at)}
-            again = partial(visualize.changed_accuracy, study, key, change)
-            yield Unit("03_scale", about, lambda again=again: [again()], allowed=1)
         for method in METHODS:
             maps = partial(_maps, study, key, method, rng.randrange(-(-shown // size)), size)
             yield Unit("03_maps", who(key) | {"of": method}, maps, ("image",), tolerance=MAPS)
@@ -158,6 +156,7 @@ def _corruptions(study: Study, rng: random.Random) -> Units:
     yield Derived("04_sweeps", lambda: shares(sweeps, {"top1": "right"}))
     names = "04_corruptions", "04_differences", "04_crossings"
     yield from _derived(names, lambda: corruptions.derived_tables(sweeps))
+    yield from _scale(study, rng)
     for key in study.each_model():
         for operation in sweeps["operation"].unique():
             numbers = drawn(images, rng)
@@ -167,6 +166,34 @@ def _corruptions(study: Study, rng: random.Random) -> Units:
         for title in FAMILIES:
             again = partial(corruptions.family_rows, study, key, title)
             yield Unit("04_families", who(key) | {"corruption": title}, again, ("severity",), allowed=1)
+
+
+def _scale(study: Study, rng: random.Random) -> Units:
+    """Answers to drawn hybrid images of one condition, after one operation, and under noise of one octave."""
+    tables = {name: study.load_table(name) for name in ("04_hybrids", "04_answers", "04_masking")}
+    for name, columns in (
+        ("04_hybrids", {"coarse": "by_coarse", "fine": "by_fine"}),
+        ("04_masking", {"top1": "right"}),
+    ):
+        yield Derived(name, lambda name=name, columns=columns: shares(tables[name], columns))
+    derived = partial(scale.derived_tables, tables, study.preset.data.classes, study.preset.data.size)
+    yield from _derived(("04_scales", "04_channels"), derived)
+    answers, keys = ("by_coarse", "by_fine"), [*KEY, "condition"]
+    for (*key, condition), rows in tables["04_hybrids"].groupby(keys, sort=False):
+        numbers = drawn(rows["images"].iloc[0], rng)
+        again = partial(scale.hybrid_rows, study, tuple(key), condition, torch.from_numpy(numbers))
+        about = who(tuple(key)) | {"condition": condition}
+        yield Unit("04_hybrids", about, partial(_only, ("cutoff", *answers), again), ("cutoff",), numbers)
+    for (*key, operation), rows in tables["04_answers"].groupby([*KEY, "operation"], sort=False):
+        numbers = drawn(rows["images"].iloc[0], rng)
+        again = partial(scale.answer_rows, study, tuple(key), operation, torch.from_numpy(numbers))
+        about = who(tuple(key)) | {"operation": operation}
+        yield Unit("04_answers", about, partial(_only, ("level", "right"), again), ("level",), numbers)
+    for (*key, frequency), rows in tables["04_masking"].groupby([*KEY, "frequency"], sort=False):
+        numbers = drawn(rows["images"].iloc[0], rng)
+        again = partial(scale.masking_rows, study, tuple(key), frequency, torch.from_numpy(numbers))
+        about = who(tuple(key)) | {"frequency": frequency}
+        yield Unit("04_masking", about, partial(_only, ("noise", "right"), again), ("noise",), numbers)
 
 
 def _stylization(study: Study, rng: random.Random) -> Units:

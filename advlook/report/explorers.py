@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from advlook.attacks import NAMED_ATTACKS, pgd
 from advlook.core import SETTINGS, evaluating
-from advlook.corruptions.filters import gaussian_blur, median_filter, reverse_colors
+from advlook.corruptions import gaussian_blur, hybrid, median_filter, reverse_colors
 from advlook.report.panel import ChosenImage, Controls, Explorer, answer, class_of, control, show
 from advlook.sensitivity import METHODS, TITLES, by_name, maximise
 from advlook.sensitivity.units import PARAMETERISATIONS, conv_layers
@@ -170,8 +170,37 @@ class _Corruptions(Explorer):
         return figure
 
 
+class _Hybrids(Explorer):
+    """Low frequencies of one image, high frequencies of a test image, and which of the two each model names."""
+
+    def controls(self) -> Controls:
+        most = len(self.images) - 1
+        cutoff = partial(widgets.FloatLogSlider, base=2, min=-7, max=-1, step=0.25, readout_format=".3f")
+        return super().controls() | {
+            "fine": control(widgets.IntSlider, "fine image", min(1, most), max=most),
+            "cutoff": control(cutoff, "cut-off", 2**-3.5),
+        }
+
+    def draw(self, pair: Pair, chosen: ChosenImage, fine: int, cutoff: float) -> Figure:
+        other = self.test_image(fine)
+        mixed = hybrid(chosen.image, other.image, cutoff)
+        figure, axes = new_figure(1, 5, 12.5, 3, width_ratios=(1, 1, 1, 1.1, 1.1))
+        figure.get_layout_engine().set(w_pad=0.1)
+        show(axes[0], chosen.image[0], f"coarse: {chosen.name}".replace("test image ", ""))
+        show(axes[1], other.image[0], f"fine: {other.name}".replace("test image ", ""))
+        show(axes[2], mixed[0], f"hybrid, {cutoff:.3f} cycles/px")
+        for axis, (setting, model) in zip(axes[3:], pair.items(), strict=True):
+            before, after = answer(model, chosen.image), answer(model, mixed)
+            self.draw_answers(axis, before, after, setting)
+            best = int(after.argmax())
+            named = {chosen.label: " (the coarse one)", other.label: " (the fine one)"}.get(best, "")
+            axis.set_title(f"{setting.upper()}: {self.classes[best]}{named}", fontsize=10)
+        return figure
+
+
 # What the notebooks call with a study.
-attacks, maps, layers, corruptions = _Attacks.shown, _Maps.shown, _Layers.shown, _Corruptions.shown
+attacks, maps, layers = _Attacks.shown, _Maps.shown, _Layers.shown
+corruptions, hybrids = _Corruptions.shown, _Hybrids.shown
 
 
 def _radius(study: Study, description: str, value: float) -> partial[widgets.FloatSlider]:

@@ -106,7 +106,7 @@ class Explorer(ABC):
         """The picture for a value of each control, under a title."""
         title = f"{ARCH_NAMES[arch]}, seed {seed}"
         if self.takes_image:
-            values["chosen"] = self.uploaded or self._test_image(image)
+            values["chosen"] = self.uploaded or self.test_image(image)
             title = f"{values['chosen'].name}; {title}"
         figure = self.draw({setting: self.study.model(arch, setting, seed) for setting in SETTINGS}, **values)
         figure.suptitle(title, fontsize=11)
@@ -152,7 +152,8 @@ class Explorer(ABC):
         axis.invert_yaxis()
         axis.grid(visible=False, axis="y")
 
-    def _test_image(self, index: int) -> ChosenImage:
+    def test_image(self, index: int) -> ChosenImage:
+        """One of `images`."""
         label = int(self.images.labels[index])
         return self._chosen(self.images.images[[index]], label, f"test image {index}: {self.classes[label]}")
 

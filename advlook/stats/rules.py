@@ -29,7 +29,7 @@ VERDICTS = SUPPORTED, CONTRADICTED, NO_DIFFERENCE, INCONCLUSIVE, UNTESTED
 LEVEL = 0.05
 SAME = 5.0  # points by which two losses or accuracies may differ and still count as of the same range
 COMPARABLE = 1.0  # points below another accuracy that still count as comparable to it
-POINTS, PERCENT, CORRELATION = "points", "percent", "correlation"  # units of effects
+POINTS, PERCENT, CORRELATION, OCTAVES = "points", "percent", "correlation", "octaves"  # units of effects
 
 _EFFECT = ["effect", "low", "high"]
 _RESTS_ON = ["seeds", "units", "each_seed"]

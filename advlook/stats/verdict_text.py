@@ -6,14 +6,14 @@ import numpy as np
 import pandas as pd
 
 from advlook.core.names import ARCH_NAMES
-from advlook.stats.rules import CORRELATION, NO_DIFFERENCE, SAME, UNTESTED, VERDICTS
+from advlook.stats.rules import CORRELATION, NO_DIFFERENCE, OCTAVES, SAME, UNTESTED, VERDICTS
 
 
 def told(row: pd.Series) -> str:
     """The effect of a row of `08_claims` with its interval and unit: "+5.0 [4.1, 6.2] points"; "-" where unknown."""
     if np.isnan(row["effect"]):
         return "-"
-    digits = 3 if row["unit"] == CORRELATION else 1
+    digits = {CORRELATION: 3, OCTAVES: 2}.get(row["unit"], 1)
     low, high = ("-" if np.isnan(row[end]) else f"{row[end]:.{digits}f}" for end in ("low", "high"))
     return f"{row['effect']:+.{digits}f} [{low}, {high}] {row['unit']}"
 

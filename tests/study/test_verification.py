@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from advlook.core import RequestError
 from advlook.experiments.corruptions.measure import corruption_tables, family_rows
+from advlook.experiments.corruptions.scale import scale_tables
 from advlook.experiments.train.measure import tradeoff
 from advlook.experiments.units import every_unit
 from advlook.study.verification import Derived, Unit, changed_checkpoints, drawn, verify
@@ -74,6 +75,7 @@ def test_images_are_drawn_without_repetition():
 
 
 SWEEPS = {"sigmas": (1.0,), "passes": (1, 2), "median_kernels": (3,), "images": 0, "family_images": 24}
+SWEEPS |= {"pairs": 10, "controls": 4, "masked": 6}
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +84,7 @@ def made(noise, opened):
     study = opened(noise, corruptions=SWEEPS)
     study.measure("01_tradeoff", tradeoff)
     corruption_tables(study)
+    scale_tables(study)
     study.measure("04_families", family_rows)
     return lambda: opened(noise, corruptions=SWEEPS)
 

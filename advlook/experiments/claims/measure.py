@@ -13,17 +13,45 @@ import pandas as pd
 from advlook.core import RequestError
 from advlook.core.names import REVERSED
 from advlook.experiments.claims import samples
+from advlook.experiments.corruptions.scale import MAIN, conditions
 from advlook.stats.paired import bias_difference, difference, lead, lead_before, less, lost_more
-from advlook.stats.rules import COMPARABLE, CORRELATION, PERCENT, POINTS, SAME, Claim, Rule, Tables, compare, conclude
+from advlook.stats.rules import (
+    COMPARABLE,
+    CORRELATION,
+    OCTAVES,
+    PERCENT,
+    POINTS,
+    SAME,
+    Claim,
+    Rule,
+    Tables,
+    compare,
+    conclude,
+)
 from advlook.study import Study
 
 _MAPS, _LAYERS, _SANITY = "Section 4.1, Figure 2", "Section 4.1, Figures 3 and 4", "Appendix A, Figure 12"
 _COSTS, _FILTERS, _VARIANTS = "Section 4, Table 1", "Section 4.1, Figure 7", "Section 4.1, Table 2"
-_FUSION = "Section 4.2, Figure 9"
+_FUSION, _SCALE = "Section 4.2, Figure 9", "Title, larger scale"
 _KEPT = Rule(-SAME, SAME, reason="Differences within five points count as kept. Levels at which both have lost half of "
              "their own accuracy do not count: towards chance every difference vanishes.")  # fmt: skip
 
 CLAIMS = (
+    Claim("hybrid images", "In hybrid images ADV goes over to the coarse picture at a lower cut-off than STD.",
+          _SCALE, OCTAVES, "04_hybrids", partial(samples.hybrids, [MAIN]),
+          Rule(reason="Ours, as are the five after it, for what the title of the paper asks.")),
+    Claim("hybrid images, controls",
+          "This holds with roles swapped, in grey, with both parts at equal contrast, and with a sharp filter.",
+          _SCALE, OCTAVES, "04_hybrids", partial(samples.hybrids, list(conditions())[1:])),
+    Claim("low-passed", "With low frequencies alone ADV retains a larger share of its clean accuracy than STD.",
+          _SCALE, POINTS, "04_answers", partial(samples.retained, "low-pass", 1)),
+    Claim("high-passed", "With high frequencies alone ADV retains a smaller share of its clean accuracy than STD.",
+          _SCALE, POINTS, "04_answers", partial(samples.retained, "high-pass", -1)),
+    Claim("shuffled in blocks",
+          "With pixels shuffled inside small blocks ADV retains a larger share of its clean accuracy than STD.",
+          _SCALE, POINTS, "04_answers", partial(samples.retained, "shuffled", 1)),
+    Claim("masked by noise", "The noise that masks images most is of lower frequency for ADV than for STD.",
+          _SCALE, OCTAVES, "04_masking", samples.masked),
     Claim("robustness costs accuracy", "Adversarial training lowers the accuracy on images as they are.",
           _COSTS, POINTS, "01_tradeoff", partial(samples.tradeoff, "right", lead_before)),
     Claim("robustness is gained", "Adversarial training raises the accuracy under attack.",
@@ -86,8 +114,9 @@ CLAIMS = (
 
 
 def load_tables(study: Study) -> dict[str, pd.DataFrame]:
-    """The tables that claims read, by name, as far as they are there; RequestError where there is none at all.
-    `05_conflicts` gains a column, whether the images are `photographs`. No image or model is opened."""
+    """The tables that claims read, by name, as far as they are there; RequestError where there is none at all. Some
+    gain a column: `04_answers` and `04_masking` the accuracy of `chance`, `05_conflicts` whether the images are
+    `photographs`. No image or model is opened."""
     tables = {}
     for name in dict.fromkeys([*(claim.table for claim in CLAIMS), "05_checks", "05_checked"]):
         with suppress(RequestError):  # what needs it is not tested
@@ -95,6 +124,9 @@ def load_tables(study: Study) -> dict[str, pd.DataFrame]:
     if not tables:
         remedy = f"run `advlook reproduce --preset {study.preset.name}` first"
         raise RequestError(f"{study.earlier / 'tables'} has no tables; {remedy}")
+    for name in ("04_answers", "04_masking"):
+        if name in tables:
+            tables[name]["chance"] = 1 / study.preset.data.classes
     if "05_conflicts" in tables:
         tables["05_conflicts"]["photographs"] = study.preset.data.name != "synthetic"
     return tables

@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 
 from advlook.core.names import STYLIZED
+from advlook.experiments.corruptions import scale
 from advlook.stats import Sample, answers, difference, paired, right_of
 from advlook.stats.bootstrap import Effect
+from advlook.stats.crossing import masked_octaves_apart, octaves_apart
 from advlook.stats.paired import Answers, lead, lead_before
 from advlook.stats.rules import Tables, Untested
 
@@ -102,6 +104,37 @@ def blur(operation: str, tables: Tables, arch: str) -> list[Sample]:
 def median(tables: Tables, arch: str) -> list[Sample]:
     """Before, and after the most passes that count of each window."""
     return _turn([window[-1] for window in _sweep(tables, arch, lambda title: title.startswith("median"), lead)])
+
+
+def hybrids(conditions: Sequence[str], tables: Tables, arch: str) -> list[Sample]:
+    """By how many octaves the cut-off of hybrid images at which ADV changes from the fine to the coarse image is lower,
+    in each of these conditions."""
+    rows, found = rows_of(tables, "04_hybrids", arch, "by_coarse", "by_fine"), []
+    for condition in conditions:
+        of_condition = rows[(rows["condition"] == condition) & (rows["setting"] != "random")]
+        effect = octaves_apart(np.sort(of_condition["cutoff"].unique()))
+        found.append(sample_of(of_condition, scale.named, effect, condition))
+    return found
+
+
+def retained(operation: str, sign: int, tables: Tables, arch: str) -> list[Sample]:
+    """By how many points more (or with sign -1, fewer) ADV retains of its clean accuracy after an operation, accuracies
+    less chance, as a mean over its levels."""
+    rows = rows_of(tables, "04_answers", arch, "right")
+    rows, chance = rows[rows["operation"].isin(["clean", operation])], rows["chance"].iloc[0]
+
+    def effect(means: np.ndarray) -> np.ndarray:
+        return sign * paired.relative_difference(means - chance)[..., 1:].mean(-1)
+
+    return [sample_of(rows, lambda run: right_of(run.sort_values("level")).T, effect)]
+
+
+def masked(tables: Tables, arch: str) -> list[Sample]:
+    """By how many octaves the noise that masks ADV is coarser: the distance of the centres of the two channels."""
+    rows = rows_of(tables, "04_masking", arch, "right")
+    frequencies, noise = (np.sort(rows[name].unique())[1:] for name in ("frequency", "noise"))
+    effect = masked_octaves_apart(frequencies, noise, rows["chance"].iloc[0])
+    return [sample_of(rows, scale.under_noise, effect)]
 
 
 def variant(name: str, effect: Effect, tables: Tables, arch: str) -> list[Sample]:

@@ -88,30 +88,6 @@ def fourier_maps(table: pd.DataFrame, column: str = "changed") -> Figure:
     return figure
 
 
-def answer_curves(table: pd.DataFrame) -> Figure:
-    """Answers over scale, a row an architecture: mean over seeds, and their range; dotted, the clean accuracy."""
-    titles = {
-        "answers_changed": "Answers changed\nby one frequency",
-        "accuracy_low_pass": "Accuracy, only\nlower frequencies",
-        "accuracy_high_pass": "Accuracy, only\nhigher frequencies",
-        "accuracy_shuffled": "Accuracy, blocks\nshuffled inside",
-    }
-    below = ["frequency [cycles/px]", "cut-off [cycles/px]", "cut-off [cycles/px]", "block [px]"]
-    figure, panels = style.arch_rows(table, titles, (14, 2.9, 0.6), (below, "{}\nimages [%]"), sharey=True)
-    for axis, of_arch, measure in panels:
-        rows = style.select(of_arch, measure=measure)
-        style.bands(axis, rows, "at", "value", marker="o", ms=4)
-        clean = style.select(of_arch, measure="accuracy_clean").groupby("setting")["value"].mean()
-        for setting in SETTINGS if measure != "answers_changed" else ():
-            axis.axhline(clean[setting], color=style.COLORS[setting], ls=":", lw=1.2)
-        axis.set_ylim(-2, 102)
-        if measure == "accuracy_shuffled":
-            axis.set_xscale("log", base=2)
-            axis.set_xticks(sorted(rows["at"].unique()), [f"{at:g}" for at in sorted(rows["at"].unique())])
-    style.legend(figure, style.setting_handles())
-    return figure
-
-
 def map_spectra(table: pd.DataFrame) -> Figure:
     """Spectra of the five maps relative to white noise; grey: of an untrained network, from its structure alone."""
     spectra = table[(table["measure"] == "map_spectrum") & (table["at"] > 0)]  # without the mean

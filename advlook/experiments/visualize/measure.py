@@ -1,13 +1,12 @@
 """What notebook 03 measures on every model, the untrained one included: `03_fourier`, `03_scale` and `03_maps`.
 
-A row of `03_scale` is a `measure` and its `value`, accuracies and shares of answers in percent; `of` is what it was
-taken of (a kind of map, a layer), `at` the level (a frequency or cut-off in cycles per pixel, a block or smoothing in
-pixels, the number of a unit), `images` the number of images that it is the mean over. `EXPECTED` tells what they would
+A row of `03_scale` is a `measure` and its `value`, shares of answers in percent; `of` is what it was taken of (a kind
+of map, a layer), `at` the level (a frequency in cycles per pixel, a smoothing in pixels, the number of a unit),
+`images` the number of images that it is the mean over. `EXPECTED` tells what they would
 be if ADV looked at larger structures. A row of `03_maps` is the map of one image, with the measures of `BY_IMAGE`."""
 
 import tomllib
-from collections.abc import Callable, Collection, Iterator
-from functools import partial
+from collections.abc import Collection, Iterator
 from itertools import product
 from pathlib import Path
 
@@ -26,8 +25,6 @@ from advlook.study import ModelKey, Row, Study
 from advlook.study.verification import who
 
 KINDS = ("random", *SETTINGS)  # of models that are measured
-CUTOFFS = (0.03, 0.06, 0.09, 0.125, 0.18, 0.25, 0.35)  # cycles per pixel
-BLOCKS = (2, 4, 8, 16)  # pixels
 SMOOTHINGS = (0.0, 1.0, 2.0, 4.0)  # pixels
 BELOW = 0.25  # cycles per pixel: coarser than the checkerboard that strides and pooling leave in gradients
 BY_IMAGE = {  # what is kept of every image as well: models are compared image by image
@@ -101,35 +98,6 @@ def along_frequency(table: pd.DataFrame) -> pd.DataFrame:
                 half = frequency.half_frequency(square, radius).item()
                 rows.append(about | {"measure": "answers_half_frequency", "value": half})
     return pd.DataFrame(rows)
-
-
-def answers(study: Study, key: ModelKey) -> Iterator[Row]:
-    """Accuracy on low-passed, high-passed and block-shuffled images, and what share of the clean accuracy that is."""
-    clean = changed_accuracy(study, key, lambda x: x)
-    yield {"measure": "accuracy_clean", "at": None} | clean
-    for name, at, change in answer_cells(study):
-        found = changed_accuracy(study, key, change)
-        yield {"measure": f"accuracy_{name}", "at": at} | found
-        if clean["value"] > 0:
-            yield {"measure": f"kept_{name}", "at": at} | found | {"value": 100 * found["value"] / clean["value"]}
-
-
-def answer_cells(study: Study) -> Iterator[tuple[str, float, Callable[[Tensor], Tensor]]]:
-    """Every change of the images on which answers are counted: its name, its level, and the change itself."""
-    passes = {"low_pass": sensitivity.low_pass, "high_pass": sensitivity.high_pass}
-    for (name, change), cutoff in product(passes.items(), CUTOFFS):
-        yield name, cutoff, partial(change, cutoff=cutoff)
-    for n in BLOCKS:
-        if study.preset.data.size % n == 0:
-            yield "shuffled", n, lambda x, n=n: frequency.shuffle_blocks(x, n, torch.Generator().manual_seed(n))
-
-
-def changed_accuracy(study: Study, key: ModelKey, change: Callable[[Tensor], Tensor]) -> Row:
-    """Accuracy in percent on changed images, as "value", and their number, as "images"."""
-    most = study.preset.evaluation.curve_images
-    images = study.test.subset(most and max(study.preset.visualize.images, most), seed=2)
-    top1 = sensitivity.accuracy_on(study.model(*key), images, change, **study.batches)
-    return {"value": top1, "images": len(images)}
 
 
 def maps(study: Study, key: ModelKey) -> Iterator[Row]:
@@ -247,7 +215,7 @@ def excited(study: Study, model: nn.Module, layer: str, **options: object) -> Ma
 def scale_table(study: Study) -> pd.DataFrame:
     """Measure everything on every model, and save `03_fourier`, `03_maps` and `03_scale`; returns the last."""
     found = [along_frequency(study.measure("03_fourier", fourier, KINDS))]
-    for name, measurement in (("answers", answers), ("maps", maps), ("filters", filters), ("units", units)):
+    for name, measurement in (("maps", maps), ("filters", filters), ("units", units)):
         found.append(study.rows(f"03_{name}", measurement, KINDS))
     by_image = found[2]["image"].notna()
     about = ["arch", "setting", "seed", "of", "image"]

@@ -25,6 +25,9 @@ CONFIG = {
     "passes": (1, 3, 4),
     "median_kernels": (3, 5),
     "family_images": 12,
+    "pairs": 4,
+    "controls": 2,
+    "masked": 4,
 }
 MOVED = {  # how far every severity moves the images of `test_strengths_lie_where_they_were_chosen`
     "Gaussian noise": [0.0401, 0.0801, 0.1207, 0.1771, 0.2424],
@@ -196,24 +199,6 @@ def test_without_a_crossing_there_is_none():
     perhaps = measure.crossings(made_up((0.9, 0.8, 0.7, 0.5), (0.6, 0.5, 0.4, 0.5))).iloc[0]
     assert np.isfinite(perhaps["low"])
     assert np.isinf(perhaps["high"])
-
-
-@pytest.mark.parametrize(
-    ("difference", "level"),
-    [
-        ([-4, -2, 2, 3], 2.0),
-        ([-4, 0, 2, 3], 1.0),
-        ([1, -1, -2, 3], 0.0),
-        ([-1, -3, -2, -1], np.inf),
-        ([-1, 1, -2, 5], 0.5),
-        ([-3, -2, -1, 0], np.inf),
-        ([0, 0, 0, 5], 3.0),
-    ],
-)
-def test_overtaken_at(difference, level):
-    """By a straight line to the first level above 0; not at a tie that stays one."""
-    levels = np.array([0.0, 1.0, 3.0, 5.0])
-    assert measure.overtaken_at(levels, np.array(difference, dtype=float)) == pytest.approx(level)
 
 
 # Families ----------------------------------------------------------------------------------------------------------

@@ -86,27 +86,6 @@ def test_curve_over_frequency_finds_the_only_ring_that_matters():
     assert (table[table["measure"] == "answers_wrong"]["value"] == 50).all()
 
 
-def test_answers_of_a_model_that_sees_brightness_alone(study, monkeypatch):
-    """Shuffling pixels and taking fine structure away leave such a model's accuracy exactly as it was."""
-
-    class Brightness(nn.Module):
-        def forward(self, images):
-            mean = images.mean((1, 2, 3))
-            return torch.stack([mean, 0.5 - mean, *[mean - 9] * 8], 1)
-
-    monkeypatch.setattr(study, "model", lambda *key: Brightness())
-    found = pd.DataFrame(list(measure.answers(study, KEY)))
-    clean = found[found["measure"] == "accuracy_clean"]["value"].item()
-    kept = found[found["measure"].isin(["accuracy_low_pass", "accuracy_shuffled"])]["value"]
-    assert clean > 0
-    levels = found.groupby("measure")["at"].agg(list)
-    assert levels["accuracy_low_pass"] == levels["accuracy_high_pass"] == [0.03, 0.06, 0.09, 0.125, 0.18, 0.25, 0.35]
-    assert levels["accuracy_shuffled"] == [2, 4, 8]  # 16 does not divide 24 pixels
-    assert len(kept) == 7 + 3
-    assert (kept == clean).all()
-    assert (found[found["measure"] == "kept_shuffled"]["value"] == 100).all()
-
-
 def test_every_map_has_its_measures(study):
     """Five maps, each with spectrum, median frequency, edges and energy; spectra have mean 1, shares sum to 100."""
     found = pd.DataFrame(list(measure.maps(study, KEY)))
@@ -179,7 +158,7 @@ def test_models_are_left_alone(study):
     """No measurement changes a model."""
     model = study.model()
     before = snapshot(model)
-    for measurement in (measure.fourier, measure.answers, measure.maps, measure.filters, measure.units):
+    for measurement in (measure.fourier, measure.maps, measure.filters, measure.units):
         assert list(measurement(study, KEY))
     assert snapshot(model) == before
 
@@ -208,24 +187,24 @@ def test_comparison_is_made_seed_by_seed():
     assert (low["random"], low["std"], low["adv"]) == (9, 4.5, pytest.approx(10 / 3))
     assert (low["ADV - STD"], low["lowest seed"], low["highest seed"]) == (-0.5, -4, 3)
     assert low["larger would be"] == "lower"
-    high = measure.compared(scale_rows("kept_shuffled", values, at=4)).iloc[0]
+    high = measure.compared(scale_rows("map_edge_correlation", values, of="loss_gradient", at=0)).iloc[0]
     assert high["larger would be"] == "higher"
-    unknown = measure.compared(scale_rows("kept_shuffled", values | {"std": (math.nan,) * 3}, at=4)).iloc[0]
+    unknown = measure.compared(scale_rows("map_edge_correlation", values | {"std": (math.nan,) * 3}, of="loss_gradient", at=0)).iloc[0]
     assert math.isnan(unknown["ADV - STD"])
 
 
 def test_comparison_takes_the_level_that_it_names():
     """Rows of another cut-off, layer or map do not count."""
     values = {"random": (1,), "std": (1,), "adv": (2,)}
-    other = scale_rows("kept_shuffled", {"random": (1,), "std": (9,), "adv": (2,)}, at=8)
-    found = measure.compared(pd.concat([scale_rows("kept_shuffled", values, at=4), other]))
+    other = scale_rows("map_edge_correlation", {"random": (1,), "std": (9,), "adv": (2,)}, of="loss_gradient", at=1)
+    found = measure.compared(pd.concat([scale_rows("map_edge_correlation", values, of="loss_gradient", at=0), other]))
     assert found["std"].tolist() == [1]
 
 
 def test_figures_are_drawn_from_the_tables(study):
     """From `03_scale` and `03_fourier` alone, every plot shows each of its panels; nothing else is asked for."""
     parts = []
-    for name in ("answers", "maps", "filters", "units", "fourier"):
+    for name in ("maps", "filters", "units", "fourier"):
         rows = pd.DataFrame(list(getattr(measure, name)(study, KEY)))
         for arch, setting, seed in KEYS:
             parts.append(rows.assign(arch=arch, setting=setting, seed=seed, table=name))
@@ -233,7 +212,6 @@ def test_figures_are_drawn_from_the_tables(study):
     fourier = every[every["table"] == "fourier"]
     table = pd.concat([every[every["table"] != "fourier"], measure.along_frequency(fourier)], ignore_index=True)
     panels = {
-        "answer_curves": 4,
         "map_spectra": 5,
         "edge_correlations": 5,
         "unit_depths": 2,

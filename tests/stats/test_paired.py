@@ -2,8 +2,9 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 
-from advlook.stats.paired import answers, by_seed, labelled, pooled, relative_difference, right_of
+from advlook.stats.paired import answers, by_checkpoint, by_seed, labelled, pooled, relative_difference, right_of
 
 
 def made_up(seeds):
@@ -69,3 +70,27 @@ def test_names_of_models_are_taken_apart():
     )
     found = labelled(table)[["comparison", "setting", "stage"]].to_numpy().tolist()
     assert found == [["random-std", "std", ""], ["up", "adv", "layer3"], ["alone", "adv", "conv1"]]
+
+
+def test_runs_with_a_model_each_are_its_values():
+    """A second run of the same models is averaged with the first, wherever it stands."""
+    values = np.array([[1.0, 5.0, 3.0, 2.0]])
+    found = by_checkpoint(
+        ["std-0 adv-1", "std-1 adv-2", "std-0 adv-1", "std-2 adv-0"], values, ["std-0", "std-1", "std-2"]
+    )
+    np.testing.assert_allclose(found, [[2, 5, 2]])
+
+
+def test_pairs_vary_as_much_as_the_models_that_they_share():
+    """Pairs of three models vary less than models do; the values of checkpoints vary as twice the models do."""
+    models = np.array([1.0, 2.0, 6.0])
+    pairs = np.array([[models[0] + models[1], models[1] + models[2], models[2] + models[0]]])
+    found = by_checkpoint(["adv-0 adv-1", "adv-1 adv-2", "adv-2 adv-0"], pairs, ["adv-0", "adv-1", "adv-2"])
+    np.testing.assert_allclose(found, 2 * models[None])
+    assert found.mean() == pytest.approx(pairs.mean())
+
+
+def test_of_one_pair_there_is_only_its_mean():
+    """Two models make one pair, whichever is named first."""
+    found = by_checkpoint(["std-0 std-1", "std-1 std-0"], np.array([[1.0, 3.0]]), ["std-0", "std-1"])
+    np.testing.assert_allclose(found, [[2, 2]])

@@ -3,11 +3,25 @@
 import ast
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import advlook
-from advlook.stats import rules
-from advlook.stats.rules import CONTRADICTED, INCONCLUSIVE, SUPPORTED, VERDICTS, Rule
+from advlook.stats import Estimate, verdict_text
+from advlook.stats.rules import (
+    CONTRADICTED,
+    INCONCLUSIVE,
+    NO_DIFFERENCE,
+    PERCENT,
+    POINTS,
+    SUPPORTED,
+    UNTESTED,
+    VERDICTS,
+    Claim,
+    Rule,
+    conclude,
+    judge,
+)
 
 F, A, O = "for", "against", "open"  # noqa: E741
 
@@ -22,8 +36,10 @@ F, A, O = "for", "against", "open"  # noqa: E741
         ("every", [F, F, A], CONTRADICTED),
         ("most", [F, F, A], SUPPORTED),
         ("most", [F, A, A], CONTRADICTED),
-        ("most", [F, F, A, A], INCONCLUSIVE),
-        ("most", [F, O, A, A], INCONCLUSIVE),
+        ("most", [F, F, O, A], INCONCLUSIVE),
+        ("most", [F, F, A, A], CONTRADICTED),
+        ("most", [A, O], CONTRADICTED),
+        ("most", [F, O], INCONCLUSIVE),
         ("most", [F, O, A, A, A], CONTRADICTED),
         ("turn", [F, F, F], SUPPORTED),
         ("turn", [F, F, A], CONTRADICTED),
@@ -47,6 +63,9 @@ def test_rules(over, sides, verdict):
         (Rule(over="most"), [3.0, -1.0, 2.0], [F, A, F], 2),
         (Rule(over="most"), [9.0, 1.0, 8.0, 5.0], [F, O, F, F], 2),
         (Rule(over="most"), [9.0, -1.0], [F, A], 1),
+        (Rule(over="most"), [-5.9, 0.4], [A, O], 0),
+        (Rule(over="most"), [9.0, -5.9, 0.4], [F, A, O], 1),
+        (Rule(over="most"), [-5.9, 0.4, 0.5], [A, O, O], 0),
         (Rule(over="turn"), [1.0, 9.0, 2.0], [F, F, F], 2),
         (Rule(over="turn"), [-6.0, 9.0], [A, F], 0),
         (Rule(over="turn"), [6.0, -9.0], [F, A], 1),
@@ -73,7 +92,113 @@ def test_no_other_module_gives_verdicts():
     assert found == []
 
 
-def test_the_smallest_p_stands_the_correction():
-    """With so many resamples 250 comparisons that are as clear as can be are still certain after Holm's correction."""
-    smallest = 2 / (rules.DRAWS + 1)
-    assert 250 * smallest <= rules.LEVEL == 0.05 < 251 * smallest
+def estimated(effect, error, **about):
+    """An estimate of two seeds that agree, from many images."""
+    return Estimate(effect, error, np.inf, (effect, effect), 1000, **about)
+
+
+def asked(rule, estimates, unit=POINTS, name="one"):
+    """Estimates of one claim and architecture, as `judge` takes them."""
+    claim = Claim(name, name, "", unit, "", lambda *_: [], rule)
+    return [(claim, "resnet10", each) for each in estimates]
+
+
+def concluded(*rows):
+    """The verdicts on such claims."""
+    rows = [row for each in rows for row in each]
+    return conclude(judge(rows), list(dict.fromkeys(claim for claim, *_ in rows))).set_index("claim")
+
+
+def test_every_needs_no_correction_inside_a_claim():
+    """The p of a claim on all of several comparisons is the largest of theirs."""
+    row = concluded(asked(Rule(), [estimated(effect, 1) for effect in (2, 3, 4)])).loc["one"]
+    assert row["verdict"] == SUPPORTED
+    assert row["p"] == row["p_holm"] == pytest.approx(0.0455, abs=1e-4)
+
+
+def test_one_of_several_against_is_corrected():
+    """The more comparisons there are, the more often one is against by chance: its p counts as often as there are."""
+    for count, verdict in ((2, CONTRADICTED), (3, INCONCLUSIVE)):
+        row = concluded(asked(Rule(), [estimated(-2.3, 1), *[estimated(9, 1)] * (count - 1)])).loc["one"]
+        assert (row["verdict"], row["held"]) == (verdict, f"{count - 1} for, 1 against")
+        assert row["p"] == pytest.approx(count * 0.02145, abs=1e-3)
+
+
+def test_most_is_a_partial_conjunction():
+    """Two of three have to hold: twice the second smallest p."""
+    row = concluded(asked(Rule(over="most"), [estimated(effect, 1) for effect in (2.5, 9, -1)])).loc["one"]
+    assert (row["verdict"], row["held"]) == (SUPPORTED, "2 for, 1 open")
+    assert row["p"] == pytest.approx(2 * 0.01242, abs=1e-4)
+    row = concluded(asked(Rule(over="most"), [estimated(effect, 1) for effect in (-5.9, 0.4)])).loc["one"]
+    assert (row["verdict"], row["effect"]) == (CONTRADICTED, -5.9)
+
+
+def test_the_family_is_the_claims():
+    """Ten comparisons of one claim count once in Holm's correction, ten claims ten times."""
+    within = concluded(asked(Rule(), [estimated(3, 1)] * 10), asked(Rule(), [estimated(3, 1)], name="two"))
+    assert within["p_holm"].tolist() == pytest.approx([2 * within["p"].iloc[0]] * 2)
+    assert set(within["verdict"]) == {SUPPORTED}
+    apart = concluded(*(asked(Rule(), [estimated(2.7, 1)], name=str(number)) for number in range(10)))
+    assert set(apart["verdict"]) == {INCONCLUSIVE}
+    assert apart["p_holm"].tolist() == pytest.approx([10 * apart["p"].iloc[0]] * 10)
+
+
+@pytest.mark.parametrize(
+    ("over", "effects", "errors", "unit", "verdict"),
+    [
+        ("every", [1.0], [1], POINTS, NO_DIFFERENCE),
+        ("every", [-1.0], [1], POINTS, NO_DIFFERENCE),
+        ("every", [1.0], [1], PERCENT, INCONCLUSIVE),
+        ("every", [4.0], [1], POINTS, SUPPORTED),
+        ("every", [1.0], [3], POINTS, INCONCLUSIVE),
+        ("every", [3.9, 3.9, 0.1], [1, 1, 1], POINTS, INCONCLUSIVE),
+        ("most", [1.0, 2.0, 20.0], [1, 1.5, 1], POINTS, INCONCLUSIVE),
+        ("turn", [20.0, 1.0], [1, 1], POINTS, NO_DIFFERENCE),
+        ("turn", [20.0, 1.0], [1, 3], POINTS, INCONCLUSIVE),
+        ("turn", [-20.0, 1.0], [1, 1], POINTS, CONTRADICTED),
+    ],
+)
+def test_no_difference_is_a_verdict(over, effects, errors, unit, verdict):
+    """Where a direction in points is open, and all intervals (of a turn those after the change) are within five."""
+    row = concluded(asked(Rule(over=over), list(map(estimated, effects, errors)), unit)).loc["one"]
+    assert row["verdict"] == verdict
+    assert (row["p_holm"] <= 0.05) == (verdict != INCONCLUSIVE)
+
+
+def test_no_difference_is_corrected_as_well():
+    """An interval just within five points is not enough for one of ten claims, and no claim with a margin asks."""
+    near = [asked(Rule(), [estimated(1, 1.9)], name=str(number)) for number in range(10)]
+    assert concluded(near[0])["verdict"].item() == NO_DIFFERENCE
+    assert set(concluded(*near)["verdict"]) == {INCONCLUSIVE}
+    assert concluded(asked(Rule(-1), [estimated(0, 0.9)]))["verdict"].item() == INCONCLUSIVE
+    assert concluded(asked(Rule(-5, 5), [estimated(0, 0.9)]))["verdict"].item() == SUPPORTED
+
+
+def test_no_difference_shows_what_is_least_clear_of_five_points():
+    """Of a turn not what was before, and of several the farthest or least certain."""
+    row = concluded(asked(Rule(over="turn"), [estimated(20, 1), estimated(0.5, 0.5), estimated(-1, 1)])).loc["one"]
+    assert (row["verdict"], row["effect"], row["held"]) == (NO_DIFFERENCE, -1, "1 for, 2 open")
+    assert row["p"] == pytest.approx(estimated(-1, 1).p(-5))
+
+
+def test_a_seed_on_the_other_side_leaves_a_comparison_open():
+    """However small p is; a seed five points away is no equality."""
+    one = Estimate(3.0, 0.1, np.inf, (7.0, -1.0), 1000)
+    row = concluded(asked(Rule(), [one])).loc["one"]
+    assert (row["verdict"], row["seeds"], row["each_seed"]) == (INCONCLUSIVE, 2, "0: 7, 1: -1")
+    assert row["p_holm"] < 1e-6
+
+
+def test_what_was_measured_but_tests_nothing_is_shown():
+    """With its effect and interval, without a part in the correction."""
+    table = concluded(
+        asked(Rule(), [estimated(9, 1, untested="too little texture")]), asked(Rule(), [estimated(3, 1)], name="two")
+    )
+    row = table.loc["one"]
+    assert (row["verdict"], row["effect"], row["reason"]) == (UNTESTED, 9, "too little texture")
+    assert table.loc["two", "p_holm"] == table.loc["two", "p"]
+    told = verdict_text.markdown({"here": table.reset_index()})
+    assert "| not tested (+9.0 [7.0, 11.0] points) |" in told
+    lines = verdict_text.report(table.reset_index()).splitlines()
+    assert lines[0].split("  ")[-1] == "not tested"
+    assert "+9.0 [7.0, 11.0] points" in lines[0]

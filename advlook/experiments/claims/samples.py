@@ -193,7 +193,8 @@ def ensembles(names: Sequence[str], tables: Tables, arch: str, low: bool | None 
 
 def _ensembles_of(rows: pd.DataFrame, names: Sequence[str], at: str) -> Sample:
     """The sample of one image set. Its seeds are those of the checkpoints that were joined: `by_checkpoint` of the kind
-    that a combination names first."""
+    that a combination names first. Where each combination has only one set of members, as pairs of two models, of one.
+    """
     runs = dict(iter(rows.groupby("combination")))
     if absent := [name for name in names if name not in runs]:
         raise Untested(f"no {absent[0]} was trained; two of a kind take two seeds")
@@ -202,14 +203,10 @@ def _ensembles_of(rows: pd.DataFrame, names: Sequence[str], at: str) -> Sample:
     for name in names:
         checkpoints = [f"{name.split('+')[0].lower()}-{seed}" for seed in seeds]
         columns.append(paired.by_checkpoint(list(runs[name]["members"]), right_of(runs[name]).T, checkpoints))
-    values = np.stack(columns, axis=2)
-    return _apart(values, lambda means: 100 * (means[..., 0] - means[..., 1:].max(-1)), seeds, at)
-
-
-def _apart(values: np.ndarray, effect: Effect, seeds: list[int], at: str) -> Sample:
-    """A sample of the results of `by_checkpoint`: where no two seeds differ, as with one pair of two models, of one."""
-    alone = (values == values[:, :1]).all()
-    return Sample(values[:, :1] if alone else values, effect, seeds[:1] if alone else seeds, at)
+    members = [set(map(frozenset, runs[name]["members"].str.split())) for name in names]
+    count = 1 if all(len(each) == 1 for each in members) else len(seeds)
+    values = np.stack(columns, axis=2)[:, :count]
+    return Sample(values, lambda means: 100 * (means[..., 0] - means[..., 1:].max(-1)), seeds[:count], at)
 
 
 def alike(others: str, tables: Tables, arch: str) -> list[Sample]:

@@ -40,7 +40,15 @@ SMALL = {  # the least of everything, and numbers of images that tell apart; the
         "fourier_stride": 56,
         "sanity_images": 1,
     },
-    "corruptions": {"images": 7, "sigmas": [4.0], "passes": [1], "family_images": 4, "pairs": 4, "controls": 2, "masked": 3},
+    "corruptions": {
+        "images": 7,
+        "sigmas": [4.0],
+        "passes": [1],
+        "family_images": 4,
+        "pairs": 4,
+        "controls": 2,
+        "masked": 3,
+    },
     "ensembles": {
         "targets": ["stanford-dogs", "imagenet"],
         "train_images": 24,

@@ -48,9 +48,9 @@ def test_the_coarse_part_is_a_gaussian_blur():
 
 
 @pytest.mark.parametrize(
-    ("other", "cutoff", "words"), [((2, 3, 8, 8), 0.1, "one shape"), ((1, 3, 8, 8), 0.0, "above 0"), ((1, 3, 8, 8), math.nan, "above 0")]
+    ("other", "cutoff", "words"), [(2, 0.1, "one shape"), (1, 0.0, "above 0"), (1, math.nan, "above 0")]
 )
 def test_what_cannot_be_mixed_is_refused(other, cutoff, words):
     """In one line, with what was given."""
     with pytest.raises(RequestError, match=words):
-        hybrid(torch.zeros(1, 3, 8, 8), torch.zeros(other), cutoff)
+        hybrid(torch.zeros(1, 3, 8, 8), torch.zeros(other, 3, 8, 8), cutoff)

@@ -80,7 +80,7 @@ def test_sweeps_are_the_operations(study):
     """Every level is what the operation gives by itself; cumulative passes end where passes at once do."""
     images, config = random_images(3, SIDE), study.preset.corruptions
     found = {name: dict(sweep) for name, sweep in measure.sweeps(images, config).items()}
-    assert list(found) == ["blur", "median", "median 5x5", "reversal"]
+    assert list(found) == ["blur", "blur 3x3", "median", "median 5x5", "reversal"]
     assert list(found["blur"]) == [0.0, 0.5, 2.0]
     assert list(found["median"]) == [0, 1, 3, 4]
     for levels in found.values():

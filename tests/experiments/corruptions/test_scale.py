@@ -37,14 +37,13 @@ class Nearest(nn.Module):
 
 @pytest.fixture
 def study(tmp_path):
-    """Three classes, each an image with noise; STD reads above CUT, ADV below it; both are never wrong."""
+    """Three classes of one image each; STD reads above CUT, ADV below it; both are never wrong."""
     preset = small_preset(corruptions=CONFIG, evaluation={"batch_size": 8})
     preset = dataclasses.replace(preset, archs=("resnet10",), seeds=(0, 1))
     preset = dataclasses.replace(preset, data=dataclasses.replace(preset.data, size=SIDE, classes=3))
     made = Study(preset, output=tmp_path, data=tmp_path, progress=False)
     images = image_set(IMAGES, SIDE)
-    prototypes = images.images[:3].float() / 255
-    labels = torch.arange(IMAGES) % 3
+    prototypes, labels = images.images[:3].float() / 255, torch.arange(IMAGES) % 3
     made.__dict__["test"] = dataclasses.replace(images, images=images.images[labels], labels=labels)
     fine, coarse = (Nearest(prototypes, lambda x, f=f: f(x, CUT)).eval() for f in (high_pass, low_pass))
     made._models = {("resnet10", s, k): m for s, m in (("std", fine), ("adv", coarse)) for k in (0, 1)}
@@ -92,7 +91,7 @@ def test_hybrids_find_the_scale_that_a_model_reads(study, tables):
     assert (of_std["cycles_per_image"] == of_std["value"] * SIDE).all()
     apart = derived[(derived["of"] == "apart") & (derived["seed"] == "all")].set_index("condition")["value"]
     assert set(apart.index) == {*scale.conditions(), scale.MASKED}
-    assert (apart > 0).all()
+    assert (apart.drop(scale.MASKED) > 0).all()  # no noise masks a prototype from a model that knows it
 
 
 def test_untrained_models_see_no_controls(tables):
@@ -114,10 +113,10 @@ def test_controls_change_one_thing():
     whole, equal = hybrid(coarse, fine, CUT), mixes["equal contrast"](coarse, fine, CUT)
     low, high = hybrid(coarse, nothing, CUT), hybrid(nothing, fine, CUT)
     low, high = (part - part.mean((1, 2, 3), keepdim=True) for part in (low, high))
-    centred = equal - low.new_tensor(0) - hybrid(coarse, nothing, CUT).mean((1, 2, 3), keepdim=True)
+    centred = equal - hybrid(coarse, nothing, CUT).mean((1, 2, 3), keepdim=True)
     shares = [(centred * part).mean((1, 2, 3)) / part.square().mean((1, 2, 3)).sqrt() for part in (low, high)]
     assert torch.allclose(*shares, atol=1e-4)
-    assert equal.std() == pytest.approx(whole.std(), rel=0.15)
+    assert equal.std().item() == pytest.approx(whole.std().item(), rel=0.15)
     sharp = mixes["sharp filter"](coarse, nothing, CUT)
     assert torch.allclose(low_pass(sharp, CUT), sharp, atol=1e-5)
 
@@ -152,7 +151,7 @@ def test_noise_lies_in_its_octave(study):
     white = torch.randn(4, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
     for centre in scale.bands(SIDE):
         noise = scale.octave_noise(white, centre)
-        assert noise.square().mean((1, 2, 3)) == pytest.approx(torch.ones(4), rel=1e-4)
+        assert torch.allclose(noise.square().mean((1, 2, 3)), torch.ones(4), rtol=1e-4)
         assert low_pass(noise, centre / 2**0.5 - 1e-6).abs().max() < 1e-5
     assert scale.bands(SIDE)[0] == pytest.approx(2 / SIDE)
 

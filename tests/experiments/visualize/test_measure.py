@@ -2,12 +2,12 @@
 
 import dataclasses
 import math
+from functools import partial
 
 import pandas as pd
 import pytest
 import torch
 from helpers import snapshot
-from torch import nn
 
 from advlook import sensitivity
 from advlook.core.presets import load_preset
@@ -187,9 +187,12 @@ def test_comparison_is_made_seed_by_seed():
     assert (low["random"], low["std"], low["adv"]) == (9, 4.5, pytest.approx(10 / 3))
     assert (low["ADV - STD"], low["lowest seed"], low["highest seed"]) == (-0.5, -4, 3)
     assert low["larger would be"] == "lower"
-    high = measure.compared(scale_rows("map_edge_correlation", values, of="loss_gradient", at=0)).iloc[0]
+    edges = partial(scale_rows, "map_edge_correlation", of="loss_gradient", at=0)
+    high = measure.compared(edges(values)).iloc[0]
     assert high["larger would be"] == "higher"
-    unknown = measure.compared(scale_rows("map_edge_correlation", values | {"std": (math.nan,) * 3}, of="loss_gradient", at=0)).iloc[0]
+    unknown = measure.compared(
+        scale_rows("map_edge_correlation", values | {"std": (math.nan,) * 3}, of="loss_gradient", at=0)
+    ).iloc[0]
     assert math.isnan(unknown["ADV - STD"])
 
 
@@ -211,13 +214,7 @@ def test_figures_are_drawn_from_the_tables(study):
     every = pd.concat(parts, ignore_index=True)
     fourier = every[every["table"] == "fourier"]
     table = pd.concat([every[every["table"] != "fourier"], measure.along_frequency(fourier)], ignore_index=True)
-    panels = {
-        "map_spectra": 5,
-        "edge_correlations": 5,
-        "unit_depths": 2,
-        "filter_sizes": 1,
-        "map_energy": 3,
-    }
+    panels = {"map_spectra": 5, "edge_correlations": 5, "unit_depths": 2, "filter_sizes": 1, "map_energy": 3}
     for name, count in panels.items():
         axes = getattr(figures, name)(table).axes
         assert [axis.has_data() for axis in axes] == [True] * count, name

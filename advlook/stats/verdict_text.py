@@ -47,7 +47,7 @@ def markdown(tables: Mapping[str, pd.DataFrame]) -> str:
         full = "**" + table["verdict"] + "** " + table.apply(told, axis=1)
         cells = full.mask(table["verdict"] == UNTESTED, UNTESTED)
         for arch, rows in cells.groupby(table["arch"], sort=False):
-            columns[f"{name}, {ARCH_NAMES[arch]}"] = rows.set_axis(table.loc[rows.index, "statement"])
+            columns[f"{name}, {ARCH_NAMES.get(arch, arch)}"] = rows.set_axis(table.loc[rows.index, "statement"])
     found = pd.DataFrame(columns).fillna(UNTESTED)
     lines = [["claim", *found], ["---"] * (1 + found.shape[1]), *found.reset_index().to_numpy().tolist()]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from advlook.experiments.claims.published import OTHER_STD, STD
 from advlook.study import style
 
-_NORMS = {"linf": "Linf radius [1/255]", "l2": "L2 radius [units of 1]"}
+_NORMS = {"linf": "Linf radius [1/255]", "l2": "L2 radius"}
 _CONTROLS = {  # trained on stylized images: name, marker
     "resnet50_trained_on_SIN": ("stylized images alone", "^"),
     "resnet50_trained_on_SIN_and_IN": ("stylized and plain images", "s"),
@@ -20,6 +20,7 @@ _COLUMNS = 4  # measures in a line, each with a panel a norm
 def dose_response(table: pd.DataFrame) -> Figure:
     """A pair of panels for each measure, Linf and L2: ADV over the radius with 95% intervals over images, both STD as
     horizontal lines, and models trained on stylized images at radius 0. table: `08_dose_response`."""
+    table = table[(table["kind"] != "other") | table["model"].isin(_CONTROLS)]
     measures = list(dict.fromkeys(table["measure"]))
     rows = -(-len(measures) // _COLUMNS)
     figure, axes = style.new_figure(rows, 2 * _COLUMNS, 15.5, 3.1 * rows + 0.9)
@@ -52,7 +53,7 @@ def _panel(axis: Axes, rows: pd.DataFrame, norm: str) -> None:
     axis.errorbar(at, errors[0], np.abs(errors[1:] - errors[0]), color=style.COLORS["adv"], marker="o", ms=5)
     for model, (_, marker) in _CONTROLS.items():
         if model in value:
-            axis.plot(zero, value[model], marker, color=style.PURPLE, ms=7, clip_on=False)
+            axis.plot(zero, value[model], marker, color=style.PURPLE, mfc="none", ms=7)
     names = [f"{radius:g}" for radius in adv["eps"]]
     shown = [name if place % 2 == 0 or norm == "linf" else "" for place, name in enumerate(names)]
     axis.set_xticks([zero, *at], ["0", *shown], fontsize=8.5)
@@ -68,7 +69,7 @@ def _handles() -> list[object]:
         style.handle("ADV, 95% interval over images", adv, marker="o", ms=5),
     ]
     markers = [
-        style.handle(f"not robust: trained on {name}", style.PURPLE, marker=marker, ls="", ms=7)
+        style.handle(f"not robust: trained on {name}", style.PURPLE, marker=marker, mfc="none", ls="", ms=7)
         for name, marker in _CONTROLS.values()
     ]
     return [each for pair in zip(lines, markers, strict=True) for each in pair]

@@ -50,7 +50,7 @@ def disagreements(published: Verdicts, presets: Mapping[str, Verdicts]) -> pd.Da
     rows = []
     for claim, statement in statements.items():
         cells = {title: _cells(claims, compared, claim) for title, (claims, compared) in found.items()}
-        stances = {stance for cell in cells.values() for stance, _ in cell.values()} - {"open"}
+        stances = {stance for cell in cells.values() for stance, _ in cell.values()} - {""}
         if len(stances) > 1:
             told = {title: "; ".join(_of_arch(cell)) or UNTESTED for title, cell in cells.items()}
             rows.append({"claim": statement} | told | {"what could make the difference": REASONS.get(claim, "")})
@@ -73,9 +73,10 @@ def _cells(claims: pd.DataFrame, compared: pd.DataFrame, claim: str) -> dict[str
 
 
 def _stance(verdict: str, sides: set[str]) -> str:
+    """What a cell says on a claim: against it, for it, nothing (""), or a verdict of another kind."""
     if verdict not in (SUPPORTED, CONTRADICTED, INCONCLUSIVE):
         return verdict
-    return next((side for side in ("against", "for") if side in sides), "open")
+    return next((side for side in ("against", "for") if side in sides), "")
 
 
 def _of_arch(cell: Mapping[str, tuple[str, str]]) -> list[str]:

@@ -1,7 +1,8 @@
 """The generated tables of README.md, docs/findings.md and docs/trust.md.
 
-A block of a page lies between `<!-- block NAME -->` and `<!-- /block -->`. `claims` holds the verdicts, `remedies`
-those of `advlook.checks`; the others are described in docs/blocks.toml. `python -m advlook.report.blocks` rewrites and
+A block of a page lies between `<!-- block NAME -->` and `<!-- /block -->`. `claims` holds the verdicts, those by
+published figures included, `disagreements` and `blurs` what these say beside our own, `remedies` those of
+`advlook.checks`; the others are described in docs/blocks.toml. `python -m advlook.report.blocks` rewrites and
 names the blocks that differ from `figures/<preset>/tables`; with `--check` it writes nothing, and exits with 1."""
 
 import argparse
@@ -16,6 +17,9 @@ import pandas as pd
 
 from advlook.attacks.checks import REMEDIES
 from advlook.core import ARCH_NAMES
+from advlook.experiments.claims.disagreements import disagreements
+from advlook.experiments.claims.measure import CLAIMS
+from advlook.experiments.claims.published import deciding, kinds_of_blur, load_published, published_tables, told_kinds
 from advlook.stats.verdict_text import markdown
 from advlook.study.folders import ROOT
 
@@ -47,7 +51,13 @@ def cell(rows: pd.DataFrame, column: str) -> str:
 def render(name: str) -> str:
     """The content of a block: the lines of a Markdown table."""
     if name == "claims":
-        return markdown({preset: load(preset, "08_claims") for preset in CLAIM_PRESETS}) + "\n"
+        own = {preset: load(preset, "08_claims") for preset in CLAIM_PRESETS}
+        theirs, _ = _published()
+        return markdown(own | {"ImageNet": theirs[theirs["claim"].isin([claim.name for claim in CLAIMS])]}) + "\n"
+    if name == "disagreements":
+        return _table(disagreements(_published(), {}))
+    if name == "blurs":
+        return _table(told_kinds(kinds_of_blur(load_published())).reset_index())
     if name == "remedies":
         return _markdown([["check", "where it fails"], ["---"] * 2, *REMEDIES.items()])
     block = tomllib.loads((ROOT / "docs" / "blocks.toml").read_text())[name]
@@ -58,6 +68,15 @@ def render(name: str) -> str:
     cells = pd.DataFrame.from_dict(found, orient="index")
     lines = [[block["unit"], *cells], ["---"] * (1 + cells.shape[1]), *cells.reset_index().to_numpy().tolist()]
     return _markdown(lines)
+
+
+def _published() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Verdicts and comparisons by the published figures."""
+    return tuple(deciding(table) for table in published_tables(load_published()).values())
+
+
+def _table(table: pd.DataFrame) -> str:
+    return _markdown([table.columns, ["---"] * table.shape[1], *table.to_numpy().tolist()])
 
 
 def _markdown(lines: Iterable[Iterable[str]]) -> str:

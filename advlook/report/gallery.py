@@ -12,6 +12,7 @@ import pandas as pd
 from PIL import Image
 
 from advlook.core import ARCH_NAMES, Preset, read_json, write_atomically
+from advlook.experiments.claims.published import deciding
 from advlook.stats.rules import COLUMNS, UNTESTED, VERDICTS
 from advlook.stats.verdict_text import told
 
@@ -157,19 +158,22 @@ def _prefix(path: Path) -> str:
 
 
 def _claims(folder: Path) -> dict[str, object] | None:
-    """The table `08_claims` by place in the paper and claim, with the number of each verdict; None without it."""
+    """The table `08_claims` by place in the paper and claim, with the number of each verdict; None without it. What
+    published figures say (`08_published`) stands beside it where they say something."""
     path = folder / "tables" / "08_claims.csv"
     if not path.is_file():
         return None
     texts = ["unit", "rule", "reason", "at", "held"]
-    table = pd.read_csv(path).reindex(columns=COLUMNS)
-    table = table.astype(dict.fromkeys(texts, object)).fillna(dict.fromkeys(texts, ""))
-    counts = table["verdict"].value_counts()
+    own, beside = pd.read_csv(path), path.with_name("08_published.csv")
+    counts = own["verdict"].value_counts()
+    theirs = deciding(pd.read_csv(beside)) if beside.is_file() else own[:0]
+    table = pd.concat([own, theirs[theirs["verdict"] != UNTESTED]])
+    table = table.reindex(columns=COLUMNS).astype(dict.fromkeys(texts, object)).fillna(dict.fromkeys(texts, ""))
     verdicts = {verdict: counts[verdict] for verdict in dict.fromkeys([*VERDICTS, *counts.index]) if verdict in counts}
     places: dict[str, list[tuple[object, ...]]] = {}
     for (where, *stated), rows in table.groupby(["where", "claim", "statement", "rule"], sort=False, dropna=False):
         places.setdefault(where, []).append((*stated, [_answer(row) for _, row in rows.iterrows()]))
-    return {"places": places, "count": table["claim"].nunique(), "verdicts": verdicts}
+    return {"places": places, "count": own["claim"].nunique(), "verdicts": verdicts, "published": len(theirs) > 0}
 
 
 def _answer(row: pd.Series) -> dict[str, str]:

@@ -49,7 +49,7 @@ def markdown(tables: Mapping[str, pd.DataFrame]) -> str:
         cells = ("**" + table["verdict"] + "** " + effects).mask(untested, UNTESTED + " (" + effects + ")")
         cells = cells.mask(untested & table["effect"].isna(), UNTESTED)
         for arch, rows in cells.groupby(table["arch"], sort=False):
-            columns[f"{name}, {ARCH_NAMES[arch]}"] = rows.set_axis(table.loc[rows.index, "statement"])
+            columns[f"{name}, {ARCH_NAMES.get(arch, arch)}"] = rows.set_axis(table.loc[rows.index, "statement"])
     found = pd.DataFrame(columns).fillna(UNTESTED)
     lines = [["claim", *found], ["---"] * (1 + found.shape[1]), *found.reset_index().to_numpy().tolist()]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -16,6 +16,7 @@ from chromium import CHROMIUM, DRIVER, browser
 from helpers import small_preset
 from PIL import Image
 
+from advlook.experiments.claims.published import READINGS
 from advlook.report import gallery
 from advlook.report.gallery import PAPER, write_gallery
 from advlook.study.code import PACKAGE
@@ -194,6 +195,24 @@ def test_sections_follow_the_study_and_results_the_notebook(folder):
     assert [link[1:] for link in page.all("a", "href") if link.startswith("#section-")] == wanted
     assert [n for n in page.ids if "02_" in n] == ["02_zeroth", "02_radius", "02_last", "table-02_attacks"]
     assert page.text.count("2. About 02") == 3  # contents, heading, and how it was made
+
+
+def test_published_verdicts_stand_beside_the_own(folder):
+    """Those of the deciding reading that are tested, under the claim that they are about; they count for nothing."""
+    claims = claims_table().assign(**MORE)
+    add_result(folder, "tables/08_claims.csv", table=claims)
+    alone = gallery._claims(folder)
+    theirs = claims.iloc[[0, 3]].assign(arch="ResNet-50 (published)")
+    readings = [theirs.assign(reading=reading, effect=20.5 + place) for place, reading in enumerate(READINGS)]
+    add_result(folder, "tables/08_published.csv", table=pd.concat(readings))
+    found = gallery._claims(folder)
+    assert (found["count"], found["verdicts"]) == (alone["count"], alone["verdicts"])
+    assert (found["published"], alone["published"]) == (True, False)
+    (pays, *_), (shape,) = found["places"].values()
+    assert [answer["about"] for answer in pays[-1]] == ["ResNet-10", "AlexNet (BN)", "ResNet-50 (published)"]
+    assert pays[-1][-1]["effect"] == "+20.5 [5.2, 7.0] points"
+    assert len(shape[-1]) == 1
+    assert "Gavrikov and Keuper" in page_of(folder).text
 
 
 def test_headings_are_in_order(folder):

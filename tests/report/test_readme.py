@@ -10,6 +10,7 @@ import pytest
 from advlook.__main__ import _parser
 from advlook.core import presets
 from advlook.experiments.claims.measure import CLAIMS
+from advlook.experiments.claims.published import CLEAN, LOW, OTHER_STD, SHAPE_BIAS, STD, STYLIZED, load_published
 from advlook.report import blocks
 from advlook.report.blocks import load
 from advlook.study import Study
@@ -82,7 +83,7 @@ def test_every_block_is_on_one_page():
     """No block is described in vain, and none lacks its end."""
     named = [found["name"] for page in blocks.PAGES for found in blocks.BLOCK.finditer(page.read_text())]
     described = tomllib.loads((ROOT / "docs" / "blocks.toml").read_text())
-    assert sorted(named) == sorted(["claims", "remedies", *described])
+    assert sorted(named) == sorted(["claims", "remedies", "blurs", "disagreements", *described])
     assert len(named) == sum(page.read_text().count("<!-- block ") for page in blocks.PAGES)
 
 
@@ -172,6 +173,33 @@ def test_numbers_of_claims_and_checks_are_told():
     assert numbers(README, r"Of the (\d+) claims, (\d+) are the paper's") == [len(CLAIMS), len(CLAIMS) - ours]
     passed = load("cifar10", "02_checks")["passed"]
     assert numbers(FINDINGS, r"All (\d+) checks pass") == [(passed == "yes").sum()] == [len(passed)]
+
+
+def test_published_numbers_are_told():
+    """The figures that pages quote from data/published are those of the file."""
+    published = load_published()
+    percent, adv = published.percent, published.radii()
+    blurred = percent.loc["imagenet-c", "gaussian_blur"].round(1)
+    other, at_four = blurred[OTHER_STD].tolist(), blurred[adv.index[adv == 4][0]].tolist()
+    for page in (FINDINGS, (ROOT / "notebooks" / "08_claims.ipynb").read_text().replace('\\n",\n    "', " ")):
+        fives = re.findall(r"([\d.]+), ([\d.]+), ([\d.]+), ([\d.]+),? (?:and )?([\d.]+)%", " ".join(page.split()))
+        assert [list(map(float, five)) for five in fives[:2]] == [other, at_four]
+    assert numbers(README, r"at severity 5, STD ([\d.]+)%, ADV trained at 4/255 ([\d.]+)%") == [other[4], at_four[4]]
+    assert numbers(README, r"a shape bias of (\d+)% for STD and (\d+)% for ADV \(4/255\)") == [
+        percent.loc[SHAPE_BIAS, model].round() for model in (OTHER_STD, adv.index[adv == 4][0])
+    ]
+    lost = (percent.loc[CLEAN, STD] - percent.loc[CLEAN, adv.index]).round()
+    assert numbers(README, r"falls at every radius, by (\d+) to (\d+) points") == [lost.min(), lost.max()]
+    ahead = [(percent.loc[STYLIZED, adv.index] - percent.loc[STYLIZED, std]).round() for std in (STD, OTHER_STD)]
+    told = numbers(FINDINGS, r"by (\d+) to (\d+) points over the STD .* by (\d+) to (\d+) over torchvision's")
+    assert told == [end for lead in ahead for end in (lead.min(), lead.max())]
+    kept = percent.loc[LOW].round()
+    told = numbers(FINDINGS, r"at every radius \((\d+) to (\d+)%, STD (\d+)%\)")
+    assert told == [kept[adv.index].min(), kept[adv.index].max(), kept[STD]]
+    alone = "resnet50_trained_on_SIN"
+    told = numbers(FINDINGS, r"highest shape bias \((\d+)%\) .* images \((\d+)%, STD (\d+)%\)")
+    assert told == [percent.loc[SHAPE_BIAS, alone].round(), kept[alone], kept[STD]]
+    assert percent.loc[SHAPE_BIAS].idxmax() == alone
 
 
 def test_every_preset_is_told():

@@ -1,0 +1,85 @@
+"""Where small models and the published ones disagree: by claim, what was found at every image size, and what could make
+the difference. Which claims are listed follows from the tables; only the last column is written by hand."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from advlook.core.names import ARCH_NAMES
+from advlook.stats.rules import CONTRADICTED, CORRELATION, INCONCLUSIVE, SUPPORTED, UNTESTED
+from advlook.study.folders import ROOT
+
+SIZES = {"cifar10": "32 px (CIFAR-10)", "imagenette": "64 px (Imagenette)"}
+PUBLISHED = "224 px (ImageNet, published)"
+REASONS = {
+    "robustness costs accuracy": "Ten classes or a thousand; the radius, since a small one costs little.",
+    "robustness is gained": "The radius of the attack, which the published table states for one of its two.",
+    "loss gradients follow edges": "The architecture: AlexNet and ResNet-10 were trained and measured on the same "
+    "photographs. Nothing is published on this for 224 px.",
+    "blur keeps the difference": "Not sigma alone: a sigma of 3 px at 224 is 0.9 px at 64, and at 6 px (1.7 at 64) no "
+    "published ADV leads by as much as a point. Nor the JPEG files in which published images are stored after the "
+    "blur: JPEG favours ADV. Possibly the number of classes (a thousand may need more detail than ten), depth and "
+    "receptive field, or training by FGSM here and by PGD there.",
+    "median filtering reverses it": "The architecture and the size of the images; no published figure.",
+    "stylization reverses it": "The stimuli: published ones are stylized by AdaIN at 224 px, ours towards the "
+    "statistics of a few paintings at 32 or 64 px, where texture has few pixels. Also the radius: CIFAR-10 was trained "
+    "at 8/255, the largest published one.",
+    "ADV goes by shape": "The stimuli: ours carry too little texture for a verdict on photographs.",
+    "reversed colours take equal points": "The radius, larger for CIFAR-10; no published figure.",
+    "reversed colours take equal shares": "The radius, larger for CIFAR-10; no published figure.",
+}
+
+Verdicts = tuple[pd.DataFrame, pd.DataFrame]  # `08_claims` and `08_comparisons`, or the published ones that decide
+
+
+def committed(preset: str) -> Verdicts | None:
+    """The verdicts of a preset in figures/ of the repository; None where there are none."""
+    paths = [ROOT / "figures" / preset / "tables" / f"{name}.csv" for name in ("08_claims", "08_comparisons")]
+    return (pd.read_csv(paths[0]), pd.read_csv(paths[1])) if all(path.is_file() for path in paths) else None
+
+
+def disagreements(published: Verdicts, presets: Mapping[str, Verdicts]) -> pd.DataFrame:
+    """A row a claim on which two columns disagree: one has comparisons against it, another has some for it and none
+    against it; or one of them shows "no difference". presets: fresh verdicts by name; those of SIZES that are not among
+    them are read from figures/. Columns: claim, one an image size, what could make the difference."""
+    found = {title: presets.get(name) or committed(name) for name, title in SIZES.items()} | {PUBLISHED: published}
+    found = {title: verdicts for title, verdicts in found.items() if verdicts}
+    statements = {}
+    for claims, _ in found.values():
+        statements |= dict(zip(claims["claim"], claims["statement"], strict=True))
+    rows = []
+    for claim, statement in statements.items():
+        cells = {title: _cells(claims, compared, claim) for title, (claims, compared) in found.items()}
+        stances = {stance for cell in cells.values() for stance, _ in cell.values()} - {""}
+        if len(stances) > 1:
+            told = {title: "; ".join(_of_arch(cell)) or UNTESTED for title, cell in cells.items()}
+            rows.append({"claim": statement} | told | {"what could make the difference": REASONS.get(claim, "")})
+    return pd.DataFrame(rows, columns=["claim", *found, "what could make the difference"])
+
+
+def _cells(claims: pd.DataFrame, compared: pd.DataFrame, claim: str) -> dict[str, tuple[str, str]]:
+    """Of every architecture with a verdict on a claim: its stance, and the verdict with the first and last effect."""
+    found = {}
+    for row in claims[(claims["claim"] == claim) & (claims["verdict"] != UNTESTED)].itertuples():
+        each = compared[(compared["claim"] == claim) & (compared["arch"] == row.arch)]
+        changed = each[each["at"].ne("before")]
+        ends = changed.iloc[[0, -1]] if len(changed) > 1 else changed
+        effects = [f"{end.effect:+.{2 if row.unit == CORRELATION else 1}f}" for end in ends.itertuples()]
+        if len(ends) > 1:
+            effects = [f"{effect} ({at})" for effect, at in zip(effects, ends["at"], strict=True)]
+        stance = _stance(row.verdict, set(each["side"]))
+        found[row.arch] = stance, f"**{row.verdict}** {' to '.join(effects)}"
+    return found
+
+
+def _stance(verdict: str, sides: set[str]) -> str:
+    """What a cell says on a claim: against it, for it, nothing (""), or a verdict of another kind."""
+    if verdict not in (SUPPORTED, CONTRADICTED, INCONCLUSIVE):
+        return verdict
+    return next((side for side in ("against", "for") if side in sides), "")
+
+
+def _of_arch(cell: Mapping[str, tuple[str, str]]) -> list[str]:
+    """The text of every architecture, with its name where there are several."""
+    names = [f"{ARCH_NAMES.get(arch, arch)} " if len(cell) > 1 else "" for arch in cell]
+    return [name + text for name, (_, text) in zip(names, cell.values(), strict=True)]

@@ -18,7 +18,6 @@ import pandas as pd
 from advlook.attacks.checks import REMEDIES
 from advlook.core import ARCH_NAMES
 from advlook.experiments.claims.disagreements import disagreements
-from advlook.experiments.claims.measure import CLAIMS
 from advlook.experiments.claims.published import deciding, kinds_of_blur, load_published, published_tables, told_kinds
 from advlook.stats.verdict_text import markdown
 from advlook.study.folders import ROOT
@@ -52,8 +51,7 @@ def render(name: str) -> str:
     """The content of a block: the lines of a Markdown table."""
     if name == "claims":
         own = {preset: load(preset, "08_claims") for preset in CLAIM_PRESETS}
-        theirs, _ = _published()
-        return markdown(own | {"ImageNet": theirs[theirs["claim"].isin([claim.name for claim in CLAIMS])]}) + "\n"
+        return markdown(own | {"ImageNet": _published()[0]}) + "\n"
     if name == "disagreements":
         return _table(disagreements(_published(), {}))
     if name == "blurs":

@@ -48,7 +48,7 @@ class Estimate:
     df: float
     each: tuple[float, ...]
     units: int
-    seeds: tuple[int, ...] = ()
+    seeds: tuple[float, ...] = ()
     at: str = ""
     untested: str = ""
 

@@ -8,7 +8,7 @@ from advlook.core.errors import RequestError
 from advlook.experiments.claims import published as there
 from advlook.experiments.claims.disagreements import PUBLISHED, REASONS, SIZES, disagreements
 from advlook.experiments.claims.published_figures import dose_response
-from advlook.stats.rules import CONTRADICTED, INCONCLUSIVE, SUPPORTED, UNTESTED
+from advlook.stats.rules import CONTRADICTED, INCONCLUSIVE, NO_DIFFERENCE, SUPPORTED, UNTESTED, judge
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def test_error_shrinks_with_images_and_grows_with_disagreement(tmp_path, figures
         (60.0, [40.0, 41.0, 42.0, 41.0, 40.0], SUPPORTED),
         (40.0, [60.0, 61.0, 62.0, 61.0, 60.0], CONTRADICTED),
         (60.0, [62.0, 50.0, 50.0, 50.0, 50.0], INCONCLUSIVE),  # one radius is on the other side
-        (60.0, [59.9, 59.8, 60.1, 60.0, 60.1], INCONCLUSIVE),
+        (60.0, [59.9, 59.8, 60.1, 60.0, 60.1], NO_DIFFERENCE),
     ],
 )
 def test_the_rule_decides_as_written(tmp_path, figures, std, adv, expected):
@@ -100,20 +100,13 @@ def test_the_rule_decides_as_written(tmp_path, figures, std, adv, expected):
     assert verdict(changed, "robustness costs accuracy") == expected
 
 
-def test_one_radius_on_the_other_side_decides_against_a_verdict(tmp_path, figures):
+def test_one_radius_on_the_other_side_decides_against_a_verdict():
     """Also where the mean is certain: agreement is asked of every radius."""
-    scattered = [40.0, 41.0, 40.0, 41.0, 60.2]
-    judged = there.judge(
-        {
-            "robustness costs accuracy": [
-                ("", there.Estimate(15.0, 0.1, 100.0, tuple(60 - np.array(scattered)), 50_000))
-            ]
-        },
-        figures.radii().tolist(),
-        there.CLAIMS_HERE[:1],
-    )[0]
-    assert judged["verdict"].tolist() == [INCONCLUSIVE]
-    assert judged["p_holm"].iloc[0] < 1e-6
+    for last, side in ((0.2, "for"), (-0.2, "open")):
+        found = there.Estimate(15.0, 0.1, 100.0, (20.0, 19.0, 20.0, 19.0, last), 50_000)
+        row = judge([(there.CLAIMS[0], there.NAME, found)]).iloc[0]
+        assert row["p"] < 1e-6
+        assert row["side"] == side
 
 
 def test_levels_near_chance_do_not_count(tmp_path, figures):
@@ -121,16 +114,16 @@ def test_levels_near_chance_do_not_count(tmp_path, figures):
     counted = [at for at, _ in there.comparisons(figures)["blur keeps the difference"]]
     kept = figures.percent.loc[there.BLUR, there.STD] / figures.percent.loc[there.CLEAN, there.STD]
     assert 0 < len(counted) == (kept >= 0.5).sum() < 5
-    assert verdict(figures, "high frequencies do not") == UNTESTED
+    assert verdict(figures, "high-passed") == UNTESTED
     higher = made_up(tmp_path, figures, {there.HIGH: (90.0, [60.0] * 5)})
-    assert verdict(higher, "high frequencies do not") == SUPPORTED
+    assert verdict(higher, "high-passed") == SUPPORTED
 
 
 def test_every_claim_has_a_verdict_or_a_reason(figures):
     """Each reading lists all claims; what is not published says so."""
     table = there.published_tables(figures)["08_published"]
     for _, rows in table.groupby("reading"):
-        assert rows["claim"].tolist() == [claim.name for claim in there.CLAIMS_HERE]
+        assert rows["claim"].tolist() == [claim.name for claim in there.CLAIMS]
     assert (table["verdict"].eq(UNTESTED) == table["reason"].notna()).all()
     assert set(there.READINGS) == set(table["reading"])
 

@@ -219,26 +219,31 @@ def derived_tables(tables: Mapping[str, pd.DataFrame], classes: int, size: int) 
     for (arch, condition), rows in hybrids[hybrids["setting"] != "random"].groupby(["arch", "condition"], sort=False):
         levels = np.sort(rows["cutoff"].unique())
         effects = octave_of(levels), octaves_apart(levels)
-        found += [{"arch": arch, "condition": condition} | row for row in _scales(rows, named, *effects)]
+        found += [{"arch": arch, "condition": condition} | row for row in _scales(rows, named, levels, *effects)]
     for arch, rows in masking.groupby("arch", sort=False):
         scale = np.sort(rows["frequency"].unique())[1:], np.sort(rows["noise"].unique())[1:], 1 / classes
         effects = masked_octave(*scale), masked_octaves_apart(*scale)
-        found += [{"arch": arch, "condition": MASKED} | row for row in _scales(rows, under_noise, *effects)]
+        found += [{"arch": arch, "condition": MASKED} | row for row in _scales(rows, under_noise, scale[0], *effects)]
     scales = pd.DataFrame(found)
     pixels = scales["of"] != "apart"
     scales.insert(scales.columns.get_loc("images"), "cycles_per_image", (scales["value"] * size).where(pixels))
     return {"04_scales": scales, "04_channels": _channels(masking, classes)}
 
 
-def _scales(rows: pd.DataFrame, values: Answers, of_one: Effect, apart: Effect) -> Iterator[Row]:
+def _scales(rows: pd.DataFrame, values: Answers, levels: np.ndarray, of_one: Effect, apart: Effect) -> Iterator[Row]:
+    """Rows of one architecture and condition. An interval ends where the levels do: nothing is known beyond them."""
     seeds, both = by_seed(rows, values)
+    lowest, highest = np.log2(levels[[0, -1]])
     half = both.shape[2] // 2
     parts = {"std": (both[..., :half], of_one), "adv": (both[..., half:], of_one), "apart": (both, apart)}
     chosen = {"all": slice(None)} | ({str(seed): [k] for k, seed in enumerate(seeds)} if len(seeds) > 1 else {})
     for (seed, which), (of, (answers, effect)) in product(chosen.items(), parts.items()):
         found = estimate(Sample(answers[:, which], effect, seeds))
         ends = np.array([found.effect, *found.interval()])
-        value, low, high = ends if of == "apart" else 2**ends
+        if of == "apart":
+            value, low, high = np.clip(ends, lowest - highest, highest - lowest)
+        else:
+            value, low, high = 2 ** np.clip(ends, lowest, highest)
         yield {"seed": seed, "of": of, "value": value, "low": low, "high": high, "images": len(answers)}
 
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from advlook.core import ARCH_NAMES, NAMES, SETTINGS
-from advlook.experiments.corruptions.scale import KINDS, MAIN, MASKED
+from advlook.experiments.corruptions.scale import CUTOFFS, KINDS, MAIN, MASKED
 from advlook.study import style
 
 OPERATIONS = {
@@ -90,6 +90,7 @@ def scale_intervals(scales: pd.DataFrame) -> Figure:
         axis.set_xscale("log", base=2)
         ticks = [0.02, 0.04, 0.08, 0.16, 0.32]
         axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axis.set_xlim(CUTOFFS[0] / 1.2, CUTOFFS[-1] * 1.2)
         axis.set_yticks(range(len(conditions)), [f"hybrids, {c}" if c != MASKED else c for c in conditions])
         axis.text(1.02, -0.75, "octaves apart", transform=axis.get_yaxis_transform(), fontsize=9.5, va="center")
         axis.set_ylim(len(conditions) - 0.5, -0.5)

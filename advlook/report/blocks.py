@@ -25,7 +25,7 @@ from advlook.study.folders import ROOT
 PAGES = (ROOT / "README.md", ROOT / "docs" / "findings.md", ROOT / "docs" / "trust.md")
 CLAIM_PRESETS = ("imagenette", "cifar10")
 BLOCK = re.compile(r"<!-- block (?P<name>\w+) -->\n(?P<content>.*?)<!-- /block -->", re.DOTALL)
-_EFFECTS = {"difference": "+.1f", "change": "+.1f", "level": ".2f"}  # columns with an interval, and their format
+_EFFECTS = {"difference": "+.1f", "change": "+.1f", "level": ".2f", "scale": ".3f"}  # columns with an interval, and their format
 _MODELS = ("std", "adv", "STD+STD", "ADV+ADV", "STD+ADV")  # the order of the means in a cell
 
 
@@ -42,7 +42,7 @@ def cell(rows: pd.DataFrame, column: str) -> str:
         value, low, high = (f"{number:{_EFFECTS[column]}}".replace("inf", "-") for number in numbers)
         return f"{value} [{low}, {high}]"
     means = rows.groupby("combination" if "combination" in rows else "setting")[column].mean()
-    digits = 0 if column == "value" else 1
+    digits = 0 if column == "kept" else 1
     return " / ".join(f"{means[model]:.{digits}f}" for model in _MODELS if model in means)
 
 

@@ -212,9 +212,10 @@ def scale_tables(study: Study) -> dict[str, pd.DataFrame]:
 def derived_tables(tables: Mapping[str, pd.DataFrame], classes: int, size: int) -> dict[str, pd.DataFrame]:
     """`04_scales` and `04_channels`, from `04_hybrids` and `04_masking`.
 
-    `04_scales`, by arch, condition and seed ("all", or one): of "std" and "adv" the cut-off at which the model changes
-    from the fine to the coarse image, or, in the condition MASKED, the centre of its channel, in cycles per pixel and
-    per image; "apart": by how many octaves ADV's is lower. 95% intervals over pairs (or images) and seeds."""
+    `04_scales`, by arch, condition and seed ("all", or one), has the `scale` of "std" and of "adv": the cut-off at which
+    the model changes from the fine to the coarse image, or, in the condition MASKED, the centre of its channel, in
+    cycles per pixel (`cycles_per_image` as well); and of "apart": by how many octaves ADV's is lower. 95% intervals
+    are over pairs (or images) and seeds."""
     hybrids, masking, found = tables["04_hybrids"], tables["04_masking"], []
     for (arch, condition), rows in hybrids[hybrids["setting"] != "random"].groupby(["arch", "condition"], sort=False):
         levels = np.sort(rows["cutoff"].unique())
@@ -226,7 +227,7 @@ def derived_tables(tables: Mapping[str, pd.DataFrame], classes: int, size: int) 
         found += [{"arch": arch, "condition": MASKED} | row for row in _scales(rows, under_noise, scale[0], *effects)]
     scales = pd.DataFrame(found)
     pixels = scales["of"] != "apart"
-    scales.insert(scales.columns.get_loc("images"), "cycles_per_image", (scales["value"] * size).where(pixels))
+    scales.insert(scales.columns.get_loc("images"), "cycles_per_image", (scales["scale"] * size).where(pixels))
     return {"04_scales": scales, "04_channels": _channels(masking, classes)}
 
 
@@ -241,10 +242,10 @@ def _scales(rows: pd.DataFrame, values: Answers, levels: np.ndarray, of_one: Eff
         found = estimate(Sample(answers[:, which], effect, seeds))
         ends = np.array([found.effect, *found.interval()])
         if of == "apart":
-            value, low, high = np.clip(ends, lowest - highest, highest - lowest)
+            found, low, high = np.clip(ends, lowest - highest, highest - lowest)
         else:
-            value, low, high = 2 ** np.clip(ends, lowest, highest)
-        yield {"seed": seed, "of": of, "value": value, "low": low, "high": high, "images": len(answers)}
+            found, low, high = 2 ** np.clip(ends, lowest, highest)
+        yield {"seed": seed, "of": of, "scale": found, "low": low, "high": high, "images": len(answers)}
 
 
 def named(run: pd.DataFrame) -> np.ndarray:

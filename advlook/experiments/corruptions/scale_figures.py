@@ -63,9 +63,9 @@ def _named_over_cutoff(axis: Axes, rows: pd.DataFrame) -> None:
 def _mark_crossings(axis: Axes, rows: pd.DataFrame) -> None:
     for row in rows[rows["of"] != "apart"].itertuples():
         axis.plot([row.low, row.high], [50, 50], color=style.COLORS[row.of], lw=6, alpha=0.5, zorder=3)
-        axis.plot(row.value, 50, "D", color=style.COLORS[row.of], mec="white", ms=8, zorder=4)
+        axis.plot(row.scale, 50, "D", color=style.COLORS[row.of], mec="white", ms=8, zorder=4)
     apart = rows[rows["of"] == "apart"].iloc[0]
-    text = f"{apart['value']:.2f} octaves\n[{apart['low']:.2f}, {apart['high']:.2f}]"
+    text = f"{apart['scale']:.2f} octaves\n[{apart['low']:.2f}, {apart['high']:.2f}]"
     axis.text(0.03, 0.93, text, transform=axis.transAxes, va="top", fontsize=10, color=style.INK)
 
 
@@ -82,10 +82,10 @@ def scale_intervals(scales: pd.DataFrame) -> Figure:
                 if of in rows.index:
                     row, color = rows.loc[of], style.COLORS[of]
                     axis.plot([row["low"], row["high"]], [place + shift] * 2, color=color, lw=3, alpha=0.6)
-                    axis.plot(row["value"], place + shift, "o", color=color, ms=6)
+                    axis.plot(row["scale"], place + shift, "o", color=color, ms=6)
             if "apart" in rows.index:
                 row = rows.loc["apart"]
-                text = f"{row['value']:+.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+                text = f"{row['scale']:+.2f} [{row['low']:.2f}, {row['high']:.2f}]"
                 axis.text(1.02, place, text, transform=axis.get_yaxis_transform(), va="center", fontsize=9.5)
         axis.set_xscale("log", base=2)
         ticks = [0.02, 0.04, 0.08, 0.16, 0.32]
@@ -139,8 +139,8 @@ def sides(scales: pd.DataFrame) -> pd.DataFrame:
     rows = style.select(scales, condition=MAIN)
     texts = {}
     for row in rows.itertuples():
-        interval = f"{row.value:.3f} [{row.low:.3f}, {row.high:.3f}]"
-        text = f"{row.value:.2f} [{row.low:.2f}, {row.high:.2f}]" if row.of == "apart" else interval
+        interval = f"{row.scale:.3f} [{row.low:.3f}, {row.high:.3f}]"
+        text = f"{row.scale:.2f} [{row.low:.2f}, {row.high:.2f}]" if row.of == "apart" else interval
         text += "" if row.of == "apart" else f"; {row.cycles_per_image:.1f} an image"
         title = "octaves apart" if row.of == "apart" else NAMES[row.of]
         texts.setdefault((ARCH_NAMES[row.arch], row.seed), {})[title] = text

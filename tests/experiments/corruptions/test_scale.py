@@ -84,12 +84,12 @@ def test_hybrids_find_the_scale_that_a_model_reads(study, tables):
     rows = tables["04_hybrids"]
     assert (rows[["coarse", "fine", "neither"]].sum(axis=1) - 100).abs().max() < 1e-9
     derived = scale.derived_tables(tables, 3, SIDE)["04_scales"]
-    main = derived[(derived["condition"] == scale.MAIN) & (derived["seed"] == "all")].set_index("of")["value"]
+    main = derived[(derived["condition"] == scale.MAIN) & (derived["seed"] == "all")].set_index("of")["scale"]
     assert main["adv"] < CUT < main["std"]
     assert main["apart"] == pytest.approx(np.log2(main["std"] / main["adv"]))
     of_std = derived[(derived["condition"] == scale.MAIN) & (derived["of"] == "std")]
-    assert (of_std["cycles_per_image"] == of_std["value"] * SIDE).all()
-    apart = derived[(derived["of"] == "apart") & (derived["seed"] == "all")].set_index("condition")["value"]
+    assert (of_std["cycles_per_image"] == of_std["scale"] * SIDE).all()
+    apart = derived[(derived["of"] == "apart") & (derived["seed"] == "all")].set_index("condition")["scale"]
     assert set(apart.index) == {*scale.conditions(), scale.MASKED}
     assert (apart.drop(scale.MASKED) > 0).all()  # no noise masks a prototype from a model that knows it
 

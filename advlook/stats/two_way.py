@@ -10,7 +10,7 @@ intervals cover 94.0 to 97.9% with two seeds, 94.9 to 97.2% with three, and 94.8
 most of the variance of 48 right-or-wrong answers is from seeds, whose accuracies then are not normal. Far from 5% they
 are less exact with few seeds: a p of .003 or less arises by chance with a probability of up to .020 with two seeds,
 .008 with three and .004 with five. A percentile bootstrap of units and seeds covers 98% without variance between seeds,
-but 67% with two seeds and 80% with three where seeds alone differ; Satterthwaite's degrees of freedom, 87% with two."""
+but 60% with two seeds and 80% with three where seeds alone differ; Satterthwaite's degrees of freedom, 87% with two."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

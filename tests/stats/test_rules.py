@@ -129,6 +129,9 @@ def test_most_is_a_partial_conjunction():
     row = concluded(asked(Rule(over="most"), [estimated(effect, 1) for effect in (2.5, 9, -1)])).loc["one"]
     assert (row["verdict"], row["held"]) == (SUPPORTED, "2 for, 1 open")
     assert row["p"] == pytest.approx(2 * 0.01242, abs=1e-4)
+    row = concluded(asked(Rule(over="most"), [estimated(effect, 1) for effect in (-2.5, -9, 1)])).loc["one"]
+    assert (row["verdict"], row["held"]) == (CONTRADICTED, "2 against, 1 open")
+    assert row["p"] == pytest.approx(2 * 0.01242, abs=1e-4)
     row = concluded(asked(Rule(over="most"), [estimated(effect, 1) for effect in (-5.9, 0.4)])).loc["one"]
     assert (row["verdict"], row["effect"]) == (CONTRADICTED, -5.9)
 

@@ -25,7 +25,8 @@ from advlook.study.folders import ROOT
 PAGES = (ROOT / "README.md", ROOT / "docs" / "findings.md", ROOT / "docs" / "trust.md")
 CLAIM_PRESETS = ("imagenette", "cifar10")
 BLOCK = re.compile(r"<!-- block (?P<name>\w+) -->\n(?P<content>.*?)<!-- /block -->", re.DOTALL)
-_EFFECTS = {"difference": "+.1f", "change": "+.1f", "level": ".2f", "scale": ".3f"}  # columns with an interval, and their format
+# Columns with an interval, and their format.
+_EFFECTS = {"difference": "+.1f", "change": "+.1f", "level": ".2f", "scale": ".3f"}
 _MODELS = ("std", "adv", "STD+STD", "ADV+ADV", "STD+ADV")  # the order of the means in a cell
 
 

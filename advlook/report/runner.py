@@ -18,6 +18,7 @@ from papermill.exceptions import PapermillExecutionError
 
 from advlook.core.errors import RequestError
 from advlook.core.files import digest, file_hash, read_json
+from advlook.experiments.claims.published import PATH as PUBLISHED
 from advlook.experiments.ensembles.targets import find_targets
 from advlook.experiments.stylization.images import styles_digest
 from advlook.report import texts
@@ -66,11 +67,11 @@ def read_code(notebook: Path) -> str:
 
 def input_digest(study: Study, preset: str, notebook: Path, code: str) -> str:
     """Hash of all that a notebook's results rest on: its code and what that reaches, the preset, images and weights;
-    the styles of 05, the image sets of 06, and for 08 the tables of the others."""
+    the styles of 05, the image sets of 06, and for 08 the tables of the others and the published figures."""
     besides = {}
     if notebook.stem == CLAIMS:
         tables = [path for kind in ("csv", "npz") for path in (study.output / "tables").glob(f"*.{kind}")]
-        besides = {path.name: file_hash(path) for path in tables if path.name[:2] != CLAIMS[:2]}
+        besides = {path.name: file_hash(path) for path in [*tables, PUBLISHED] if path.name[:2] != CLAIMS[:2]}
     elif notebook.stem == STYLIZATION:
         besides = {"styles": styles_digest(study)}
     elif notebook.stem == ENSEMBLES:

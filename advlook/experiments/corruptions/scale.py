@@ -212,9 +212,9 @@ def scale_tables(study: Study) -> dict[str, pd.DataFrame]:
 def derived_tables(tables: Mapping[str, pd.DataFrame], classes: int, size: int) -> dict[str, pd.DataFrame]:
     """`04_scales` and `04_channels`, from `04_hybrids` and `04_masking`.
 
-    `04_scales`, by arch, condition and seed ("all", or one), has the `scale` of "std" and of "adv": the cut-off at which
-    the model changes from the fine to the coarse image, or, in the condition MASKED, the centre of its channel, in
-    cycles per pixel (`cycles_per_image` as well); and of "apart": by how many octaves ADV's is lower. 95% intervals
+    `04_scales`, by arch, condition and seed ("all", or one), has the `scale` of "std" and of "adv": the cut-off at
+    which the model changes from the fine to the coarse image, or, in the condition MASKED, the centre of its channel,
+    in cycles per pixel (`cycles_per_image` as well); and of "apart": by how many octaves ADV's is lower. 95% intervals
     are over pairs (or images) and seeds."""
     hybrids, masking, found = tables["04_hybrids"], tables["04_masking"], []
     for (arch, condition), rows in hybrids[hybrids["setting"] != "random"].groupby(["arch", "condition"], sort=False):

@@ -10,7 +10,16 @@ import pytest
 from advlook.__main__ import _parser
 from advlook.core import presets
 from advlook.experiments.claims.measure import CLAIMS
-from advlook.experiments.claims.published import CLEAN, LOW, OTHER_STD, SHAPE_BIAS, STD, STYLIZED, load_published
+from advlook.experiments.claims.published import (
+    CLEAN,
+    LOW,
+    OTHER_STD,
+    SHAPE_BIAS,
+    STD,
+    STYLIZED,
+    load_published,
+    verdicts,
+)
 from advlook.report import blocks
 from advlook.report.blocks import load
 from advlook.study import Study
@@ -118,12 +127,12 @@ def effects(claim, preset):
 
 def test_answer_is_told():
     """The few numbers in the sentences of the README's answer are those of the tables."""
-    kept = load("imagenette", "03_scale").query("measure == 'kept_low_pass' and at == 0.09 and arch == 'resnet10'")
-    kept = kept.groupby("setting")["value"].mean().round()
-    assert numbers(README, r"retains (\d+)% of its clean accuracy, its STD counterpart (\d+)%") == [
-        kept["adv"],
-        kept["std"],
-    ]
+    scales = load("imagenette", "04_scales").query("condition == 'as they are' and seed == 'all'")
+    scales = scales.set_index(["arch", "of"])["scale"]
+    told = r"a cut-off of ([\d.]+) cycles per pixel, its ADV counterpart at ([\d.]+), which is ([\d.]+) octaves lower"
+    expected = [round(scales["resnet10", of], 3 if of != "apart" else 1) for of in ("std", "adv", "apart")]
+    assert numbers(README, told) == expected
+    assert numbers(README, r"for AlexNet ([\d.]+) octaves as well") == [round(scales["alexnet_bn", "apart"], 1)]
     crossing = load("imagenette", "04_crossings").query("operation == 'blur' and seed == 'all'").set_index("arch")
     told = numbers(README, r"from a sigma of ([\d.]+) px \(ResNet-10\) and ([\d.]+) px \(AlexNet\)")
     assert told == [round(crossing["level"][arch], 1) for arch in ("resnet10", "alexnet_bn")]
@@ -135,8 +144,30 @@ def test_answer_is_told():
     cost, gain = (effects(f"robustness {claim}", "cifar10") for claim in ("costs accuracy", "is gained"))
     told = numbers(README, r"twice as large, (\d+) against a gain of (\d+) under PGD-50")
     assert told == [cost["resnet10"], gain["resnet10"]]
-    told = numbers(README, r"on CIFAR-10 ADV stays (\d+) points behind on them")
-    assert told == [effects("stylization reverses it", "cifar10")["resnet10"]]
+
+
+def test_verdicts_of_the_answer_are_told():
+    """What the first three sentences call supported, contradicted or inconclusive has this verdict in the tables."""
+    both = ("alexnet_bn", "resnet10")
+    said = [
+        ("imagenette", "hybrid images", both, "supported"),
+        ("imagenette", "masked by noise", both, "supported"),
+        ("imagenette", "high-passed", both, "supported"),
+        ("imagenette", "low-passed", ["resnet10"], "supported"),
+        ("imagenette", "blur keeps the difference", ["alexnet_bn"], "contradicted"),
+        ("imagenette", "blur keeps the difference", ["resnet10"], "inconclusive"),
+        ("cifar10", "blur keeps the difference", ["resnet10"], "inconclusive"),
+        ("imagenette", "stylization reverses it", both, "inconclusive"),
+        ("cifar10", "stylization reverses it", ["resnet10"], "inconclusive"),
+        ("imagenette", "robustness costs accuracy", both, "supported"),
+    ]
+    for preset, claim, archs, verdict in said:
+        found = load(preset, "08_claims").set_index(["claim", "arch"])["verdict"]
+        assert [found[claim, arch] for arch in archs] == [verdict] * len(archs), claim
+    order = load("imagenette", "04_scales").query("of == 'apart' and seed == 'all'")
+    assert (order["low"] > 0).all()
+    theirs = verdicts(load_published())[0].set_index("claim")["verdict"]
+    assert theirs["low-passed"] == theirs["ADV goes by shape"] == "supported"
 
 
 def test_answer_on_ensembles_is_told():

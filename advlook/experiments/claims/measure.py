@@ -35,23 +35,23 @@ _COSTS, _FILTERS, _VARIANTS = "Section 4, Table 1", "Section 4.1, Figure 7", "Se
 _FUSION, _SCALE = "Section 4.2, Figure 9", "Title, larger scale"
 _KEPT = Rule(-SAME, SAME, reason="Differences within five points count as kept. Levels at which both have lost half of "
              "their own accuracy do not count: towards chance every difference vanishes.")  # fmt: skip
+_ANSWERS = Rule(reason="Ours: the paper shows maps and maximising inputs, where this asks for answers.")
 
 CLAIMS = (
     Claim("hybrid images", "In hybrid images ADV goes over to the coarse picture at a lower cut-off than STD.",
-          _SCALE, OCTAVES, "04_hybrids", partial(samples.hybrids, [MAIN]),
-          Rule(reason="Ours, as are the five after it, for what the title of the paper asks.")),
+          _SCALE, OCTAVES, "04_hybrids", partial(samples.hybrids, [MAIN]), _ANSWERS),
     Claim("hybrid images, controls",
           "This holds with roles swapped, in grey, with both parts at equal contrast, and with a sharp filter.",
-          _SCALE, OCTAVES, "04_hybrids", partial(samples.hybrids, list(conditions())[1:])),
+          _SCALE, OCTAVES, "04_hybrids", partial(samples.hybrids, list(conditions())[1:]), _ANSWERS),
     Claim("low-passed", "With low frequencies alone ADV retains a larger share of its clean accuracy than STD.",
-          _SCALE, POINTS, "04_answers", partial(samples.retained, "low-pass", 1)),
+          _SCALE, POINTS, "04_answers", partial(samples.retained, "low-pass", 1), _ANSWERS),
     Claim("high-passed", "With high frequencies alone ADV retains a smaller share of its clean accuracy than STD.",
-          _SCALE, POINTS, "04_answers", partial(samples.retained, "high-pass", -1)),
+          _SCALE, POINTS, "04_answers", partial(samples.retained, "high-pass", -1), _ANSWERS),
     Claim("shuffled in blocks",
           "With pixels shuffled inside small blocks ADV retains a larger share of its clean accuracy than STD.",
-          _SCALE, POINTS, "04_answers", partial(samples.retained, "shuffled", 1)),
+          _SCALE, POINTS, "04_answers", partial(samples.retained, "shuffled", 1), _ANSWERS),
     Claim("masked by noise", "The noise that masks images most is of lower frequency for ADV than for STD.",
-          _SCALE, OCTAVES, "04_masking", samples.masked),
+          _SCALE, OCTAVES, "04_masking", samples.masked, _ANSWERS),
     Claim("robustness costs accuracy", "Adversarial training lowers the accuracy on images as they are.",
           _COSTS, POINTS, "01_tradeoff", partial(samples.tradeoff, "right", lead_before)),
     Claim("robustness is gained", "Adversarial training raises the accuracy under attack.",

@@ -36,7 +36,7 @@ def example_grid(found: Mapping[str, Mapping[float, Tensor]]) -> Figure:
 
 def level_name(operation: str, level: float) -> str:
     """A level in words: "sigma 0.5", "1 pass"; of a corruption of FAMILIES its severity and strength, "1: 0.04"."""
-    if operation == "blur":
+    if operation.startswith("blur"):
         return f"sigma {level:g}"
     if operation.startswith("median"):
         return f"{level:g} pass{'' if level == 1 else 'es'}"
@@ -68,8 +68,10 @@ def fall(
         ends = style.select(differences, arch=arch)[["low", "high", "difference"]]
         low, high = np.fmin(ends.min().min(), 0), np.fmax(ends.max().max(), 0)  # of a model that is never right: nan
         below[0].set_ylim(low - 3, high + 3)
-    titles = [{REVERSAL: "Colours", "blur": "Gaussian blur"}.get(name, name.capitalize()) for name in operations]
-    levels = [{REVERSAL: "", "blur": "sigma [px]"}.get(name, "passes") for name in operations]
+    titles = [
+        {REVERSAL: "Colours"}.get(name, name.capitalize().replace("Blur", "Gaussian blur")) for name in operations
+    ]
+    levels = [{REVERSAL: ""}.get(name, "sigma [px]" if name.startswith("blur") else "passes") for name in operations]
     beside = [text for arch in archs for text in (f"{ARCH_NAMES[arch]}\n{label}", "ADV - STD\n[points]")]
     style.label_outer(axes, titles, levels, beside)
     handles = [*style.setting_handles(), style.handle("top-1", marker="o", ms=5), style.handle("top-5", **_TOP5)]

@@ -136,6 +136,10 @@ def test_answer_is_told():
     crossing = load("imagenette", "04_crossings").query("operation == 'blur' and seed == 'all'").set_index("arch")
     told = numbers(README, r"from a sigma of ([\d.]+) px \(ResNet-10\) and ([\d.]+) px \(AlexNet\)")
     assert told == [round(crossing["level"][arch], 1) for arch in ("resnet10", "alexnet_bn")]
+    cues = load("quick", "01_cues").groupby(["setting", "arch"])[["by_texture", "by_shape"]].mean().round()
+    told = numbers(README, r"texture in (\d+) to (\d+)% of the images and ADV by the shape in (\d+) to (\d+)%")
+    ends = [cues.loc[each] for each in ("std", "adv")]
+    assert told == [f(e[c]) for e, c in zip(ends, ("by_texture", "by_shape"), strict=True) for f in (min, max)]
     cost, gain = (effects(f"robustness {claim}", "imagenette") for claim in ("costs accuracy", "is gained"))
     told = numbers(
         README, r"(\d+) points \(ResNet-10\) and (\d+) \(AlexNet\), against a gain of (\d+) and (\d+) points"

@@ -224,7 +224,7 @@ def test_published_numbers_are_told():
         percent.loc[SHAPE_BIAS, model].round() for model in (OTHER_STD, adv.index[adv == 4][0])
     ]
     lost = (percent.loc[CLEAN, STD] - percent.loc[CLEAN, adv.index]).round()
-    assert numbers(README, r"falls at every radius, by (\d+) to (\d+) points") == [lost.min(), lost.max()]
+    assert numbers(FINDINGS, r"falls at every radius, by (\d+) to (\d+) points") == [lost.min(), lost.max()]
     ahead = [(percent.loc[STYLIZED, adv.index] - percent.loc[STYLIZED, std]).round() for std in (STD, OTHER_STD)]
     told = numbers(FINDINGS, r"by (\d+) to (\d+) points over the STD .* by (\d+) to (\d+) over torchvision's")
     assert told == [end for lead in ahead for end in (lead.min(), lead.max())]

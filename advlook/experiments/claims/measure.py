@@ -38,10 +38,10 @@ _KEPT = Rule(-SAME, SAME, reason="Differences within five points count as kept. 
 _ANSWERS = Rule(reason="Ours: the paper shows maps and maximising inputs, where this asks for answers.")
 
 CLAIMS = (
-    Claim("hybrid images", "In hybrid images ADV goes over to the coarse picture at a lower cut-off than STD.",
+    Claim("hybrid images", "In hybrid images ADV goes over to the coarse image at a lower cut-off than STD.",
           _SCALE, OCTAVES, "04_hybrids", partial(samples.hybrids, [MAIN]), _ANSWERS),
     Claim("hybrid images, controls",
-          "This holds with roles swapped, in grey, with both parts at equal contrast, and with a sharp filter.",
+          "In four controls (roles swapped, grey, equal contrast, sharp filter) ADV goes over at a lower cut-off, too.",
           _SCALE, OCTAVES, "04_hybrids", partial(samples.hybrids, list(conditions())[1:]), _ANSWERS),
     Claim("low-passed", "With low frequencies alone ADV retains a larger share of its clean accuracy than STD.",
           _SCALE, POINTS, "04_answers", partial(samples.retained, "low-pass", 1), _ANSWERS),

@@ -1,6 +1,7 @@
 """Claims: every verdict of every rule, and all claims on the tables of a made-up world and of one that is reversed."""
 
 import dataclasses
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from advlook.core.presets import load_preset
 from advlook.experiments.claims import measure as claims
 from advlook.experiments.claims.figures import forest
 from advlook.experiments.claims.measure import CLAIMS
+from advlook.experiments.corruptions.scale import CUTOFFS, conditions
 from advlook.stats import Estimate, Sample, rules, verdict_text
 from advlook.stats.rules import CONTRADICTED, INCONCLUSIVE, SUPPORTED, UNTESTED, Rule
 from advlook.study.study import Study
@@ -19,6 +21,8 @@ from advlook.study.tables import write_table
 
 ARCHS = ("alexnet_bn", "resnet10")
 STYLES = 20
+COSTS = next(claim for claim in CLAIMS if claim.name == "robustness costs accuracy")
+ON_ATTACKS = CLAIMS[CLAIMS.index(COSTS) :][:2]
 SHAPE = {"ADV goes by shape", "ADV answers by shape more often"}
 
 
@@ -39,6 +43,8 @@ def made_up(right=True, units=1000, seeds=(0, 1), archs=ARCHS):
             tables["06_runs"] += [{"arch": arch, "seed": seed} | row for row in runs(right, units, seeds, seed)]
         tables["07_sanity"] += [{"arch": arch} | row for row in similarities(right, units, seeds)]
     found = {name: pd.DataFrame(rows) for name, rows in tables.items()}
+    for name in ("04_answers", "04_masking"):
+        found[name]["chance"] = 0.1
     found["05_conflicts"]["photographs"] = False
     styles = [f"{image % STYLES}.jpg" for image in range(units)]
     found["05_checked"] = pd.DataFrame({"image": range(units), "style": styles})
@@ -76,7 +82,7 @@ def of_model(adv, right, units, seed):
         (op, *each) for op, sweep in (("blur", blurred), ("blur 3x3", blurred), ("median", filtered)) for each in sweep
     ]
     control = {"right_control": bits(of(0.8, 0.76), units), "images": units}
-    return {
+    return of_scale(adv == right, units) | {
         "01_tradeoff": [
             {
                 "right": bits(either((0.9, 0.7), (0.7, 0.9)), units),
@@ -110,6 +116,31 @@ def of_model(adv, right, units, seed):
             for shape in (either((0.2, 0.6), (0.6, 0.2)),)
         ],
     }
+
+
+def of_scale(coarse, units):
+    """Of one model, rows on the scale of its answers: it reads coarse structure, or else fine detail."""
+    hybrids = []
+    masking = [{"frequency": 0.0, "noise": 0.0, "right": bits(0.9, units), "images": units}]
+    for condition, cutoff in product(conditions(), CUTOFFS):
+        by_coarse = bits(1 / (1 + ((0.04 if coarse else 0.16) / cutoff) ** 3), units)
+        row = {"by_coarse": by_coarse, "by_fine": ~by_coarse, "images": units}
+        hybrids.append({"condition": condition, "cutoff": cutoff} | row)
+    answers = [
+        {"operation": operation, "level": level, "right": bits(rate, units), "images": units}
+        for operation, level, rate in (
+            ("clean", 0.0, 0.9),
+            ("low-pass", 0.06, 0.6 if coarse else 0.2),
+            ("low-pass", 0.09, 0.7 if coarse else 0.3),
+            ("high-pass", 0.06, 0.2 if coarse else 0.6),
+            ("shuffled", 2.0, 0.7 if coarse else 0.3),
+        )
+    ]
+    for frequency, noise in product((0.05, 0.1, 0.2, 0.4), (0.02, 0.04, 0.08, 0.16)):
+        weight = np.exp(-(np.log2(frequency / (0.08 if coarse else 0.25)) ** 2))
+        rate = 0.1 + 0.8 / (1 + (25 * weight * noise) ** 3)
+        masking.append({"frequency": frequency, "noise": noise, "right": bits(rate, units), "images": units})
+    return {"04_hybrids": hybrids, "04_answers": answers, "04_masking": masking}
 
 
 def runs(right, units, seeds, seed):
@@ -212,7 +243,7 @@ def test_seeds_that_disagree_leave_a_claim_open():
     table = made_up(units=500, archs=ARCHS[:1])["01_tradeoff"]
     swapped = table["seed"] == 1
     table.loc[swapped, "right"] = table.loc[swapped, "right"].to_numpy()[::-1]
-    found = claims.evaluate({"01_tradeoff": table}, CLAIMS[:1]).iloc[0]
+    found = claims.evaluate({"01_tradeoff": table}, [COSTS]).iloc[0]
     assert found["verdict"] == INCONCLUSIVE
     assert found["each_seed"] == "0: 20, 1: -20"
     assert found["low"] < -20 < 20 < found["high"]
@@ -225,7 +256,7 @@ def test_one_seed_that_disagrees_leaves_a_claim_open():
         effects = np.array([20.0] * 7 + [last])
         values = (effects + 0.1 * rng.normal(size=(100, 8)))[:, :, None]
         claim = dataclasses.replace(
-            CLAIMS[0], samples=lambda *_, values=values: [Sample(values, lambda m: m[..., 0], range(8))]
+            COSTS, samples=lambda *_, values=values: [Sample(values, lambda m: m[..., 0], range(8))]
         )
         row = claims.evaluate({"any": pd.DataFrame({"arch": ["resnet10"]})}, [claim]).iloc[0]
         assert (row["p_holm"] < 0.05, row["low"] > 0, row["verdict"]) == (True, True, verdict)
@@ -389,7 +420,7 @@ def test_chance_and_the_order_of_images_change_no_verdict(monkeypatch):
 def test_estimates_from_elsewhere_are_judged_alike():
     """A claim may bring estimates, as of published figures, in place of samples."""
     published = Estimate(12.0, 1.0, np.inf, (12.0,), 50_000)
-    claim = dataclasses.replace(CLAIMS[0], samples=lambda *_: [published])
+    claim = dataclasses.replace(COSTS, samples=lambda *_: [published])
     given = claims.evaluate({"any": pd.DataFrame({"arch": ["resnet50"]})}, [claim])
     row = given.iloc[0]
     assert (row["verdict"], row["units"], row["held"]) == (SUPPORTED, 50_000, "one seed")
@@ -461,7 +492,7 @@ def test_correction_counts_every_claim():
     table = made_up(units=40, archs=ARCHS[:1])["01_tradeoff"]
     table["right"] = [bits(0.9, 40) if setting == "std" else bits(0.775, 40) for setting in table["setting"]]
     table["right_pgd"] = [bits(0.5, 40)] * len(table)
-    cost, gain = CLAIMS[:2]
+    cost, gain = ON_ATTACKS
     many = [cost, *(dataclasses.replace(gain, name=f"nothing {number}") for number in range(30))]
     alone, among = (claims.evaluate({"01_tradeoff": table}, asked).iloc[0] for asked in ([cost], many))
     assert (alone["verdict"], among["verdict"]) == (SUPPORTED, INCONCLUSIVE)
@@ -480,7 +511,7 @@ def test_margins_need_the_whole_interval(effect, width, verdict):
     values = rng.normal(size=(200, 1, 1))
     values = effect + (values - values.mean()) * width * np.sqrt(200) / (1.96 * values.std())
     claim = dataclasses.replace(
-        CLAIMS[0], samples=lambda *_: [Sample(values, lambda means: means[..., 0], [0])], rule=Rule(-5, 5)
+        COSTS, samples=lambda *_: [Sample(values, lambda means: means[..., 0], [0])], rule=Rule(-5, 5)
     )
     assert claims.evaluate({"any": pd.DataFrame({"arch": ["resnet10"]})}, [claim])["verdict"].item() == verdict
 
@@ -546,8 +577,8 @@ def test_the_command_prints_a_table_for_a_text(study, capsys):
 
 def test_a_claim_that_one_preset_lacks_is_not_tested_there():
     """Tables of other architectures and of fewer claims go side by side."""
-    table = claims.evaluate({"01_tradeoff": made_up(units=20)["01_tradeoff"]}, CLAIMS[:2])
-    fewer = table[(table["arch"] == ARCHS[0]) & (table["claim"] == CLAIMS[1].name)]
+    table = claims.evaluate({"01_tradeoff": made_up(units=20)["01_tradeoff"]}, ON_ATTACKS)
+    fewer = table[(table["arch"] == ARCHS[0]) & (table["claim"] == ON_ATTACKS[1].name)]
     rows = verdict_text.markdown({"one": table, "other": fewer}).splitlines()[2:]
     assert [row.count("|") for row in rows] == [3 + len(ARCHS)] * 2
     assert rows[0].endswith("| not tested |")
@@ -565,11 +596,11 @@ def test_without_any_table_the_request_is_refused(tmp_path, monkeypatch, capsys)
 
 def test_answers_name_each_architecture_where_they_differ():
     """A verdict that all share is said once."""
-    table = claims.evaluate({"01_tradeoff": made_up(units=20)["01_tradeoff"]}, CLAIMS[:2])
+    table = claims.evaluate({"01_tradeoff": made_up(units=20)["01_tradeoff"]}, ON_ATTACKS)
     table.loc[3, "verdict"] = CONTRADICTED
     table.loc[:2, "verdict"] = SUPPORTED
     first, second = verdict_text.answers(table)
-    assert first == f"{CLAIMS[0].statement} Supported."
+    assert first == f"{COSTS.statement} Supported."
     assert second.endswith("AlexNet (BN) supported, ResNet-10 contradicted.")
 
 

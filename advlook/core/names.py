@@ -17,3 +17,4 @@ def eps_label(eps: float) -> str:
 
 
 STANDARD, REVERSED, STYLIZED, CONFLICT = "standard", "reversed", "stylized", "cue conflict"
+MAIN = "as they are"  # hybrid images that are no control

@@ -63,6 +63,17 @@ def labelled(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(comparison=words[2].fillna(first + "-" + second), setting=second, stage=words[1].fillna(""))
 
 
+def named(run: pd.DataFrame) -> np.ndarray:
+    """What a model names at each cut-off, `(pairs, cut-offs)`: 1 the coarse image, -1 the fine one, 0 neither."""
+    run = run.sort_values("cutoff")
+    return (np.stack(list(run["by_coarse"])).astype(float) - np.stack(list(run["by_fine"]))).T
+
+
+def under_noise(run: pd.DataFrame) -> np.ndarray:
+    """Which images a model answers right, `(images, 1 + bands * noise)`: without noise, then by band and noise."""
+    return right_of(run.sort_values(["frequency", "noise"])).T.astype(float)
+
+
 # Effects of means `(..., columns)`, the columns of STD before those of ADV: each returns `(...)` ---------------------
 
 

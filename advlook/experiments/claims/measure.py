@@ -13,7 +13,6 @@ import pandas as pd
 from advlook.core import RequestError
 from advlook.core.names import REVERSED
 from advlook.experiments.claims import samples
-from advlook.experiments.corruptions.scale import MAIN, conditions
 from advlook.stats.paired import bias_difference, difference, lead, lead_before, less, lost_more
 from advlook.stats.rules import (
     COMPARABLE,
@@ -39,10 +38,10 @@ _ANSWERS = Rule(reason="Ours: the paper shows maps and maximising inputs, where 
 
 CLAIMS = (
     Claim("hybrid images", "In hybrid images ADV goes over to the coarse image at a lower cut-off than STD.",
-          _SCALE, OCTAVES, "04_hybrids", partial(samples.hybrids, [MAIN]), _ANSWERS),
+          _SCALE, OCTAVES, "04_hybrids", partial(samples.hybrids, False), _ANSWERS),
     Claim("hybrid images, controls",
           "In four controls (roles swapped, grey, equal contrast, sharp filter) ADV goes over at a lower cut-off, too.",
-          _SCALE, OCTAVES, "04_hybrids", partial(samples.hybrids, list(conditions())[1:]), _ANSWERS),
+          _SCALE, OCTAVES, "04_hybrids", partial(samples.hybrids, True), _ANSWERS),
     Claim("low-passed", "With low frequencies alone ADV retains a larger share of its clean accuracy than STD.",
           _SCALE, POINTS, "04_answers", partial(samples.retained, "low-pass", 1), _ANSWERS),
     Claim("high-passed", "With high frequencies alone ADV retains a smaller share of its clean accuracy than STD.",

@@ -7,8 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from advlook.core.names import STYLIZED
-from advlook.experiments.corruptions import scale
+from advlook.core.names import MAIN, STYLIZED
 from advlook.stats import Sample, answers, difference, paired, right_of
 from advlook.stats.bootstrap import Effect
 from advlook.stats.crossing import masked_octaves_apart, octaves_apart
@@ -106,14 +105,14 @@ def median(tables: Tables, arch: str) -> list[Sample]:
     return _turn([window[-1] for window in _sweep(tables, arch, lambda title: title.startswith("median"), lead)])
 
 
-def hybrids(conditions: Sequence[str], tables: Tables, arch: str) -> list[Sample]:
-    """By how many octaves the cut-off of hybrid images at which ADV changes from the fine to the coarse image is lower,
-    in each of these conditions."""
+def hybrids(controls: bool, tables: Tables, arch: str) -> list[Sample]:
+    """By how many octaves the cut-off of hybrid images at which ADV changes from the fine to the coarse image is lower;
+    of hybrid images as they are, or in every control."""
     rows, found = rows_of(tables, "04_hybrids", arch, "by_coarse", "by_fine"), []
-    for condition in conditions:
-        of_condition = rows[(rows["condition"] == condition) & (rows["setting"] != "random")]
-        effect = octaves_apart(np.sort(of_condition["cutoff"].unique()))
-        found.append(sample_of(of_condition, scale.named, effect, condition))
+    rows = rows[(rows["setting"] != "random") & ((rows["condition"] != MAIN) == controls)]
+    for condition, each in rows.groupby("condition", sort=False):
+        effect = octaves_apart(np.sort(each["cutoff"].unique()))
+        found.append(sample_of(each, paired.named, effect, condition))
     return found
 
 
@@ -134,7 +133,7 @@ def masked(tables: Tables, arch: str) -> list[Sample]:
     rows = rows_of(tables, "04_masking", arch, "right")
     frequencies, noise = (np.sort(rows[name].unique())[1:] for name in ("frequency", "noise"))
     effect = masked_octaves_apart(frequencies, noise, rows["chance"].iloc[0])
-    return [sample_of(rows, scale.under_noise, effect)]
+    return [sample_of(rows, paired.under_noise, effect)]
 
 
 def variant(name: str, effect: Effect, tables: Tables, arch: str) -> list[Sample]:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from advlook.attacks.suite import percent
 from advlook.core import evaluating
+from advlook.core.names import MAIN
 from advlook.corruptions import hybrid
 from advlook.data import ImageSet
 from advlook.models import folded
@@ -25,7 +26,7 @@ from advlook.sensitivity import high_pass, low_pass
 from advlook.sensitivity.frequency import filtered, frequency_radius, shuffle_blocks
 from advlook.stats.bootstrap import Effect
 from advlook.stats.crossing import channel, masked_octave, masked_octaves_apart, octave_of, octaves_apart
-from advlook.stats.paired import Answers, by_seed, right_of
+from advlook.stats.paired import Answers, by_seed, named, under_noise
 from advlook.stats.two_way import Sample, estimate
 from advlook.study import ModelKey, Row, Study
 
@@ -35,7 +36,6 @@ PASSES = (0.03, 0.06, 0.09, 0.18)  # cut-offs of the low-pass and the high-pass
 BLOCKS = (2, 4)  # pixels a side
 BANDS = 7  # of noise, an octave wide each, from two cycles an image to the Nyquist frequency
 NOISE = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32)  # its standard deviation, in units of [0, 1]
-MAIN = "as they are"
 MASKED = "noise of one octave"
 
 Mix = Callable[[Tensor, Tensor, float], Tensor]  # (coarse, fine, cut-off) -> hybrid images
@@ -246,17 +246,6 @@ def _scales(rows: pd.DataFrame, values: Answers, levels: np.ndarray, of_one: Eff
         else:
             found, low, high = 2 ** np.clip(ends, lowest, highest)
         yield {"seed": seed, "of": of, "scale": found, "low": low, "high": high, "images": len(answers)}
-
-
-def named(run: pd.DataFrame) -> np.ndarray:
-    """What a model names at each cut-off, `(pairs, cut-offs)`: 1 the coarse image, -1 the fine one, 0 neither."""
-    run = run.sort_values("cutoff")
-    return (np.stack(list(run["by_coarse"])).astype(float) - np.stack(list(run["by_fine"]))).T
-
-
-def under_noise(run: pd.DataFrame) -> np.ndarray:
-    """Which images a model answers right, `(images, 1 + bands * noise)`: without noise, then by band and noise."""
-    return right_of(run.sort_values(["frequency", "noise"])).T.astype(float)
 
 
 def _channels(masking: pd.DataFrame, classes: int) -> pd.DataFrame:

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from advlook.core import ARCH_NAMES, NAMES, SETTINGS
-from advlook.experiments.corruptions.scale import CUTOFFS, KINDS, MAIN, MASKED
+from advlook.core.names import MAIN
+from advlook.experiments.corruptions.scale import CUTOFFS, KINDS, MASKED
 from advlook.study import style
 
 OPERATIONS = {

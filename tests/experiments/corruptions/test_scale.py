@@ -9,6 +9,7 @@ import torch
 from helpers import image_set, small_preset
 from torch import nn
 
+from advlook.core.names import MAIN
 from advlook.corruptions import hybrid
 from advlook.experiments.corruptions import scale, scale_figures
 from advlook.sensitivity import high_pass, low_pass
@@ -84,10 +85,10 @@ def test_hybrids_find_the_scale_that_a_model_reads(study, tables):
     rows = tables["04_hybrids"]
     assert (rows[["coarse", "fine", "neither"]].sum(axis=1) - 100).abs().max() < 1e-9
     derived = scale.derived_tables(tables, 3, SIDE)["04_scales"]
-    main = derived[(derived["condition"] == scale.MAIN) & (derived["seed"] == "all")].set_index("of")["scale"]
+    main = derived[(derived["condition"] == MAIN) & (derived["seed"] == "all")].set_index("of")["scale"]
     assert main["adv"] < CUT < main["std"]
     assert main["apart"] == pytest.approx(np.log2(main["std"] / main["adv"]))
-    of_std = derived[(derived["condition"] == scale.MAIN) & (derived["of"] == "std")]
+    of_std = derived[(derived["condition"] == MAIN) & (derived["of"] == "std")]
     assert (of_std["cycles_per_image"] == of_std["scale"] * SIDE).all()
     apart = derived[(derived["of"] == "apart") & (derived["seed"] == "all")].set_index("condition")["scale"]
     assert set(apart.index) == {*scale.conditions(), scale.MASKED}
@@ -98,7 +99,7 @@ def test_untrained_models_see_no_controls(tables):
     """They are shown the hybrids as they are, on as many pairs as a control."""
     rows = tables["04_hybrids"]
     random = rows[rows["setting"] == "random"]
-    assert set(random["condition"]) == {scale.MAIN}
+    assert set(random["condition"]) == {MAIN}
     assert set(random["images"]) == {CONFIG["controls"]}
 
 

@@ -21,6 +21,7 @@ CHANGES = {
     "maps": OTHER | {"image": 3, "method": "smooth_grad", "of": 1, "sigma": 1.0, "eps": 8.0, "shared": True},
     "layers": OTHER | {"layer": "0", "unit": 2, "parameterisation": "fourier", "jitter": 2, "steps": 1},
     "corruptions": OTHER | {"image": 3, "sigma": 0.25, "times": 2, "reversed": True},
+    "hybrids": OTHER | {"image": 3, "fine": 2, "cutoff": 0.25},
 }
 
 
@@ -156,7 +157,7 @@ def test_layers_and_units_follow_the_network(study, alive):
     assert "8, unit 1: class 1" in texts(shown.explorer.figure(**values))
 
 
-@pytest.mark.parametrize("name", ["attacks", "maps", "corruptions"])
+@pytest.mark.parametrize("name", ["attacks", "maps", "corruptions", "hybrids"])
 def test_an_upload_is_looked_at(name, study, alive):
     """Cropped to the study's size, without a label; moving the slider goes back to the test images."""
     shown = getattr(explorers, name)(study)

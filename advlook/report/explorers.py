@@ -192,6 +192,7 @@ class _Hybrids(Explorer):
         for axis, (setting, model) in zip(axes[3:], pair.items(), strict=True):
             before, after = answer(model, chosen.image), answer(model, mixed)
             self.draw_answers(axis, before, after, setting)
+            axis.set_xlabel("probability [%], pale: of the coarse image", fontsize=9)
             best = int(after.argmax())
             named = {chosen.label: " (the coarse one)", other.label: " (the fine one)"}.get(best, "")
             axis.set_title(f"{setting.upper()}: {self.classes[best]}{named}", fontsize=10)

@@ -1,6 +1,6 @@
 """The figures of scale in notebook 04: hybrid images and who names what, controls, answers and masking."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -56,9 +56,15 @@ def _named_over_cutoff(axis: Axes, rows: pd.DataFrame) -> None:
         means = style.select(rows, setting=setting).groupby("cutoff")["neither"].mean()
         axis.plot(means.index, means, color=style.COLORS[setting], ls=":", lw=1.3)
     axis.axhline(50, color=style.GREY, lw=1)
+    levels = np.sort(rows["cutoff"].unique())
+    _octaves(axis, levels[::2], levels)
+
+
+def _octaves(axis: Axes, ticks: Sequence[float], levels: Sequence[float]) -> None:
+    """A logarithmic axis with ticks over all levels, also where a model without an accuracy leaves nothing to draw."""
     axis.set_xscale("log", base=2)
-    ticks = np.sort(rows["cutoff"].unique())[::2]
     axis.set_xticks(ticks, [f"{tick:.2g}" for tick in ticks])
+    axis.set_xlim(levels[0] / 1.15, levels[-1] * 1.15)
 
 
 def _mark_crossings(axis: Axes, rows: pd.DataFrame) -> None:
@@ -88,10 +94,7 @@ def scale_intervals(scales: pd.DataFrame) -> Figure:
                 row = rows.loc["apart"]
                 text = f"{row['scale']:+.2f} [{row['low']:.2f}, {row['high']:.2f}]"
                 axis.text(1.02, place, text, transform=axis.get_yaxis_transform(), va="center", fontsize=9.5)
-        axis.set_xscale("log", base=2)
-        ticks = [0.02, 0.04, 0.08, 0.16, 0.32]
-        axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-        axis.set_xlim(CUTOFFS[0] / 1.2, CUTOFFS[-1] * 1.2)
+        _octaves(axis, (0.02, 0.04, 0.08, 0.16, 0.32), CUTOFFS)
         axis.set_yticks(range(len(conditions)), [f"hybrids, {c}" if c != MASKED else c for c in conditions])
         axis.text(1.02, -0.75, "octaves apart", transform=axis.get_yaxis_transform(), fontsize=9.5, va="center")
         axis.set_ylim(len(conditions) - 0.5, -0.5)
@@ -109,9 +112,8 @@ def retained_curves(table: pd.DataFrame) -> Figure:
         rows = style.select(of_arch, operation=operation)
         style.bands(axis, rows, "level", "kept", marker="o")
         axis.axhline(0, color=style.GREY, lw=1)
-        axis.set_xscale("log", base=2)
         levels = sorted(rows["level"].unique())
-        axis.set_xticks(levels, [f"{level:g}" for level in levels])
+        _octaves(axis, levels, levels)
     style.legend(figure, style.setting_handles())
     return figure
 
@@ -126,9 +128,8 @@ def channels(table: pd.DataFrame) -> Figure:
         for setting in SETTINGS:
             centre = style.select(of_arch, setting=setting)["centre"].mean()
             axis.plot(centre, 0, "^", color=style.COLORS[setting], ms=10, mec="white", clip_on=False, zorder=4)
-        axis.set_xscale("log", base=2)
-        ticks = sorted(of_arch["frequency"].unique())
-        axis.set_xticks(ticks, [f"{tick:.2g}" for tick in ticks])
+        levels = sorted(of_arch["frequency"].unique())
+        _octaves(axis, levels, levels)
         axis.set_ylim(bottom=0)
     style.legend(figure, style.setting_handles(marker="o"))
     return figure

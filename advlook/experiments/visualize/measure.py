@@ -214,15 +214,15 @@ def excited(study: Study, model: nn.Module, layer: str, **options: object) -> Ma
 
 def scale_table(study: Study) -> pd.DataFrame:
     """Measure everything on every model, and save `03_fourier`, `03_maps` and `03_scale`; returns the last."""
-    found = [along_frequency(study.measure("03_fourier", fourier, KINDS))]
-    for name, measurement in (("maps", maps), ("filters", filters), ("units", units)):
-        found.append(study.rows(f"03_{name}", measurement, KINDS))
-    by_image = found[2]["image"].notna()
+    fourier_rows = along_frequency(study.measure("03_fourier", fourier, KINDS))
+    measurements = {"03_maps": maps, "03_filters": filters, "03_units": units}
+    found = {name: study.rows(name, measurement, KINDS) for name, measurement in measurements.items()}
+    by_image = found["03_maps"]["image"].notna()
     about = ["arch", "setting", "seed", "of", "image"]
-    study.save_table("03_maps", found[2].loc[by_image, [*about, *BY_IMAGE]].astype({"image": int}))
-    found[2] = found[2][~by_image]
+    study.save_table("03_maps", found["03_maps"].loc[by_image, [*about, *BY_IMAGE]].astype({"image": int}))
+    found["03_maps"] = found["03_maps"][~by_image]
     columns = ["arch", "setting", "seed", "measure", "value", "of", "at", "images"]
-    return study.save_table("03_scale", pd.concat(found, ignore_index=True)[columns])
+    return study.save_table("03_scale", pd.concat([fourier_rows, *found.values()], ignore_index=True)[columns])
 
 
 def compared(table: pd.DataFrame) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """Scale by answers: models that are known to look at one scale are found to do so."""
 
 import dataclasses
+import io
 
 import numpy as np
 import pandas as pd
@@ -168,3 +169,13 @@ def test_figures_are_drawn_from_the_tables(study, tables):
     assert len(scale_figures.retained_curves(tables["04_answers"]).axes) == 3
     assert len(scale_figures.channels(derived["04_channels"]).axes) == 1
     assert list(scale_figures.sides(derived["04_scales"]).columns) == ["STD", "ADV", "octaves apart"]
+
+
+def test_a_model_without_an_accuracy_leaves_an_empty_panel(tables):
+    """Of one at chance no share is retained and no channel is known: nan, which figures can draw."""
+    derived = scale.derived_tables(tables, 3, SIDE)["04_channels"]
+    for figure in (
+        scale_figures.retained_curves(tables["04_answers"].assign(kept=np.nan)),
+        scale_figures.channels(derived.assign(sensitivity=np.nan, centre=np.nan)),
+    ):
+        figure.savefig(io.BytesIO())

@@ -132,7 +132,12 @@ def test_answer_is_told():
     told = r"a cut-off of ([\d.]+) cycles per pixel, its ADV counterpart at ([\d.]+), which is ([\d.]+) octaves lower"
     expected = [round(scales["resnet10", of], 3 if of != "apart" else 1) for of in ("std", "adv", "apart")]
     assert numbers(README, told) == expected
-    assert numbers(README, r"for AlexNet ([\d.]+) octaves as well") == [round(scales["alexnet_bn", "apart"], 1)]
+    other = load("cifar10", "04_scales").query("condition == 'as they are' and seed == 'all' and of == 'apart'")
+    told = numbers(README, r"as are ([\d.]+) octaves for AlexNet, and ([\d.]+) for a ResNet-10 on CIFAR-10")
+    assert told == [round(scales["alexnet_bn", "apart"], 1), round(other["scale"].item(), 1)]
+    cut = [effects("blur of 3x3 pixels keeps the difference", preset) for preset in ("imagenette", "cifar10")]
+    ends = sorted(value for each in cut for value in each)
+    assert numbers(README, r"blur moves the difference by (\d+) to (\d+) points") == [ends[0], ends[-1]]
     crossing = load("imagenette", "04_crossings").query("operation == 'blur' and seed == 'all'").set_index("arch")
     told = numbers(README, r"from a sigma of ([\d.]+) px \(ResNet-10\) and ([\d.]+) px \(AlexNet\)")
     assert told == [round(crossing["level"][arch], 1) for arch in ("resnet10", "alexnet_bn")]
@@ -157,6 +162,10 @@ def test_verdicts_of_the_answer_are_told():
         ("imagenette", "hybrid images", both, "supported"),
         ("imagenette", "masked by noise", both, "supported"),
         ("imagenette", "high-passed", both, "supported"),
+        ("cifar10", "high-passed", ["resnet10"], "supported"),
+        ("cifar10", "hybrid images", ["resnet10"], "supported"),
+        ("cifar10", "masked by noise", ["resnet10"], "supported"),
+        ("imagenette", "blur of 3x3 pixels keeps the difference", both, "inconclusive"),
         ("imagenette", "low-passed", ["resnet10"], "supported"),
         ("imagenette", "blur keeps the difference", ["alexnet_bn"], "contradicted"),
         ("imagenette", "blur keeps the difference", ["resnet10"], "inconclusive"),

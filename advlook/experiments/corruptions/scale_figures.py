@@ -130,7 +130,7 @@ def channels(table: pd.DataFrame) -> Figure:
             axis.plot(centre, 0, "^", color=style.COLORS[setting], ms=10, mec="white", clip_on=False, zorder=4)
         levels = sorted(of_arch["frequency"].unique())
         _octaves(axis, levels, levels)
-        axis.set_ylim(bottom=0)
+        axis.set_ylim(0, np.nanmax([1.0, 1.05 * table["sensitivity"].max()]))
     style.legend(figure, style.setting_handles(marker="o"))
     return figure
 

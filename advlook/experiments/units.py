@@ -191,9 +191,19 @@ def _scale(study: Study, rng: random.Random) -> Units:
         yield Unit("04_answers", about, partial(_only, ("level", "right"), again), ("level",), numbers)
     for (*key, frequency), rows in tables["04_masking"].groupby([*KEY, "frequency"], sort=False):
         numbers = drawn(rows["images"].iloc[0], rng)
-        again = partial(scale.masking_rows, study, tuple(key), frequency, torch.from_numpy(numbers))
+        again = partial(_under_noise, study, tuple(key), frequency, torch.from_numpy(numbers))
         about = who(tuple(key)) | {"frequency": frequency}
-        yield Unit("04_masking", about, partial(_only, ("noise", "right"), again), ("noise",), numbers)
+        yield Unit("04_masking", about, again, ("noise",), numbers, allowed=ATTACKED)
+
+
+def _under_noise(study: Study, key: ModelKey, frequency: float, chosen: torch.Tensor) -> Iterator[Row]:
+    """Answers under noise of one octave. Its edges may be frequencies of the grid, which rounding decides: the centre
+    is taken with all its digits, not from the table. Asked for 0, which is no noise, `masking_rows` gives all."""
+    centres = [0.0, *scale.bands(min(study.test.images.shape[-2:]))]
+    exact = min(centres, key=lambda centre: abs(centre - frequency))
+    for row in scale.masking_rows(study, key, exact, chosen):
+        if row["frequency"] == exact:
+            yield {"noise": row["noise"], "right": row["right"]}
 
 
 def _stylization(study: Study, rng: random.Random) -> Units:

@@ -99,11 +99,12 @@ def test_rows_are_accuracies_of_the_chosen_images(study, rows):
     expected = {
         ("blur", 0.0): images,
         ("blur", 2.0): gaussian_blur(images, 2.0, 7),
+        ("blur 3x3", 2.0): gaussian_blur(images, 2.0, 3),
         ("median", 3.0): median_filter(images, 3),
         ("reversal", 1.0): reverse_colors(images),
     }
     mine = rows[(rows["setting"] == "adv") & (rows["seed"] == 1)].set_index(["operation", "level"])
-    assert len(mine) == 3 + 4 + 4 + 2
+    assert len(mine) == 3 + 3 + 4 + 4 + 2
     for key, changed in expected.items():
         logits = model(changed).detach()
         assert mine.loc[key, "top1"] == pytest.approx(top_k(logits, chosen.labels))
@@ -118,7 +119,7 @@ def test_a_model_answers_once_about_images_as_they_are(study):
     key = EACH[0]
     study._models[key] = recorder = Recorder(study.model(*key)).eval()
     list(measure.sweep_rows(study, key))
-    assert len(recorder.sizes) == 3 * (1 + 2 + 3 + 3 + 1)  # 20 images in batches of 8
+    assert len(recorder.sizes) == 3 * (1 + 2 + 2 + 3 + 3 + 1)  # 20 images in batches of 8
 
 
 @pytest.mark.parametrize("operation", ["blur", "median 5x5", "reversal"])
@@ -146,10 +147,10 @@ def test_tables_are_saved_without_what_only_intervals_need(study, monkeypatch, r
     table, differing, crossing = measure.corruption_tables(study)
     assert list(table) == ["arch", "setting", "seed", "operation", "level", "top1", "top5", "images"]
     assert study.load_table("04_corruptions")["top1"].tolist() == pytest.approx(table["top1"].tolist())
-    assert len(study.load_table("04_differences")) == len(differing) == 3 * 2 * (3 + 4 + 4 + 2)
-    assert len(study.load_table("04_crossings")) == len(crossing) == 3 * 3
+    assert len(study.load_table("04_differences")) == len(differing) == 3 * 2 * (3 + 3 + 4 + 4 + 2)
+    assert len(study.load_table("04_crossings")) == len(crossing) == 3 * 4
     kept, again = (study.load_table(f"04_{name}") for name in ("differences", "crossings"))
-    assert len(draw.fall(study.load_table("04_corruptions"), kept[kept["measure"] == "accuracy"], again).axes) == 2 * 4
+    assert len(draw.fall(study.load_table("04_corruptions"), kept[kept["measure"] == "accuracy"], again).axes) == 2 * 5
     pd.testing.assert_frame_equal(draw.overtaking(again), draw.overtaking(crossing))
 
 
@@ -282,10 +283,10 @@ def test_figures_are_drawn_from_the_tables(study, rows):
         for row in measure.family_rows(study, key)
     ]
     panels = {
-        draw.fall(table, accuracy, crossing): 2 * 4,
-        draw.fall(measure.relative(table), relative): 2 * 4,
+        draw.fall(table, accuracy, crossing): 2 * 5,
+        draw.fall(measure.relative(table), relative): 2 * 5,
         draw.family_curves(pd.DataFrame(every)): 6,
-        draw.example_grid(measure.shown(study, 2)): 2 * 3 * 5,
+        draw.example_grid(measure.shown(study, 2)): 2 * 4 * 5,
         draw.example_grid(measure.shown_families(study)): 6 * 6,
     }
     for figure, count in panels.items():

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from advlook.core import ARCHITECTURES, SETTINGS, STEMS, RequestError, joined, parse_eps
 from advlook.core.distributed import first_to_fail
-from advlook.core.presets import available, load_preset
+from advlook.core.preset_files import available, load_preset
 
 Run = Callable[..., int]
 Option = tuple[str, dict[str, Any]]
@@ -136,7 +136,7 @@ def _verify(preset: str, minutes: float, seed: int | None, output: Path | None, 
 @_command(
     PRESET,
     ARCH,
-    _option("--setting", ", ".join(SETTINGS), required=True),
+    _option("--setting", f"{', '.join(SETTINGS)}, or a control of the preset", required=True),
     _option("--seed", "(default: 0)", type=int, default=0),
 )
 def _train(preset: str, arch: str, setting: str, seed: int) -> int:

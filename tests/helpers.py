@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from advlook.core.presets import ArchConfig, Preset, load_preset
+from advlook.core.preset_files import load_preset
+from advlook.core.presets import ArchConfig, Preset
 from advlook.data.image_sets import ImageSet
 from advlook.models.architectures import Normalized, build_model
 
@@ -170,7 +171,7 @@ def small_preset(**changes: dict[str, object]) -> Preset:
     )
     archs = ("alexnet_bn", "resnet10")
     models = dict.fromkeys(archs, model)
-    return dataclasses.replace(preset, name="small", archs=archs, seeds=(0, 1), models=models, **sections)
+    return dataclasses.replace(preset, name="small", controls={}, archs=archs, seeds=(0, 1), models=models, **sections)
 
 
 def snapshot(model: nn.Module) -> list[object]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from advlook.core.presets import PRESET_FOLDER
+from advlook.core.preset_files import PRESET_FOLDER
 from advlook.report import runner
 from advlook.study.folders import data_folder
 from advlook.study.study import Study

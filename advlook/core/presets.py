@@ -1,16 +1,11 @@
 """Presets: every key of a preset file with its type, its range and, in the comment behind it, its meaning."""
 
-import json
 import re
-import tomllib
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import Annotated, ClassVar, Literal, TypeVar
 
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field
 
-from advlook.core.errors import RequestError
 from advlook.core.files import digest
 from advlook.core.precision import PRECISIONS
 from advlook.core.radius import Eps
@@ -32,6 +27,12 @@ def _target(name: str) -> str:
     return name
 
 
+def _setting(name: str) -> str:
+    if name in (*SETTINGS, "random") or not re.fullmatch("[a-z0-9]+([-.][a-z0-9]+)*", name):
+        raise ValueError("must be small letters, digits, - and ., and not std, adv or random: it names files")
+    return name
+
+
 def _odd(pixels: int) -> int:
     if pixels % 2 == 0:
         raise ValueError("must be odd")
@@ -42,6 +43,7 @@ Item = TypeVar("Item")
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
 Above0 = Annotated[float, Field(gt=0)]
+AtLeast0 = Annotated[float, Field(ge=0)]
 Odd = Annotated[Positive, AfterValidator(_odd)]
 Several = Annotated[tuple[Item, ...], Field(min_length=1)]
 Ascending = Annotated[Several[Item], AfterValidator(_ascending)]
@@ -103,11 +105,14 @@ class TrainingConfig:
     compile: bool  # by torch.compile
     check_every: Positive  # epochs between measurements of FGSM and PGD accuracy
     check_images: int
+    noise: AtLeast0 = 0.0  # standard deviation of Gaussian noise on every training image, in units of [0, 1]
+    blur: AtLeast0 = 0.0  # sigma of a Gaussian blur of every training image, in pixels of one of `data.size`
+    stop_at: AtLeast0 = 0.0  # percent: training ends after the epoch that reaches this clean accuracy; 0: never
 
     def key(self) -> dict[str, object]:
         """The keys that determine the weights; a later option is among them only where it is used: old names hold."""
         unused = {"accumulate": 1, "rate_for_batch": 0, "compile": False}.items()
-        items = [(key, value) for key, value in asdict(self).items() if key not in ("check_every", "check_images")]
+        items = [(key, value) for key, value in told(self).items() if key not in ("check_every", "check_images")]
         return dict(item for item in items if item not in unused)
 
 
@@ -122,10 +127,24 @@ class AdversaryConfig:
     random_start: bool
     ramp_share: float  # share of the epochs in which eps is still rising; 0: full from the first
     updates_batchnorm: bool  # whether the attack's forward passes count in the running statistics
+    norm: Literal["linf", "l2"] = "linf"  # of the ball; `eps` and `step_size` are lengths in this norm
 
     def ramp_epochs(self, epochs: int) -> int:
         """Of so many epochs, those in which eps is still rising."""
         return round(self.ramp_share * epochs)
+
+
+@dataclass(frozen=True)
+class ControlConfig:
+    """A model that is trained like STD or ADV but for keys that it gives itself. Its name is its setting; keys of
+    `[training]` and `[adversary]` that it does not give are the preset's."""
+
+    title: str  # as figures name it
+    like: Literal[*SETTINGS]
+    archs: Several[Literal[*ARCHITECTURES]]
+    seeds: Several[int]
+    training: TrainingConfig
+    adversary: AdversaryConfig
 
 
 @dataclass(frozen=True)
@@ -224,79 +243,40 @@ class Preset:
     corruptions: CorruptionsConfig
     ensembles: EnsemblesConfig
     stylization: StylizationConfig
+    controls: dict[Annotated[str, AfterValidator(_setting)], ControlConfig] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
-        """Hash of everything the preset says."""
-        return digest(asdict(self))
+        """Hash of everything the preset says; of controls, which are models besides, each has a hash of its own."""
+        values = asdict(self) | {name: told(getattr(self, name)) for name in ("training", "adversary")}
+        del values["controls"]
+        return digest(values)
+
+    def variant(self, setting: str) -> tuple["Preset", str]:
+        """The preset by which models of a setting are trained, and whether like "std" or "adv": for a control, with
+        its own training and adversary."""
+        if setting not in self.controls:
+            return self, setting
+        control = self.controls[setting]
+        return replace(self, training=control.training, adversary=control.adversary, controls={}), control.like
 
     def training_key(self, arch: str, setting: str, seed: int) -> dict[str, object]:
         """What determines one model's weights; its digest names the checkpoint."""
-        values = asdict(self)
-        data, model, adversary = values["data"], values["models"][arch], values["adversary"]
+        preset, setting = self.variant(setting)
+        values = asdict(preset)
+        data, model = values["data"], values["models"][arch]
         del data["test_images"], data["test_store"]
         epochs = {each: model.pop(f"epochs_{each}") for each in SETTINGS}[setting]
-        training = self.training.key() | {"epochs": epochs}
+        training = preset.training.key() | {"epochs": epochs}
         key = {"arch": arch, "setting": setting, "seed": seed, "data": data, "model": model, "training": training}
         if setting == "adv":
+            adversary = told(preset.adversary)
             del adversary["ramp_share"]
-            key["adversary"] = adversary | {"ramp_epochs": self.adversary.ramp_epochs(epochs)}
+            key["adversary"] = adversary | {"ramp_epochs": preset.adversary.ramp_epochs(epochs)}
         return key
 
 
-PRESET_FOLDER = Path(__file__).parents[1] / "presets"
-
-
-def available() -> list[str]:
-    """Names of the presets that come with the package."""
-    return sorted(path.stem for path in PRESET_FOLDER.glob("*.toml"))
-
-
-def load_preset(name: str | Path) -> Preset:
-    """Read a preset by name, or from a path that ends in .toml; RequestError where it is unknown or not valid."""
-    path = Path(name) if Path(name).suffix == ".toml" else PRESET_FOLDER / f"{name}.toml"
-    if not path.is_file():
-        choices = f"choose one of {', '.join(available())}, or a path that ends in .toml"
-        raise RequestError(f"preset {str(name)!r} does not exist; {choices}")
-    try:
-        values = json.dumps({"name": path.stem} | tomllib.loads(path.read_text()), default=str)
-        # Of JSON, strict mode accepts a list as a tuple and 1 as a float, but neither 1.0 nor true as an integer.
-        preset = TypeAdapter(Preset).validate_json(values)
-    except ValidationError as error:
-        raise RequestError(f"{path.name}: {_first_mistake(error)}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RequestError(f"preset {path.name} is not valid TOML: {error}") from None
-    for message in _contradictions(preset):
-        raise RequestError(f"{path.name}: {message}")
-    return preset
-
-
-def _first_mistake(error: ValidationError) -> str:
-    """One mistake in one line. An unknown key comes first: often it is a missing one, misspelt."""
-    first = min(error.errors(), key=lambda each: each["type"] != "unexpected_keyword_argument")
-    key = ".".join(str(part) for part in first["loc"] if part != "[key]")
-    if wrong := {"unexpected_keyword_argument": "unknown", "missing": "missing"}.get(first["type"]):
-        return f"{wrong} key {key!r}; advlook/core/presets.py lists the keys"
-    return f"{key} = {first['input']!r}: {first['msg'].removeprefix('Value error, ')}"
-
-
-def _contradictions(preset: Preset) -> Iterator[str]:
-    """What is wrong between keys that are valid one by one."""
-    data, training, batch_size = preset.data, preset.training, preset.training.batch_size
-    yield from (f"missing key 'models.{arch}'" for arch in preset.archs if arch not in preset.models)
-    yield from (f"external.{arch} is not one of archs" for arch in preset.external if arch not in preset.archs)
-    if preset.external and preset.seeds != (0,):
-        yield f"seeds = {list(preset.seeds)} must be [0] where [external] names checkpoints: each is one model"
-    for key, side in {"store": data.store, "test_store": data.test_store}.items():
-        if 0 != side < data.size:
-            yield f"data.{key} = {side} is below data.size = {data.size}"
-    if data.store == 0 and data.crop_scale == 1:
-        yield "data.store = 0 needs data.crop_scale < 1: images that are read from their files are cropped at random"
-    if data.crop_scale == 1 and any(size != data.size for size in training.sizes):
-        yield f"training.sizes = {list(training.sizes)} needs data.crop_scale < 1: only crops are resized"
-    if data.name == "synthetic" and (data.crop_scale < 1 or data.shift > 0 or data.flip):
-        yield "data.crop_scale, shift and flip must be 1.0, 0 and false: generated images are fresh in every epoch"
-    if batch_size % training.accumulate != 0:
-        yield f"training.batch_size = {batch_size} is not divisible by training.accumulate = {training.accumulate}"
-    if batch_size < 2 * training.accumulate:
-        yield f"training.batch_size = {batch_size} in {training.accumulate} parts is too small for batch normalisation"
+def told(section: object) -> dict[str, object]:
+    """A section's keys and values but for defaults: an option that is added later changes no hash of what lacks it."""
+    values = {each.name: (getattr(section, each.name), each.default) for each in fields(section)}
+    return {name: value for name, (value, default) in values.items() if default is MISSING or value != default}

@@ -1,4 +1,4 @@
-"""The adversary inside adversarial training (paper: FGSM in the L-infinity ball)."""
+"""The adversary inside adversarial training (paper: FGSM in the L-infinity ball; controls: PGD, the L2 ball)."""
 
 from contextlib import nullcontext
 
@@ -24,11 +24,11 @@ def training_attack(
     mean loss in that of a batch which several processes share."""
     one_step = how.method == "fgsm"
     step = eps if one_step and not how.random_start else how.step_size / how.eps * eps
-    attacked = random_in_ball(images, eps, "linf", noise) if how.random_start else images
+    attacked = random_in_ball(images, eps, how.norm, noise) if how.random_start else images
     with nullcontext() if how.updates_batchnorm else frozen_batchnorm(model):
         for _ in range(1 if one_step else how.steps):
             gradient, _ = input_gradient(model, attacked, lambda z: F.cross_entropy(z.float(), labels) * weight)
-            attacked = project(ascend(attacked, gradient, step, "linf"), images, eps, "linf")
+            attacked = project(ascend(attacked, gradient, step, how.norm), images, eps, how.norm)
     return attacked
 
 

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torchvision.transforms.v2.functional import gaussian_blur
 
 from advlook.core import Preset, RequestError, TrainingConfig, autocast, digest, mixed_seed, tqdm
 from advlook.core.distributed import ALONE, Group, share_statistics
@@ -72,16 +73,17 @@ class Trainer:
         model: nn.Module | None = None,
         group: Group = ALONE,
     ) -> None:
+        preset, like = preset.variant(setting)
         config = preset.training
         self.preset, self.config, self.device, self.seed, self.group = preset, config, device, seed, group
         if (at_once := config.batch_size // config.accumulate) < group.size:
             stated = f"training.batch_size = {config.batch_size}, accumulate = {config.accumulate}"
             raise RequestError(f"{group.size} processes cannot share {at_once} images ({stated}); start fewer")
-        self.epochs = getattr(preset.models[arch], f"epochs_{setting}")
-        self.adversary = preset.adversary if setting == "adv" else None
+        self.epochs = getattr(preset.models[arch], f"epochs_{like}")
+        self.adversary = preset.adversary if like == "adv" else None
         scale = config.batch_size / config.rate_for_batch if config.rate_for_batch else 1
         self.base_rate = preset.models[arch].learning_rate * scale
-        self.key = preset.training_key(arch, setting, seed)
+        self.key = preset.training_key(arch, like, seed)
         self.model = preset_model(preset, arch, seed) if model is None else model
         self.model.to(device)
         self.average = copy.deepcopy(self.model) if config.average else None
@@ -149,7 +151,7 @@ class Trainer:
         batches = iter(images.training_batches(data, at_once, order, self.device, self.group))
         for step in range(steps):
             rate = learning_rate(config, self.base_rate, self.epochs, epoch + step / steps)
-            parts = list(islice(batches, config.accumulate))
+            parts = [(self.degraded(part, noise), labels) for part, labels in islice(batches, config.accumulate)]
             for place, (batch, labels) in enumerate(parts, 1):
                 weight = len(labels) * self.group.size / (at_once * len(parts))
                 sums += self._learn(batch, labels, eps, noise, weight, place == len(parts))
@@ -167,6 +169,36 @@ class Trainer:
         entry = {"epoch": epoch + 1, "learning_rate": rate, "eps": eps, "loss": loss / count}
         # Of the images trained on: in adversarial training, of adversarial ones.
         return entry | {"training_accuracy": 100 * right / count, "seconds": time.perf_counter() - started}
+
+    def degraded(self, batch: Tensor, noise: Generator) -> Tensor:
+        """Images `(N, 3, H, W)` with the blur and the noise that the preset asks for, in [0, 1]."""
+        config = self.config
+        if config.blur:
+            sigma = config.blur * batch.shape[-1] / self.preset.data.size
+            batch = gaussian_blur(batch, [2 * math.ceil(3 * sigma) + 1] * 2, [sigma, sigma])
+        if config.noise:
+            drawn = torch.empty_like(batch).normal_(generator=noise)
+            batch = batch.add(drawn, alpha=config.noise).clamp_(0, 1)
+        return batch
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done, or the last has reached the accuracy at which training stops."""
+        stop_at = self.config.stop_at
+        reached = stop_at and self.history and self.history[-1]["top1"] >= stop_at
+        return len(self.history) >= self.epochs or bool(reached)
+
+    def watch(self, test: ImageSet) -> dict[str, float]:
+        """What the history tells of an epoch besides its loss: now and then accuracies clean and under attack of the
+        first `check_images`; where training stops at an accuracy, that of all test images."""
+        config, adversary, epoch = self.config, self.preset.adversary, len(self.history) + 1
+        found = {}
+        if epoch % config.check_every == 0 or epoch == self.epochs:
+            eps = adversary.eps if adversary.norm == "linf" else self.preset.evaluation.eps
+            found |= robust_accuracy(self.result, test.subset(config.check_images), eps, **self.batches)
+        if config.stop_at:
+            found["top1"] = topk_accuracy(self.result, test, 1, **self.batches)["top1"]
+        return found
 
     def _learn(self, batch: Tensor, labels: Tensor, eps: float, noise: Generator, weight: float, last: bool) -> Tensor:
         """Add the gradients of these images to the step's. Returns `(2,)`: the sum of losses, how many are right."""
@@ -206,17 +238,17 @@ def train(
         raise RequestError(f"{there} do not fill a batch of {preset.training.batch_size}")
     state_path = target.with_suffix(".state")
     trainer.resume(state_path)
-    watched = test.subset(preset.training.check_images)
     name = f"{preset.name} {arch} {setting.upper()} seed {seed}"
     total, done = (epochs * an_epoch for epochs in (trainer.epochs, len(trainer.history)))
     shown = {"unit": " images", "smoothing": 0.05, "mininterval": 1, "disable": not progress}
     with tqdm(desc=name, total=total, initial=done, **shown) as bar:
         progressed(done)
-        while len(trainer.history) < trainer.epochs:
+        while not trainer.finished:
             entry = trainer.train_epoch(images, lambda count: (bar.update(count), progressed(count)))
-            if entry["epoch"] % preset.training.check_every == 0 or entry["epoch"] == trainer.epochs:
-                entry |= robust_accuracy(trainer.result, watched, preset.adversary.eps, **trainer.batches)
-                bar.set_postfix({key: f"{entry[key]:.1f}" for key in ("clean", "fgsm", "pgd")})
+            watched = trainer.watch(test)
+            if watched:
+                bar.set_postfix({key: f"{value:.1f}" for key, value in watched.items()})
+            entry |= watched
             trainer.history.append(entry)
             if group.leads and trainer.adversary and "pgd" in entry and overfits_catastrophically(trainer.history):
                 found = f"FGSM accuracy is {entry['fgsm']:.1f}, but PGD accuracy {entry['pgd']:.1f}"

@@ -10,7 +10,7 @@ from torch import nn
 
 from advlook.core import ALONE, SETTINGS, Group, Preset, RequestError, digest, file_hash, run_all, worker_count
 from advlook.core.memory import keep_freed_memory
-from advlook.core.presets import load_preset
+from advlook.core.preset_files import load_preset
 from advlook.data import image_sets, streaming, test_bed
 from advlook.models.architectures import preset_model
 from advlook.models.checkpoints import load_checkpoint, read_metadata
@@ -77,16 +77,19 @@ class Models:
         return {"batch_size": self.preset.evaluation.batch_size, "device": self.device}
 
     def each_model(self, settings: Iterable[str] = SETTINGS) -> Iterator[ModelKey]:
-        """Every `(arch, setting, seed)` of the preset."""
-        return product(self.preset.archs, settings, self.preset.seeds)
+        """Every `(arch, setting, seed)` of the preset; of a control, those that it is trained for."""
+        for arch, setting in product(self.preset.archs, settings):
+            control = self.preset.controls.get(setting)
+            if control is None or arch in control.archs:
+                yield from ((arch, setting, seed) for seed in (control or self.preset).seeds)
 
     def check_model(self, arch: str, setting: str) -> None:
         """Raise RequestError for an architecture that the preset does not describe, or a setting not to be trained."""
         described = self.preset.models
         if arch not in described:
             raise RequestError(f"preset {self.preset.name} has no arch {arch!r}; it has {', '.join(described)}")
-        if setting not in SETTINGS:
-            raise RequestError(f"setting {setting!r} cannot be trained; choose from {', '.join(SETTINGS)}")
+        if setting not in (settings := (*SETTINGS, *self.preset.controls)):
+            raise RequestError(f"setting {setting!r} cannot be trained; choose from {', '.join(settings)}")
 
     def find_checkpoint(self, arch: str, setting: str, seed: int) -> Path | None:
         """Where the model's checkpoint lies: trained here (data/cache) or shipped (data/models); None if nowhere.
@@ -107,7 +110,11 @@ class Models:
     @property
     def weights(self) -> dict[str, str | None]:
         """The hash of every model's checkpoint, None where there is none, by names like "resnet10-adv-0"."""
-        paths = {"-".join(map(str, key)): self.find_checkpoint(*key) for key in self.each_model()}
+        return self.weights_of(self.each_model())
+
+    def weights_of(self, models: Iterable[ModelKey]) -> dict[str, str | None]:
+        """The hashes, as of `weights`, of these models' checkpoints."""
+        paths = {"-".join(map(str, key)): self.find_checkpoint(*key) for key in models}
         return {name: path and file_hash(path) for name, path in paths.items()}
 
     def checkpoint(
@@ -138,15 +145,15 @@ class Models:
             if key[0] in self.preset.external:
                 self.checkpoint(*key)
 
-    def train_all(self) -> None:
-        """Train every model of the preset that has no checkpoint; on the CPU side by side, as many as cores, unless
+    def train_all(self, settings: Iterable[str] = SETTINGS) -> None:
+        """Train every model of these settings that has no checkpoint; on the CPU side by side, as many as cores, unless
         that takes less time than starting processes.
 
         Small batches do not keep several cores busy, several trainings do. The number of threads of each depends on the
         preset and the machine alone, not on what is left to train, so that an interrupted run ends in the same bits.
         External models are not trained, but have to be there."""
         self.require_external()
-        models = [key for key in self.each_model() if key[0] not in self.preset.external]
+        models = [key for key in self.each_model(settings) if key[0] not in self.preset.external]
         missing = [key for key in models if self.find_checkpoint(*key) is None]
         workers = worker_count(len(models), self.device, self._images(models)) if missing else 1
         if workers == 1:
@@ -160,7 +167,8 @@ class Models:
 
     def _images(self, models: Iterable[ModelKey]) -> int:
         """How many images their training shows."""
-        epochs = sum(getattr(self.preset.models[arch], f"epochs_{setting}") for arch, setting, _ in models)
+        kinds = [(arch, self.preset.variant(setting)[1]) for arch, setting, _ in models]
+        epochs = sum(getattr(self.preset.models[arch], f"epochs_{like}") for arch, like in kinds)
         return epochs * epoch_images(self.preset, self.training_images)
 
     def _external_path(self, arch: str, setting: str) -> Path:

@@ -33,6 +33,7 @@ class Study(Models):
         earlier = os.environ.get("ADVLOOK_EARLIER")
         self.earlier = Path(earlier) / self.preset.name if earlier else self.output
         self.seconds_kept = 0.0  # that measurements took which this study found kept
+        self._controls: dict[str, str | None] = {}  # the weights of those measured, as of `weights`
         self._started = time.perf_counter()
 
     def __repr__(self) -> str:
@@ -59,7 +60,10 @@ class Study(Models):
         inputs = [self.preset.digest, self.data_digest, code_digest(measurement), self.weights, *inputs]
         folder, frames = self.data / "cache" / "measurements" / self.preset.name, {}
         for key in tqdm(models, name, unit=" models", disable=not self.progress, leave=False):
-            kept = folder / f"{name}-{digest([*inputs, *key, name])}.npz"
+            # A control is compared with STD and ADV, not with other controls: it rests on its own weights besides.
+            own = self.weights_of([key]) if key[1] in self.preset.controls else {}
+            self._controls |= own
+            kept = folder / f"{name}-{digest([*inputs, *([own] if own else []), *key, name])}.npz"
             if kept.is_file():
                 rows, seconds = kept_rows(kept)
                 self.seconds_kept += seconds
@@ -97,7 +101,7 @@ class Study(Models):
 
     def _save_provenance(self, path: Path, **said: str) -> None:
         record = provenance.describe(self.preset, self.device)
-        record["checkpoints"] = {name: found for name, found in self.weights.items() if found}
+        record["checkpoints"] = {name: found for name, found in (self.weights | self._controls).items() if found}
         record["seconds"] = round(time.perf_counter() - self._started + self.seconds_kept, 1)
         record["seconds_kept"] = round(self.seconds_kept, 1)
         provenance.write_record(path.with_suffix(".json"), record | said)

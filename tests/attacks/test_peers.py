@@ -21,7 +21,8 @@ from advlook.attacks.fgsm import fgsm
 from advlook.attacks.mi_fgsm import mi_fgsm
 from advlook.attacks.pgd import pgd
 from advlook.core.gradients import cross_entropy, input_gradient
-from advlook.core.presets import ArchConfig, load_preset
+from advlook.core.preset_files import load_preset
+from advlook.core.presets import ArchConfig
 from advlook.data.test_bed import FreshImages, generate
 from advlook.models.architectures import folded
 from advlook.models.training import Trainer

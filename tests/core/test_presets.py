@@ -8,7 +8,8 @@ import pytest
 
 from advlook.core.errors import RequestError
 from advlook.core.files import digest
-from advlook.core.presets import ARCHITECTURES, PRESET_FOLDER, SETTINGS, Preset, available, load_preset
+from advlook.core.preset_files import PRESET_FOLDER, available, load_preset
+from advlook.core.presets import ARCHITECTURES, SETTINGS, Preset
 from advlook.core.radius import check_eps, parse_eps
 
 TEXT = (PRESET_FOLDER / "imagenette.toml").read_text()
@@ -82,6 +83,15 @@ def load_edited(folder, old, new):
         (r"\[external\]", '[external.resnet50]\nstd = "a.pt"\nadv = "b.pt"', ["external.resnet50", "archs"]),
         (r"\[external\]", '[external.resnet10]\nstd = "a.pt"\nadv = "b.pt"', ["seeds = [0, 1, 2]", "[external]"]),
         ("archs =", "archs = =", ["TOML"]),
+        (r"\[controls.adv-1\]", "[controls.adv]", ["controls.adv", "not std, adv or random"]),
+        (r"\[controls.adv-1\]", '[controls."a/b"]', ["controls.a/b", "names files"]),
+        (r'archs = \["resnet10"\]', 'archs = ["resnet18"]', ["controls.adv-1.archs", "resnet18", "does not train"]),
+        ('like = "adv"', 'like = "pgd"', ["controls.adv-1.like", "pgd"]),
+        ("adversary = .*", 'adversary = { radius = "1/255" }', ["unknown", "controls.adv-1.adversary.radius"]),
+        ("adversary = .*", "adversary = { eps = 1 }", ["controls.adv-1.adversary.eps = 1", "4/255"]),
+        ("training = .*", "training = { accumulate = 3 }", ["controls.stopped", "accumulate = 3"]),
+        ("training = .*", "training = { noise = -0.1 }", ["controls.stopped.training.noise", "-0.1"]),
+        ("adversary = .*", "adversary = 3", ["controls.adv-1.adversary = 3"]),
     ],
 )
 def test_mistake_is_named(tmp_path, old, new, names):
@@ -192,8 +202,8 @@ VARIANTS = list(variants(PRESET))
 
 
 def test_digest_changes_with_any_field():
-    """Presets that differ anywhere have different digests; equal ones have the same."""
-    digests = [PRESET.digest, *(changed.digest for _, changed in VARIANTS)]
+    """Presets that differ anywhere but in their controls have different digests; equal ones have the same."""
+    digests = [PRESET.digest, *(changed.digest for place, changed in VARIANTS if not place.startswith("controls."))]
     assert len(digests) == len(set(digests)) > 50
     assert load_preset("imagenette").digest == PRESET.digest
 
@@ -213,6 +223,7 @@ def test_training_key_changes_with_what_training_uses(setting):
         "stylization",
         "ensembles",
         "models.alexnet_bn",
+        "controls",
         "data.test_images",
         "data.test_store",
     ]
@@ -223,6 +234,32 @@ def test_training_key_changes_with_what_training_uses(setting):
         same = digest(changed.training_key("resnet10", setting, 0)) == key
         assert same == place.startswith(tuple(unused)), place
     assert digest(PRESET.training_key("resnet10", setting, 1)) != key
+
+
+def test_a_control_has_the_presets_keys_but_for_its_own():
+    """What a control does not give is the preset's; where it gives nothing else, it is STD or ADV itself."""
+    for name, control in PRESET.controls.items():
+        for section in ("training", "adversary"):
+            given, own = dataclasses.asdict(getattr(control, section)), dataclasses.asdict(getattr(PRESET, section))
+            written = tomllib.loads(TEXT)["controls"][name].get(section, {})
+            assert {key for key in own if given[key] != own[key]} <= set(written)
+        preset, like = PRESET.variant(name)
+        assert like == control.like
+        assert PRESET.training_key("resnet10", name, 0) == preset.training_key("resnet10", like, 0)
+    plain = dataclasses.replace(PRESET.controls["adv-1"], adversary=PRESET.adversary)
+    same = dataclasses.replace(PRESET, controls={"again": plain})
+    assert same.training_key("resnet10", "again", 0) == PRESET.training_key("resnet10", "adv", 0)
+
+
+def test_every_control_has_weights_of_its_own():
+    """No two settings of a preset share a checkpoint."""
+    keys = {digest(PRESET.training_key("resnet10", name, 0)) for name in (*SETTINGS, *PRESET.controls)}
+    assert len(keys) == len(SETTINGS) + len(PRESET.controls) > len(SETTINGS)
+
+
+def test_controls_make_no_result_stale():
+    """The preset's digest, which the results of all other models rest on, leaves controls out."""
+    assert dataclasses.replace(PRESET, controls={}).digest == PRESET.digest
 
 
 def test_paper_scale_preset_can_be_written(tmp_path):

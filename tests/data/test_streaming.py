@@ -17,7 +17,7 @@ from PIL import Image
 
 from advlook.core.distributed import ALONE, Group
 from advlook.core.errors import RequestError
-from advlook.core.presets import PRESET_FOLDER, load_preset
+from advlook.core.preset_files import PRESET_FOLDER, load_preset
 from advlook.data.crops import random_resized_crops
 from advlook.data.image_sets import load_listing, to_float
 from advlook.data.layouts import list_images

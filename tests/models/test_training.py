@@ -19,7 +19,9 @@ from advlook.core.errors import RequestError
 from advlook.core.files import digest
 from advlook.core.gradients import frozen_batchnorm, input_gradient
 from advlook.core.precision import autocast, cpu_multiplies_bfloat16
-from advlook.core.presets import load_preset
+from advlook.core.preset_files import load_preset
+from advlook.core.presets import ControlConfig
+from advlook.corruptions import gaussian_blur
 from advlook.data.image_sets import ImageSet
 from advlook.models import training
 from advlook.models.adversary import overfits_catastrophically, ramped_eps, training_attack
@@ -263,6 +265,66 @@ def test_training_attack_with_random_start():
     expected = project(start + 2.5 / 255 * gradient.sign(), images, 2 / 255, "linf")
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
     assert (found - images).abs().max() <= 2 / 255 + 1e-6
+
+
+def test_training_attack_in_the_l2_ball():
+    """One step in the L2 ball goes along the gradient and has the length of the radius."""
+    model, images, labels = convolutional(), 0.4 + 0.2 * random_images(6, 8), torch.arange(6) % 3
+    found = training_attack(model, images, labels, adversary(norm="l2", eps=0.3), 0.3, torch.Generator()) - images
+    with frozen_batchnorm(model):
+        gradient, _ = input_gradient(model, images, lambda z: torch.nn.functional.cross_entropy(z, labels))
+    torch.testing.assert_close(found.flatten(1).norm(dim=1), torch.full((6,), 0.3), atol=1e-5, rtol=0)
+    similar = torch.cosine_similarity(found.flatten(1), gradient.flatten(1))
+    torch.testing.assert_close(similar, torch.ones(6), atol=1e-4, rtol=0)
+
+
+def degraded(images, **options):
+    trainer = Trainer(small_preset(training=options), "resnet10", "std", 0, CPU)
+    return trainer.degraded(images, torch.Generator().manual_seed(0))
+
+
+def test_training_images_with_noise():
+    """Noise has the standard deviation that the preset names, differs from image to image, and stays in [0, 1]."""
+    grey = torch.full((50, 3, 16, 16), 0.5)
+    found = degraded(grey, noise=0.1)
+    assert (found - grey).std().item() == pytest.approx(0.1, rel=0.02)
+    assert not torch.equal(found[0], found[1])
+    bright = degraded(grey, noise=2.0)
+    assert (bright.min(), bright.max()) == (0, 1)
+
+
+def test_training_images_blurred():
+    """The blur is that of `corruptions.gaussian_blur`, in pixels of the size that models are tested at: at half that
+    size it has half the sigma."""
+    for size, sigma in ((16, 2.0), (8, 1.0)):
+        images = random_images(4, size)
+        torch.testing.assert_close(degraded(images, blur=2.0), gaussian_blur(images, sigma), atol=1e-5, rtol=0)
+    assert degraded(images) is images
+
+
+def test_training_stops_at_an_accuracy(tmp_path):
+    """It stops after the first epoch whose clean accuracy on the test images is high enough, and ends there when it is
+    resumed; an accuracy that is never reached stops nothing."""
+    whole = without_times(run(small_preset(training={"stop_at": 100.5}), tmp_path / "whole.safetensors"))
+    reached = [entry["top1"] for entry in whole]
+    assert len(whole) == 3
+    stopped = tmp_path / "stopped.safetensors"
+    history = without_times(run(small_preset(training={"stop_at": reached[0]}), stopped))
+    assert history == whole[:1]
+    assert read_metadata(stopped)["accuracy"]["top1"] == pytest.approx(reached[0], abs=100 / len(TEST))
+
+
+def test_a_control_is_trained_with_its_own_keys(tmp_path):
+    """A control that differs in nothing has the bits of the setting that it is like; one that differs has others."""
+    preset = small_preset(model={"epochs_std": 1, "epochs_adv": 1})
+    common = {"title": "control", "archs": ("resnet10",), "seeds": (0,), "adversary": preset.adversary}
+    noisy = dataclasses.replace(preset.training, noise=0.2)
+    same = ControlConfig(like="adv", training=preset.training, **common)
+    other = ControlConfig(like="adv", training=noisy, **common)
+    preset = dataclasses.replace(preset, controls={"same": same, "noisy": other})
+    paths = {name: run(preset, tmp_path / f"{name}.safetensors", setting=name) for name in ("adv", "same", "noisy")}
+    assert same_weights(paths["adv"], paths["same"])
+    assert not same_weights(paths["adv"], paths["noisy"])
 
 
 def test_training_attack_by_pgd():

@@ -7,13 +7,13 @@ from helpers import convolutional, small_preset, write_folder
 
 from advlook.__main__ import main
 from advlook.attacks.suite import NAMED_ATTACKS
-from advlook.core import presets
+from advlook.core import preset_files
 from advlook.data import catalogue
 from advlook.data.catalogue import CATALOGUE
 from advlook.models.architectures import preset_model
 from advlook.models.checkpoints import save_checkpoint
 
-SMOKE = (presets.PRESET_FOLDER / "smoke.toml").read_text()
+SMOKE = (preset_files.PRESET_FOLDER / "smoke.toml").read_text()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import helpers
 import pytest
 
 from advlook.__main__ import _parser
-from advlook.core import presets
+from advlook.core import preset_files
 from advlook.experiments.claims.measure import CLAIMS
 from advlook.experiments.claims.published import (
     CLEAN,
@@ -68,7 +68,7 @@ def test_python_examples_run(tmp_path, monkeypatch, capsys):
     opened = []
 
     def study(name):
-        opened.append(presets.load_preset(name).name)
+        opened.append(preset_files.load_preset(name).name)
         return Study(small, output=tmp_path, data=tmp_path, progress=False)
 
     monkeypatch.setattr("advlook.study.Study", study)
@@ -248,7 +248,7 @@ def test_published_numbers_are_told():
 
 def test_every_preset_is_told():
     """The README has a line for each preset."""
-    assert all(f"| `{preset}` |" in README for preset in presets.available())
+    assert all(f"| `{preset}` |" in README for preset in preset_files.available())
 
 
 def test_the_map_is_complete():

@@ -22,7 +22,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from advlook.core.errors import RequestError
-from advlook.core.presets import PRESET_FOLDER
+from advlook.core.preset_files import PRESET_FOLDER
 from advlook.report import execution, runner
 from advlook.study.folders import ROOT
 from advlook.study.study import Study

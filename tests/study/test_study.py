@@ -3,6 +3,7 @@
 import json
 import shutil
 import time
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -10,6 +11,7 @@ import torch
 from helpers import small_preset
 
 from advlook.core import RequestError, file_hash
+from advlook.core.presets import ControlConfig
 from advlook.study import models as study_module
 from advlook.study.study import Study
 from advlook.study.style import image_grid
@@ -83,6 +85,36 @@ def test_a_measurement_depends_on_every_model_and_on_what_it_is_told(make, train
     study.checkpoint("resnet10", "adv", 0)
     study.rows("depends", count, ("std",))
     assert count.calls == 3
+
+
+def test_controls_are_models_of_the_study(make, trained, tmp_path):
+    """A control is found, measured beside STD and ADV, named in the record, and rests on its own weights."""
+    data = tmp_path / "data"
+    shutil.copytree(trained, data)
+    study = make(data)
+    control = {"title": "again", "archs": ("resnet10",), "seeds": (4,), "adversary": study.preset.adversary}
+    control = ControlConfig(like="std", training=replace(study.preset.training, noise=0.1), **control)
+    preset = replace(study.preset, controls={"noisy": control})
+    study = Study(preset, output=data / "figures", data=data, progress=False)
+    assert list(study.each_model(["adv", "noisy"])) == [("resnet10", "adv", 0), ("resnet10", "noisy", 4)]
+    before = study.weights
+    study.train_all(["noisy"])
+    assert study.weights == before
+    study.checkpoint("resnet10", "adv", 0)
+    asked = []
+
+    def measurement(study, key):
+        asked.append(key[1])
+        yield {"value": study.model(*key) is not None}
+
+    for _ in range(2):
+        table = study.rows("mine", measurement, ["adv", "noisy"])
+    assert asked == ["adv", "noisy"] == table["setting"].tolist()
+    study.save_table("mine", table)
+    record = json.loads((study.output / "tables" / "mine.json").read_text())
+    assert "resnet10-noisy-4" in record["checkpoints"]
+    with pytest.raises(RequestError, match="std, adv, noisy"):
+        study.checkpoint("resnet10", "nosy", 4)
 
 
 def test_records_count_the_seconds_of_kept_parts(make):

@@ -9,7 +9,7 @@ import pytest
 
 from advlook.__main__ import main
 from advlook.core.errors import RequestError
-from advlook.core.presets import load_preset
+from advlook.core.preset_files import load_preset
 from advlook.experiments.claims import measure as claims
 from advlook.experiments.claims.figures import forest
 from advlook.experiments.claims.measure import CLAIMS

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from advlook.core.errors import RequestError
-from advlook.core.presets import PRESET_FOLDER, load_preset
+from advlook.core.preset_files import PRESET_FOLDER, load_preset
 from advlook.experiments.ensembles import figures as draw
 from advlook.experiments.ensembles import measure as comparisons
 

@@ -10,7 +10,7 @@ import torch
 from helpers import snapshot
 
 from advlook import sensitivity
-from advlook.core.presets import load_preset
+from advlook.core.preset_files import load_preset
 from advlook.experiments.visualize import figures, measure
 from advlook.sensitivity import frequency
 from advlook.study.study import Study

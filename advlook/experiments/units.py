@@ -198,12 +198,10 @@ def _scale(study: Study, rng: random.Random) -> Units:
 
 def _under_noise(study: Study, key: ModelKey, frequency: float, chosen: torch.Tensor) -> Iterator[Row]:
     """Answers under noise of one octave. Its edges may be frequencies of the grid, which rounding decides: the centre
-    is taken with all its digits, not from the table. Asked for 0, which is no noise, `masking_rows` gives all."""
+    is taken with all its digits, not from the table."""
     centres = [0.0, *scale.bands(min(study.test.images.shape[-2:]))]
     exact = min(centres, key=lambda centre: abs(centre - frequency))
-    for row in scale.masking_rows(study, key, exact, chosen):
-        if row["frequency"] == exact:
-            yield {"noise": row["noise"], "right": row["right"]}
+    yield from _only(("noise", "right"), scale.masking_rows, study, key, exact, chosen)
 
 
 def _stylization(study: Study, rng: random.Random) -> Units:

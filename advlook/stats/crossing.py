@@ -1,8 +1,8 @@
 """Where curves over a level change sides: by linear interpolation between the levels that were measured."""
 
-from collections.abc import Callable
-
 import numpy as np
+
+from advlook.stats.bootstrap import Effect
 
 
 def overtaken_at(levels: np.ndarray, difference: np.ndarray) -> np.ndarray:
@@ -17,32 +17,23 @@ def overtaken_at(levels: np.ndarray, difference: np.ndarray) -> np.ndarray:
     return np.where(above.any(-1), found, np.inf)
 
 
-def octave_of(levels: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+def octave_of(levels: np.ndarray) -> Effect:
     """The effect "log2 of the level at which a difference exceeds 0" of means `(..., levels)`; a change of sides that
     lies outside the levels counts as at their end."""
     octaves = np.log2(levels)
     return lambda means: np.clip(overtaken_at(octaves, means), octaves[0], octaves[-1])
 
 
-def octaves_apart(levels: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """By how many octaves ADV changes sides at a lower level than STD; means are `(..., 2 * levels)`, STD's first. What
-    lies outside the levels counts as at their end, so this is then the least that it can be."""
-    of_one = octave_of(levels)
-    return lambda means: of_one(means[..., : len(levels)]) - of_one(means[..., len(levels) :])
+def octaves_apart(of_one: Effect) -> Effect:
+    """By how many octaves ADV's scale lies below STD's, by the effect of one model; means are `(..., columns)`, the
+    columns of STD before those of ADV. Where one lies outside the levels, this is the least that it can be."""
+    return lambda means: of_one(means[..., : means.shape[-1] // 2]) - of_one(means[..., means.shape[-1] // 2 :])
 
 
-def masked_octave(frequencies: np.ndarray, noise: np.ndarray, chance: float) -> Callable[[np.ndarray], np.ndarray]:
+def masked_octave(frequencies: np.ndarray, noise: np.ndarray, chance: float) -> Effect:
     """The centre of a model's channel as log2 of a frequency, of means `(..., 1 + bands * noise)`: its accuracy without
     noise, then at each noise of each band. See `channel`."""
     return lambda means: channel(frequencies, noise, chance, means)[1]
-
-
-def masked_octaves_apart(
-    frequencies: np.ndarray, noise: np.ndarray, chance: float
-) -> Callable[[np.ndarray], np.ndarray]:
-    """By how many octaves the centre of ADV's channel lies below STD's; means as of `masked_octave`, STD's first."""
-    of_one = masked_octave(frequencies, noise, chance)
-    return lambda means: of_one(means[..., : means.shape[-1] // 2]) - of_one(means[..., means.shape[-1] // 2 :])
 
 
 def channel(

@@ -69,6 +69,12 @@ def named(run: pd.DataFrame) -> np.ndarray:
     return (np.stack(list(run["by_coarse"])).astype(float) - np.stack(list(run["by_fine"]))).T
 
 
+def bands_and_noise(masking: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """The centres of the bands and the standard deviations of the noise in `04_masking`, without those of no noise."""
+    bands, noise = (np.sort(masking[name].unique())[1:] for name in ("frequency", "noise"))
+    return bands, noise
+
+
 def under_noise(run: pd.DataFrame) -> np.ndarray:
     """Which images a model answers right, `(images, 1 + bands * noise)`: without noise, then by band and noise."""
     return right_of(run.sort_values(["frequency", "noise"])).T.astype(float)

@@ -30,14 +30,14 @@ def test_overtaken_at(difference, level):
 def test_octaves_between_two_crossings():
     """STD changes sides half way, in octaves, between 0.04 and 0.08, ADV between 0.01 and 0.02: two octaves."""
     std, adv = [-1, -1, -0.5, 0.5], [-0.5, 0.5, 1, 1]
-    assert crossing.octaves_apart(LEVELS)(np.array([*std, *adv])) == pytest.approx(2)
-    assert crossing.octaves_apart(LEVELS)(np.array([*adv, *std])) == pytest.approx(-2)
+    assert crossing.octaves_apart(crossing.octave_of(LEVELS))(np.array([*std, *adv])) == pytest.approx(2)
+    assert crossing.octaves_apart(crossing.octave_of(LEVELS))(np.array([*adv, *std])) == pytest.approx(-2)
 
 
 def test_a_crossing_outside_the_levels_counts_as_at_their_end():
     """So that the distance is the least that it can be, and finite."""
     never, at_once, half_way = [-1, -1, -1, -1], [1, 1, 1, 1], [-1, -1, 1, 1]
-    apart = crossing.octaves_apart(LEVELS)
+    apart = crossing.octaves_apart(crossing.octave_of(LEVELS))
     assert apart(np.array([*never, *at_once])) == pytest.approx(3)
     assert apart(np.array([*never, *half_way])) == pytest.approx(1.5)
 

@@ -10,7 +10,7 @@ import pandas as pd
 from advlook.core.names import MAIN, STYLIZED
 from advlook.stats import Sample, answers, difference, paired, right_of
 from advlook.stats.bootstrap import Effect
-from advlook.stats.crossing import masked_octaves_apart, octaves_apart
+from advlook.stats.crossing import masked_octave, octave_of, octaves_apart
 from advlook.stats.paired import Answers, lead, lead_before
 from advlook.stats.rules import Tables, Untested
 
@@ -111,7 +111,7 @@ def hybrids(controls: bool, tables: Tables, arch: str) -> list[Sample]:
     rows, found = rows_of(tables, "04_hybrids", arch, "by_coarse", "by_fine"), []
     rows = rows[(rows["setting"] != "random") & ((rows["condition"] != MAIN) == controls)]
     for condition, each in rows.groupby("condition", sort=False):
-        effect = octaves_apart(np.sort(each["cutoff"].unique()))
+        effect = octaves_apart(octave_of(np.sort(each["cutoff"].unique())))
         found.append(sample_of(each, paired.named, effect, condition))
     return found
 
@@ -131,9 +131,8 @@ def retained(operation: str, sign: int, tables: Tables, arch: str) -> list[Sampl
 def masked(tables: Tables, arch: str) -> list[Sample]:
     """By how many octaves the noise that masks ADV is coarser: the distance of the centres of the two channels."""
     rows = rows_of(tables, "04_masking", arch, "right")
-    frequencies, noise = (np.sort(rows[name].unique())[1:] for name in ("frequency", "noise"))
-    effect = masked_octaves_apart(frequencies, noise, rows["chance"].iloc[0])
-    return [sample_of(rows, paired.under_noise, effect)]
+    of_one = masked_octave(*paired.bands_and_noise(rows), rows["chance"].iloc[0])
+    return [sample_of(rows, paired.under_noise, octaves_apart(of_one))]
 
 
 def variant(name: str, effect: Effect, tables: Tables, arch: str) -> list[Sample]:

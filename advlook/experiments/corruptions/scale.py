@@ -25,8 +25,8 @@ from advlook.models import folded
 from advlook.sensitivity import high_pass, low_pass
 from advlook.sensitivity.frequency import filtered, frequency_radius, shuffle_blocks
 from advlook.stats.bootstrap import Effect
-from advlook.stats.crossing import channel, masked_octave, masked_octaves_apart, octave_of, octaves_apart
-from advlook.stats.paired import Answers, by_seed, named, under_noise
+from advlook.stats.crossing import channel, masked_octave, octave_of, octaves_apart
+from advlook.stats.paired import Answers, bands_and_noise, by_seed, named, under_noise
 from advlook.stats.two_way import Sample, estimate
 from advlook.study import ModelKey, Row, Study
 
@@ -41,9 +41,7 @@ MASKED = "noise of one octave"
 Mix = Callable[[Tensor, Tensor, float], Tensor]  # (coarse, fine, cut-off) -> hybrid images
 
 
-def hybrid_rows(
-    study: Study, key: ModelKey, only: str = "", chosen: slice | Tensor = slice(None), cutoffs: tuple = CUTOFFS
-) -> Iterator[Row]:
+def hybrid_rows(study: Study, key: ModelKey, only: str = "", chosen: slice | Tensor = slice(None)) -> Iterator[Row]:
     """How often a model names the coarse image of a pair, the fine one, or neither, in percent, a row a condition (see
     `conditions`) and cut-off; on all pairs, controls on the first `corruptions.controls`, or on those chosen. Which
     answers are by the coarse image, and which by the fine one: `by_coarse`, `by_fine`. An untrained model sees no
@@ -56,17 +54,17 @@ def hybrid_rows(
             few = condition != MAIN or key[1] == "random"
             images = [each[controls] if few else each for each in pairs(study)]
             images = [each[chosen] for each in images]
-            named = defaultdict(list)
+            found = defaultdict(list)
             for (coarse, first), (fine, second) in zip(
                 *(each.batches(**study.batches) for each in images), strict=True
             ):
                 if condition == "roles swapped":
                     coarse, first, fine, second = fine, second, coarse, first
-                for cutoff in cutoffs:
+                for cutoff in CUTOFFS:
                     answers = model(mix(coarse, fine, cutoff)).argmax(1)
-                    named[cutoff].append(torch.stack([answers == first, answers == second]).cpu())
-            for cutoff in cutoffs:
-                by_coarse, by_fine = torch.cat(named[cutoff], dim=1)
+                    found[cutoff].append(torch.stack([answers == first, answers == second]).cpu())
+            for cutoff in CUTOFFS:
+                by_coarse, by_fine = torch.cat(found[cutoff], dim=1)
                 shares = {"coarse": percent(by_coarse), "fine": percent(by_fine)}
                 shares["neither"] = percent(~by_coarse & ~by_fine)
                 answers = {"by_coarse": by_coarse.numpy(), "by_fine": by_fine.numpy()}
@@ -150,20 +148,22 @@ def _shuffled(images: Tensor, block: int) -> Tensor:
     return shuffle_blocks(together, block, order)[0].unflatten(0, images.shape[:2])
 
 
-def masking_rows(study: Study, key: ModelKey, only: float = 0.0, chosen: slice | Tensor = slice(None)) -> Iterator[Row]:
+def masking_rows(
+    study: Study, key: ModelKey, only: float | None = None, chosen: slice | Tensor = slice(None)
+) -> Iterator[Row]:
     """Accuracy under grey noise of one octave (the band's centre is `frequency`, 0 for no noise) and of a standard
-    deviation `noise`, on the first `corruptions.masked` of a fixed draw of test images, or on those chosen."""
+    deviation `noise`, on the first `corruptions.masked` of a fixed draw of test images, or on those chosen. only: one
+    frequency."""
     images = study.test.subset(study.preset.corruptions.masked, seed=2)
     height, width = images.images.shape[-2:]
     white = torch.randn(len(images), 1, height, width, generator=torch.Generator().manual_seed(0))[chosen]
     images = images[chosen]
-    rows = [] if only else [(0.0, 0.0, _right(study, key, images))]
-    for centre in [only] if only else bands(min(height, width)):
-        masks = octave_noise(white, centre)
-        rows += [(centre, deviation, _right(study, key, images, masks=deviation * masks)) for deviation in NOISE]
-    for centre, deviation, right in rows:
-        about = {"frequency": centre, "noise": deviation, "top1": percent(right)}
-        yield about | {"images": len(right), "right": right.numpy()}
+    for centre in (0.0, *bands(min(height, width))) if only is None else (only,):
+        masks = octave_noise(white, centre) if centre else torch.zeros_like(white)
+        for deviation in NOISE if centre else (0.0,):
+            right = _right(study, key, images, masks=deviation * masks)
+            about = {"frequency": centre, "noise": deviation, "top1": percent(right)}
+            yield about | {"images": len(right), "right": right.numpy()}
 
 
 def bands(size: int) -> list[float]:
@@ -219,24 +219,24 @@ def derived_tables(tables: Mapping[str, pd.DataFrame], classes: int, size: int) 
     hybrids, masking, found = tables["04_hybrids"], tables["04_masking"], []
     for (arch, condition), rows in hybrids[hybrids["setting"] != "random"].groupby(["arch", "condition"], sort=False):
         levels = np.sort(rows["cutoff"].unique())
-        effects = octave_of(levels), octaves_apart(levels)
-        found += [{"arch": arch, "condition": condition} | row for row in _scales(rows, named, levels, *effects)]
+        each = _scales(rows, named, levels, octave_of(levels))
+        found += [{"arch": arch, "condition": condition} | row for row in each]
     for arch, rows in masking.groupby("arch", sort=False):
-        scale = np.sort(rows["frequency"].unique())[1:], np.sort(rows["noise"].unique())[1:], 1 / classes
-        effects = masked_octave(*scale), masked_octaves_apart(*scale)
-        found += [{"arch": arch, "condition": MASKED} | row for row in _scales(rows, under_noise, scale[0], *effects)]
+        levels, noise = bands_and_noise(rows)
+        each = _scales(rows, under_noise, levels, masked_octave(levels, noise, 1 / classes))
+        found += [{"arch": arch, "condition": MASKED} | row for row in each]
     scales = pd.DataFrame(found)
     pixels = scales["of"] != "apart"
     scales.insert(scales.columns.get_loc("images"), "cycles_per_image", (scales["scale"] * size).where(pixels))
     return {"04_scales": scales, "04_channels": _channels(masking, classes)}
 
 
-def _scales(rows: pd.DataFrame, values: Answers, levels: np.ndarray, of_one: Effect, apart: Effect) -> Iterator[Row]:
+def _scales(rows: pd.DataFrame, values: Answers, levels: np.ndarray, of_one: Effect) -> Iterator[Row]:
     """Rows of one architecture and condition. An interval ends where the levels do: nothing is known beyond them."""
     seeds, both = by_seed(rows, values)
     lowest, highest = np.log2(levels[[0, -1]])
-    half = both.shape[2] // 2
-    parts = {"std": (both[..., :half], of_one), "adv": (both[..., half:], of_one), "apart": (both, apart)}
+    std, adv = np.split(both, 2, axis=2)
+    parts = {"std": (std, of_one), "adv": (adv, of_one), "apart": (both, octaves_apart(of_one))}
     chosen = {"all": slice(None)} | ({str(seed): [k] for k, seed in enumerate(seeds)} if len(seeds) > 1 else {})
     for (seed, which), (of, (answers, effect)) in product(chosen.items(), parts.items()):
         found = estimate(Sample(answers[:, which], effect, seeds))
@@ -250,7 +250,7 @@ def _scales(rows: pd.DataFrame, values: Answers, levels: np.ndarray, of_one: Eff
 
 def _channels(masking: pd.DataFrame, classes: int) -> pd.DataFrame:
     found = []
-    frequencies, noise = (np.sort(masking[name].unique())[1:] for name in ("frequency", "noise"))
+    frequencies, noise = bands_and_noise(masking)
     for key, run in masking.groupby(["arch", "setting", "seed"], sort=False):
         means = under_noise(run).mean(0)
         sensitivity, centre, width = channel(frequencies, noise, 1 / classes, means)

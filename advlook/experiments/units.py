@@ -36,6 +36,7 @@ from advlook.study.verification import ATTACKED, MAPS, Derived, Unit, drawn, sha
 MANY = 10_000  # gradients of images: a unit that takes more takes minutes
 THINNED = 4  # of the frequencies of the grid of notebook 03, every so many along each axis
 ASCENTS = 0.25  # tolerance of measures of maximised inputs: ascents part on rounding
+UNITS = 10  # of a layer, whose maximised inputs a unit of this module makes again
 RETRAINED = 0.01  # share of test images on which a classifier trained on another processor may answer otherwise
 
 Units = Iterator[Unit | Derived]
@@ -141,8 +142,9 @@ def _visualize(study: Study, rng: random.Random) -> Units:
             yield Unit("03_maps", who(key) | {"of": method}, maps, ("image",), tolerance=MAPS)
         first = who(key) | {"of": "first layer"}
         yield Unit("03_scale", first, partial(visualize.filters, study, key), ("measure", "at"))
-        for layer in visualize.depth_layers(study, study.model(*key)):
-            excited = partial(visualize.unit_rows, study, key, layer)
+        for layer in visualize.depth_layers(study, model := study.model(*key)):
+            units = visualize.drawn_units(study, model, layer)
+            excited = partial(visualize.unit_rows, study, key, layer, sorted(rng.sample(units, min(UNITS, len(units)))))
             yield Unit("03_scale", who(key) | {"of": layer}, excited, ("measure", "at"), tolerance=ASCENTS)
 
 

@@ -32,6 +32,7 @@ BY_IMAGE = {  # what is kept of every image as well: models are compared image b
     "edge_correlation": ("map_edge_correlation", 0.0),
 }
 DEPTHS = 5  # layers whose units are excited
+SHOWN = 10  # units of each layer that figures show, of those that are measured
 FIGURE_2 = ("vanilla_gradient", "loss_gradient", "guided_backprop")  # the maps that the paper shows there
 # The numbers that tell whether ADV looks at larger structures: title, rows of `03_scale`, on which side ADV would be.
 EXPECTED: list[tuple[str, str, str]] = tomllib.loads((Path(__file__).parent / "expected.toml").read_text())["number"]
@@ -58,11 +59,12 @@ def filters_of(study: Study, key: ModelKey) -> Tensor:
 
 
 def shown_units(study: Study, arch: str, seed: int, **options: object) -> dict[str, dict[str, Maximised]]:
-    """What excites the drawn units, by setting (STD, ADV) and layer; options as of `excited`."""
+    """What excites SHOWN of the drawn units, by setting (STD, ADV) and layer; options as of `excited`."""
     found = {}
     for setting in SETTINGS:
         model = study.model(arch, setting, seed)
-        found[setting] = {layer: excited(study, model, layer, **options) for layer in depth_layers(study, model)}
+        chosen = {layer: drawn_units(study, model, layer, SHOWN) for layer in depth_layers(study, model)}
+        found[setting] = {layer: excited(study, model, layer, units, **options) for layer, units in chosen.items()}
     return found
 
 
@@ -175,14 +177,14 @@ def filters(study: Study, key: ModelKey) -> Iterator[Row]:
 
 def units(study: Study, key: ModelKey) -> Iterator[Row]:
     """Median frequency and colour variance of the inputs that excite units: of a layer, at a unit."""
-    for layer in depth_layers(study, study.model(*key)):
-        yield from unit_rows(study, key, layer)
-
-
-def unit_rows(study: Study, key: ModelKey, layer: str) -> Iterator[Row]:
-    """The rows of `units` of one layer."""
     model = study.model(*key)
-    images, numbers = excited(study, model, layer).images, drawn_units(study, model, layer)
+    for layer in depth_layers(study, model):
+        yield from unit_rows(study, key, layer, drawn_units(study, model, layer))
+
+
+def unit_rows(study: Study, key: ModelKey, layer: str, numbers: list[int]) -> Iterator[Row]:
+    """The rows of `units` of these units of one layer."""
+    images = excited(study, study.model(*key), layer, numbers).images
     measures = {"median_frequency": sensitivity.median_frequency(images), "colour_variance": colour_variance(images)}
     for measure, values in measures.items():
         for unit, value in zip(numbers, values.tolist(), strict=True):
@@ -196,20 +198,21 @@ def depth_layers(study: Study, model: nn.Module) -> list[str]:
     return [names[place] for place in places]
 
 
-def drawn_units(study: Study, model: nn.Module, layer: str) -> list[int]:
-    """The units of a layer that are shown and measured: `visualize.units` of them, drawn by one seed for all models."""
+def drawn_units(study: Study, model: nn.Module, layer: str, at_most: int | None = None) -> list[int]:
+    """The units of a layer that are measured: `visualize.units` of them, drawn by one seed for all models; the first
+    `at_most` of the draw."""
     channels = model.get_submodule(layer).out_channels
     order = torch.randperm(channels, generator=torch.Generator().manual_seed(0))
-    return sorted(order[: study.preset.visualize.units].tolist())
+    return sorted(order[: study.preset.visualize.units][:at_most].tolist())
 
 
-def excited(study: Study, model: nn.Module, layer: str, **options: object) -> Maximised:
-    """Inputs that excite the drawn units of a layer; options: of `sensitivity.maximise`, such as `jitter=2`. Batch
+def excited(study: Study, model: nn.Module, layer: str, units: list[int], **options: object) -> Maximised:
+    """Inputs that excite these units of a layer; options: of `sensitivity.maximise`, such as `jitter=2`. Batch
     normalisation is folded in: a unit is what the next layer gets, up to the ReLU."""
     config = study.preset.visualize
     settings = {"size": study.preset.data.size, "steps": config.steps, "starts": config.starts}
     settings |= {"generator": torch.Generator().manual_seed(0), "precision": "auto", "progress": study.progress}
-    return maximise(folded(model), layer, drawn_units(study, model, layer), **settings | options)
+    return maximise(folded(model), layer, units, **settings | options)
 
 
 def scale_table(study: Study) -> pd.DataFrame:

@@ -173,10 +173,13 @@ def test_units_are_the_same_for_every_model(study):
         drawn = measure.drawn_units(study, model, layer)
         assert drawn == measure.drawn_units(study, model, layer)
         assert len(set(drawn)) == 3
+        assert set(measure.drawn_units(study, model, layer, 2)) < set(drawn)
         assert max(drawn) < model.get_submodule(layer).out_channels
     rows = pd.DataFrame(list(measure.units(study, KEY)))
-    alone = pd.DataFrame(list(measure.unit_rows(study, KEY, layers[2])))
-    assert alone.equals(rows[rows["of"] == layers[2]].reset_index(drop=True))
+    one = measure.drawn_units(study, model, layers[2])[1]
+    alone = pd.DataFrame(list(measure.unit_rows(study, KEY, layers[2], [one])))
+    among = rows[(rows["of"] == layers[2]) & (rows["at"] == one)].reset_index(drop=True)
+    pd.testing.assert_frame_equal(alone, among, rtol=1e-3)
     assert rows.groupby(["measure", "of"]).size().tolist() == [3] * 2 * len(layers)
 
 

@@ -19,6 +19,7 @@ from papermill.exceptions import PapermillExecutionError
 from advlook.core.errors import RequestError
 from advlook.core.files import digest, file_hash, read_json
 from advlook.experiments.claims.published import PATH as PUBLISHED
+from advlook.experiments.controls.measure import EARLIER
 from advlook.experiments.ensembles.targets import find_targets
 from advlook.experiments.stylization.images import styles_digest
 from advlook.report import texts
@@ -32,8 +33,9 @@ from advlook.study.study import Study
 
 NOTEBOOKS = ROOT / "notebooks"
 # Notebooks that do more than measure the study's models on its images: 01 trains them, on all cores; 05 and 06 read
-# other images, and 08 what the others have written.
+# other images, 09 trains controls and compares them with what 01, 03 and 04 have written, and 08 reads all tables.
 TRAIN, STYLIZATION, ENSEMBLES, CLAIMS = "01_train", "05_stylization", "06_ensembles", "08_claims"
+CONTROLS = "09_controls"
 SIDE_BY_SIDE = 2  # notebooks on a CPU: none of them keeps all cores busy, and a third would need more memory
 
 
@@ -49,6 +51,17 @@ def find_notebooks(wanted: Sequence[str] | None = None) -> list[Path]:
             raise RequestError(f"notebook {name!r} does not exist; choose from {', '.join(p.stem for p in every)}")
         chosen.add(matches[0])
     return sorted(chosen)
+
+
+def _wanted(study: Study, names: Sequence[str] | None) -> list[Path]:
+    """The notebooks of a preset, or those of these names: the one on controls where the preset has some."""
+    chosen = find_notebooks(names)
+    if study.preset.controls:
+        return chosen
+    if names and any(each.stem == CONTROLS for each in chosen):
+        remedy = "add a section [controls.NAME], or choose a preset that has one, such as imagenette"
+        raise RequestError(f"preset {study.preset.name} has no controls, which notebook 09 measures; {remedy}")
+    return [each for each in chosen if each.stem != CONTROLS]
 
 
 def check_parameters(notebook: Path, parameters: dict[str, object]) -> None:
@@ -67,11 +80,16 @@ def read_code(notebook: Path) -> str:
 
 def input_digest(study: Study, preset: str, notebook: Path, code: str) -> str:
     """Hash of all that a notebook's results rest on: its code and what that reaches, the preset, images and weights;
-    the styles of 05, the image sets of 06, and for 08 the tables of the others and the published figures."""
+    the styles of 05, the image sets of 06, for 08 the tables of the others and the published figures, and for 09 the
+    controls and the tables of STD and ADV."""
     besides = {}
     if notebook.stem == CLAIMS:
         tables = [path for kind in ("csv", "npz") for path in (study.output / "tables").glob(f"*.{kind}")]
         besides = {path.name: file_hash(path) for path in [*tables, PUBLISHED] if path.name[:2] != CLAIMS[:2]}
+    elif notebook.stem == CONTROLS:
+        read = [PUBLISHED, *(study.output / "tables" / f"{name}.csv" for name in EARLIER)]
+        besides = {path.name: file_hash(path) for path in read if path.is_file()}
+        besides |= study.weights_of(study.each_model(study.preset.controls))
     elif notebook.stem == STYLIZATION:
         besides = {"styles": styles_digest(study)}
     elif notebook.stem == ENSEMBLES:
@@ -171,7 +189,7 @@ def reproduce(
     preset or notebook, where a checkpoint from elsewhere is absent, or where no kernel starts."""
     study = Study(preset, output=output)
     preset = str(Path(preset).resolve()) if Path(preset).suffix == ".toml" else preset  # notebooks run in our folder
-    chosen = find_notebooks(notebooks)
+    chosen = _wanted(study, notebooks)
     study.require_external()
     jobs = jobs or (min(SIDE_BY_SIDE, os.cpu_count() or 1) if study.device.type == "cpu" else 1)
     bars = Bars(sys.stderr)
@@ -204,9 +222,9 @@ def reproduce(
 
 def _side_by_side(notebooks: Sequence[Path]) -> list[list[Path]]:
     """Groups of notebooks that run one after the other; those of a group need nothing of each other."""
-    alone = [[each for each in notebooks if each.stem[:2] == name[:2]] for name in (TRAIN, CLAIMS)]
-    others = [each for each in notebooks if each not in [*alone[0], *alone[1]]]
-    return [group for group in (alone[0], others, alone[1]) if group]
+    first, *last = ([each for each in notebooks if each.stem[:2] == name[:2]] for name in (TRAIN, CONTROLS, CLAIMS))
+    others = [each for each in notebooks if each not in [*first, *last[0], *last[1]]]
+    return [group for group in (first, others, *last) if group]
 
 
 def _run_all(run: Callable[[Path, int], bool], notebooks: Sequence[Path], workers: int) -> int:

@@ -134,7 +134,7 @@ def shares(table: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
 
 def changed_checkpoints(study: Study) -> list[str]:
     """A line for every checkpoint that is not the one that the committed tables were made with."""
-    known, here = {}, study.weights
+    known, here = {}, study.weights | study.weights_of(study.each_model(study.preset.controls))
     for path in sorted((study.output / "tables").glob("*.json")):
         known |= read_json(path).get("checkpoints", {})
     changed = [(name, told, here.get(name)) for name, told in known.items() if told != here.get(name)]

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import nbformat
 import numpy as np
@@ -152,6 +153,24 @@ def test_notebooks_run_side_by_side_between_the_first_and_the_last(workshop, tmp
     assert lines[-2:] == ["[4/4] 08_claims ...", "[4/4] 08_claims: done"]
     assert {path.read_text() for path in (tmp_path / "met").iterdir()} == {"3"}
     assert len(list(out.glob("notebooks/*.ipynb"))) == 4
+
+
+def test_controls_are_measured_after_the_others_and_before_the_claims():
+    """They are compared with what 01, 03 and 04 have written; 08 reads all tables."""
+    names = ["01_train", "02_attack", "04_corruptions", "08_claims", "09_controls"]
+    groups = runner._side_by_side([Path(f"{name}.ipynb") for name in names])
+    assert [[path.stem for path in group] for group in groups] == [names[:1], names[1:3], names[4:], names[3:4]]
+
+
+def test_controls_are_left_out_where_a_preset_has_none(workshop, capsys):
+    """Notebook 09 is not among those of such a preset; asked for by name, it is refused with the remedy."""
+    folder, out = workshop
+    for name in ("01_one", "09_controls"):
+        write_notebook(folder / f"{name}.ipynb", PARAMETERS, SAVE.format(name=name[:2], value=1))
+    assert runner.reproduce("small") == 0
+    assert not (out / "notebooks" / "09_controls.ipynb").exists()
+    with pytest.raises(RequestError, match=r"small has no controls.*\[controls.NAME\]"):
+        runner.reproduce("small", ["09"])
 
 
 @pytest.mark.parametrize("reason", ["asked for", "a model is absent, which both would train"])

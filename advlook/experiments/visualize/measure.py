@@ -6,7 +6,7 @@ of map, a layer), `at` the level (a frequency in cycles per pixel, a smoothing i
 be if ADV looked at larger structures. A row of `03_maps` is the map of one image, with the measures of `BY_IMAGE`."""
 
 import tomllib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from itertools import product
 from pathlib import Path
 
@@ -215,17 +215,18 @@ def excited(study: Study, model: nn.Module, layer: str, units: list[int], **opti
     return maximise(folded(model), layer, units, **settings | options)
 
 
-def scale_table(study: Study) -> pd.DataFrame:
-    """Measure everything on every model, and save `03_fourier`, `03_maps` and `03_scale`; returns the last."""
-    fourier_rows = along_frequency(study.measure("03_fourier", fourier, KINDS))
-    measurements = {"03_maps": maps, "03_filters": filters, "03_units": units}
-    found = {name: study.rows(name, measurement, KINDS) for name, measurement in measurements.items()}
-    by_image = found["03_maps"]["image"].notna()
+def scale_table(study: Study, settings: Sequence[str] = KINDS, number: str = "03") -> pd.DataFrame:
+    """Measure everything on every model of these settings, and save `03_fourier`, `03_maps` and `03_scale`, under the
+    number of a notebook; returns the last."""
+    fourier_rows = along_frequency(study.measure(f"{number}_fourier", fourier, settings))
+    measurements = {"maps": maps, "filters": filters, "units": units}
+    found = {name: study.rows(f"{number}_{name}", each, settings) for name, each in measurements.items()}
+    by_image = found["maps"]["image"].notna()
     about = ["arch", "setting", "seed", "of", "image"]
-    study.save_table("03_maps", found["03_maps"].loc[by_image, [*about, *BY_IMAGE]].astype({"image": int}))
-    found["03_maps"] = found["03_maps"][~by_image]
+    study.save_table(f"{number}_maps", found["maps"].loc[by_image, [*about, *BY_IMAGE]].astype({"image": int}))
+    found["maps"] = found["maps"][~by_image]
     columns = ["arch", "setting", "seed", "measure", "value", "of", "at", "images"]
-    return study.save_table("03_scale", pd.concat([fourier_rows, *found.values()], ignore_index=True)[columns])
+    return study.save_table(f"{number}_scale", pd.concat([fourier_rows, *found.values()], ignore_index=True)[columns])
 
 
 def compared(table: pd.DataFrame) -> pd.DataFrame:

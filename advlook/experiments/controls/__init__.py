@@ -1,0 +1,1 @@
+"""Notebook 09: other radii, and controls that are not robust."""

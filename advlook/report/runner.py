@@ -18,6 +18,7 @@ from papermill.exceptions import PapermillExecutionError
 
 from advlook.core.errors import RequestError
 from advlook.core.files import digest, file_hash, read_json
+from advlook.experiments.claims.disagreements import SIZES, committed_paths
 from advlook.experiments.claims.published import PATH as PUBLISHED
 from advlook.experiments.controls.measure import EARLIER
 from advlook.experiments.ensembles.targets import find_targets
@@ -80,12 +81,14 @@ def read_code(notebook: Path) -> str:
 
 def input_digest(study: Study, preset: str, notebook: Path, code: str) -> str:
     """Hash of all that a notebook's results rest on: its code and what that reaches, the preset, images and weights;
-    the styles of 05, the image sets of 06, for 08 the tables of the others and the published figures, and for 09 the
-    controls and the tables of STD and ADV."""
+    the styles of 05; the image sets of 06; for 08 the tables of the others, the published figures and the verdicts of
+    the presets that it compares with; for 09 the controls and the tables of STD and ADV."""
     besides = {}
     if notebook.stem == CLAIMS:
         tables = [path for kind in ("csv", "npz") for path in (study.output / "tables").glob(f"*.{kind}")]
         besides = {path.name: file_hash(path) for path in [*tables, PUBLISHED] if path.name[:2] != CLAIMS[:2]}
+        others = [path for name in SIZES if name != study.preset.name for path in committed_paths(name)]
+        besides |= {f"{path.parents[1].name} {path.name}": file_hash(path) for path in others if path.is_file()}
     elif notebook.stem == CONTROLS:
         read = [PUBLISHED, *(study.output / "tables" / f"{name}.csv" for name in EARLIER)]
         besides = {path.name: file_hash(path) for path in read if path.is_file()}

@@ -2,6 +2,7 @@
 the difference. Which claims are listed follows from the tables; only the last column is written by hand."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import pandas as pd
 
@@ -32,9 +33,14 @@ REASONS = {
 Verdicts = tuple[pd.DataFrame, pd.DataFrame]  # `08_claims` and `08_comparisons`, or the published ones that decide
 
 
+def committed_paths(preset: str) -> list[Path]:
+    """Where the verdicts of a preset lie in figures/ of the repository."""
+    return [ROOT / "figures" / preset / "tables" / f"{name}.csv" for name in ("08_claims", "08_comparisons")]
+
+
 def committed(preset: str) -> Verdicts | None:
     """The verdicts of a preset in figures/ of the repository; None where there are none."""
-    paths = [ROOT / "figures" / preset / "tables" / f"{name}.csv" for name in ("08_claims", "08_comparisons")]
+    paths = committed_paths(preset)
     return (pd.read_csv(paths[0]), pd.read_csv(paths[1])) if all(path.is_file() for path in paths) else None
 
 

@@ -37,10 +37,10 @@ def forest(table: pd.DataFrame) -> Figure:
             write(_TEXT, y, claim["statement"].iloc[0], fontsize=9.5)
             _draw_effects(axis, claim, y + 1)
             for place, (_, row) in enumerate(claim.iterrows(), 1):
-                verdict, tested = row["verdict"], row["verdict"] != UNTESTED
-                marked = {"color": VERDICT_COLORS[verdict], "weight": "bold" if tested else "normal"}
+                verdict, measured = row["verdict"], math.isfinite(row["effect"])
+                marked = {"color": VERDICT_COLORS[verdict], "weight": "normal" if verdict == UNTESTED else "bold"}
                 write(_ARCH, y + place, ARCH_NAMES[row["arch"]], fontsize=9, ha="right", color="#555555")
-                write(_EFFECT, y + place, told(row) if tested else "", fontsize=9)
+                write(_EFFECT, y + place, told(row) if measured else "", fontsize=9)
                 write(_VERDICT, y + place, verdict, fontsize=9, **marked)
                 write(_HELD, y + place, row["held"], fontsize=8.5, color="#555555")
             y += 1 + len(claim) + _GAP
@@ -68,7 +68,7 @@ def _draw_effects(axis: Axes, rows: pd.DataFrame, y: float) -> None:
     axis.plot([0, 0], [y - 0.5, y + len(rows) - 0.5], color="#444444", lw=1, zorder=1)
     for place, (row, each) in enumerate(zip(rows.itertuples(), seeds, strict=True)):
         at, color = y + place, VERDICT_COLORS[row.verdict]
-        if row.verdict != UNTESTED:
+        if math.isfinite(row.effect):  # also where it tests nothing
             axis.plot([row.low / scale, row.high / scale], [at, at], color=color, lw=2, zorder=2)
             axis.plot(row.effect / scale, at, "D", color=color, ms=5, zorder=4)
             points = [value / scale for value in each]

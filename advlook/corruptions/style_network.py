@@ -16,7 +16,7 @@ from advlook.core.errors import RequestError
 
 CANVAS = 384  # pixels a side of the images that the network redraws, which cannot be chosen
 STYLE = 256  # pixels a side of the styles that it reads
-SIZE = 256  # pixels a side at which images are redrawn by default: in TensorFlow Hub's examples too
+SIZE = 256  # pixels a side at which images are redrawn by default: strokes are coarse enough to be seen when reduced
 SMALLEST = CANVAS // 2 + 1  # a smaller image cannot be reflected to the canvas
 
 

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from advlook import attacks
-from advlook.core.presets import available
+from advlook.core.preset_files import available
 from advlook.data.image_sets import ImageSet
 from advlook.models import evaluation
 from advlook.study.study import Study

@@ -33,7 +33,8 @@ import torch
 from torch import Tensor
 
 from advlook.core.memory import keep_freed_memory
-from advlook.core.presets import CorruptionsConfig, available, load_preset
+from advlook.core.preset_files import available, load_preset
+from advlook.core.presets import CorruptionsConfig
 from advlook.corruptions.filters import median_filter
 from advlook.data.test_bed import generate
 from advlook.experiments.corruptions.measure import sweeps

@@ -24,7 +24,8 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from advlook.core.names import ARCH_NAMES
-from advlook.core.presets import SETTINGS, Preset, available, load_preset
+from advlook.core.preset_files import available, load_preset
+from advlook.core.presets import SETTINGS, Preset
 from advlook.data.catalogue import lookup
 from advlook.models.architectures import build_model, folded, preset_model
 from advlook.models.fusion import COMBINATIONS, members

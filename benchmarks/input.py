@@ -28,7 +28,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from advlook.core.presets import DataConfig, load_preset
+from advlook.core.preset_files import load_preset
+from advlook.core.presets import DataConfig
 from advlook.data.catalogue import find
 from advlook.data.crops import random_resized_crops
 from advlook.data.layouts import Listing

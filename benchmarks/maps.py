@@ -31,7 +31,7 @@ from captum.attr import IntegratedGradients, NoiseTunnel, Saliency
 from torch import Tensor, nn
 
 from advlook.attacks.ball import ascend
-from advlook.core.presets import available, load_preset
+from advlook.core.preset_files import available, load_preset
 from advlook.data.test_bed import generate
 from advlook.models.architectures import folded, preset_model
 from advlook.sensitivity.maps import BATCH_SIZE, integrated_gradients, smooth_grad

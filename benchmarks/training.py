@@ -34,7 +34,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from advlook.core.memory import keep_freed_memory
 from advlook.core.precision import autocast
-from advlook.core.presets import Preset, available, load_preset
+from advlook.core.preset_files import available, load_preset
+from advlook.core.presets import Preset
 from advlook.data.image_sets import ImageSet
 from advlook.models.architectures import preset_model
 from advlook.models.training import Trainer

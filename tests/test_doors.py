@@ -1,8 +1,11 @@
 """The public names work as other people's scripts use them: imports, signatures, and a call of each."""
 
+import ast
+import importlib.util
 import inspect
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -83,3 +86,15 @@ def test_the_command_line_answers():
     shown = subprocess.run([sys.executable, "-m", "advlook", "--help"], capture_output=True, text=True, check=True)
     for command in ("reproduce", "train", "evaluate"):
         assert command in shown.stdout
+
+
+@pytest.mark.parametrize(
+    "script", sorted(Path(__file__).parents[1].glob("benchmarks/*.py")), ids=lambda path: path.stem
+)
+def test_benchmarks_import_what_there_is(script):
+    """No test runs the benchmarks: every name that they take from the package exists."""
+    imports = [node for node in ast.walk(ast.parse(script.read_text())) if isinstance(node, ast.ImportFrom)]
+    names = [(node.module, each.name) for node in imports if node.module.startswith("advlook") for each in node.names]
+    for module, name in names:
+        owner = importlib.import_module(module)
+        assert hasattr(owner, name) or importlib.util.find_spec(f"{module}.{name}"), f"{module} has no {name}"

@@ -21,6 +21,7 @@ KEYWORDS = {
     attacks.pgd: {"norm": "linf", "steps": 10, "step_size": None, "restarts": 1, "random_start": True, "targets": None},
     attacks.apgd: {"norm": "linf", "steps": 100, "loss": "ce", "restarts": 1},
 }
+BENCHMARKS = sorted(Path(__file__).parents[1].glob("benchmarks/*.py"))
 MAPS = ("vanilla_gradient", "loss_gradient", "guided_backprop", "smooth_grad", "integrated_gradients")
 
 

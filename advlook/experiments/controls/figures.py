@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from advlook.core import ARCH_NAMES, NAMES, eps_label
 from advlook.experiments.claims.published import CLEAN as PUBLISHED_CLEAN
@@ -39,6 +40,7 @@ def dose_response(models: pd.DataFrame, rulers: pd.DataFrame) -> Figure:
         title, unit = ("blur: ADV overtakes STD", "sigma [px]") if name == OVERTAKES else _titles(name)
         if name in RULERS and RULERS[name].octaves:
             axis.set_yscale("log", base=2)
+            axis.yaxis.set_major_locator(LogLocator(base=2, subs=[2 ** (quarter / 4) for quarter in range(4)]))
             axis.yaxis.set_major_formatter("{x:.2g}")
         axis.set_title(title, fontsize=11)
         axis.set_ylabel(unit)

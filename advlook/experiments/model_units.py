@@ -10,7 +10,7 @@ import torch
 
 from advlook import attacks
 from advlook.attacks.suite import percent
-from advlook.core import evaluating, mixed_seed
+from advlook.core import Preset, evaluating, mixed_seed
 from advlook.corruptions.severities import FAMILIES
 from advlook.experiments.corruptions import measure as corruptions
 from advlook.experiments.corruptions import scale
@@ -76,7 +76,7 @@ def looks(study: Study, rng: random.Random, number: str, models: Iterable[ModelK
     """Fourier sensitivity, maps of a batch, filters, and maximised inputs of a layer."""
     size, shown = study.preset.evaluation.batch_size, len(visualize.mapped_images(study)[0])
     for key in models:
-        thinned = partial(visualize.fourier, study, key, THINNED)
+        thinned = partial(visualize.fourier, study, key, thinning(study.preset))
         yield Unit(f"{number}_fourier", who(key), thinned, ("fy", "fx"), allowed=1)
         for method in METHODS:
             maps = partial(_maps, study, key, method, rng.randrange(-(-shown // size)), size)
@@ -87,6 +87,11 @@ def looks(study: Study, rng: random.Random, number: str, models: Iterable[ModelK
             units = visualize.drawn_units(study, model, layer)
             excited = partial(visualize.unit_rows, study, key, layer, sorted(rng.sample(units, min(UNITS, len(units)))))
             yield Unit(f"{number}_scale", who(key) | {"of": layer}, excited, ("measure", "at"), tolerance=ASCENTS)
+
+
+def thinning(preset: Preset) -> int:
+    """Every so many frequencies of the grid along each axis: THINNED, or as many as images of this size leave."""
+    return max(1, min(THINNED, preset.data.size // 2 // preset.visualize.fourier_stride))
 
 
 def _maps(study: Study, key: ModelKey, method: str, batch: int, size: int) -> Iterator[Row]:

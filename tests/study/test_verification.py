@@ -12,8 +12,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from advlook.core import RequestError
+from advlook.core.preset_files import available, load_preset
 from advlook.experiments.corruptions.measure import corruption_tables, family_rows
 from advlook.experiments.corruptions.scale import scale_tables
+from advlook.experiments.model_units import thinning
 from advlook.experiments.train.measure import tradeoff
 from advlook.experiments.units import every_unit
 from advlook.study.verification import Derived, Unit, changed_checkpoints, drawn, verify
@@ -64,6 +66,14 @@ def test_a_derived_table_is_compared_cell_by_cell():
     assert "row 2, top1: 50.5 in the table, 50.0 derived" in line
     assert Derived("t", lambda: TABLE).differences(TABLE) == []
     assert len(Derived("t", lambda: TABLE[:1]).differences(TABLE)) == 1
+
+
+@pytest.mark.parametrize("name", available())
+def test_the_thinned_grid_of_frequencies_has_points(name):
+    """On the small images of smoke a grid of every sixteenth frequency would have none, and `verify` would stop."""
+    preset = load_preset(name)
+    stride = thinning(preset) * preset.visualize.fourier_stride
+    assert preset.visualize.fourier_stride <= stride <= preset.data.size // 2
 
 
 def test_images_are_drawn_without_repetition():

@@ -80,5 +80,7 @@ def _contradictions(preset: Preset) -> Iterator[str]:
         yield f"training.batch_size = {batch_size} in {training.accumulate} parts is too small for batch normalisation"
     for name, control in preset.controls.items():
         wrong = [arch for arch in control.archs if arch not in preset.models or arch in preset.external]
-        yield from (f"controls.{name}.archs names {arch}, which the preset does not train" for arch in wrong)
+        yield from (
+            f"controls.{name}.archs names {arch}, which the preset does not train; take it out there" for arch in wrong
+        )
         yield from (f"controls.{name}: {message}" for message in _contradictions(preset.variant(name)[0]))

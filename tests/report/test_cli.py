@@ -35,7 +35,8 @@ def place(tmp_path, monkeypatch):
     Path("unit.toml").write_text(SMOKE.replace('eps = "8/255"', 'eps = "8"'))
     Path("broken.toml").write_text("title = ")
     Path("absent.toml").write_text(SMOKE.replace('"synthetic"', '"nowhere"'))
-    Path("pair.toml").write_text(SMOKE.replace("[external]", '[external.resnet10]\nstd = "a.pt"\nadv = "b.pt"'))
+    trained = SMOKE[: SMOKE.index("[controls.")]  # what is external has no controls
+    Path("pair.toml").write_text(trained.replace("[external]", '[external.resnet10]\nstd = "a.pt"\nadv = "b.pt"'))
     Path("garbage.safetensors").write_bytes(b"garbage")
     preset = small_preset()
     model = preset_model(preset, "resnet10", 0)

@@ -38,8 +38,8 @@ class CueConflict:
 
 
 def cue_conflict_set(study: Study, chosen: Chosen = slice(None)) -> CueConflict:
-    """`stylization.cues` cue conflicts at the study's size (or those chosen); of photographs those on which claims rest,
-    as many as the judge was shown. None of a set about which it was not asked."""
+    """`stylization.cues` cue conflicts at the study's size (or those chosen); of photographs those on which claims
+    rest, as many as the judge was shown. None of a set about which it was not asked."""
     count, data = study.preset.stylization.cues, study.preset.data
     if data.name == "synthetic":
         drawn = test_bed.generate(count, data.size, seed=0, split="cue_conflict")

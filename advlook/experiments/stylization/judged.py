@@ -89,7 +89,7 @@ def split(count: int) -> dict[str, Tensor]:
 
 
 def draw_pairs(places: Tensor, labels: Tensor, serves: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Places of contents, none of them twice, and of sources of other classes: `(count,)` each, or of all that are there.
+    """Places of contents, none of them twice, and of sources of other classes: `(count,)` each, as far as they go.
     places: of the photographs drawn from; labels int64 and serves (as sources) bool: of all photographs. The class of a
     source is drawn from all others; its sources take turns. Raises RequestError where fewer than two classes have any.
     """

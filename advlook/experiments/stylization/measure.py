@@ -57,7 +57,7 @@ def conflicts(study: Study) -> cues.CueConflict:
 
 @lru_cache(maxsize=1)
 def of_blocks(study: Study) -> dict[int, cues.CueConflict]:
-    """The cue conflicts for tuning by size of their blocks [pixels at 160 a side]; kept like the images of `stylized`."""
+    """The cue conflicts for tuning by size of their blocks [pixels of 160]; kept like the images of `stylized`."""
     return {block: cues.tuning_set(study, block) for block in judged.BLOCKS}
 
 
@@ -161,7 +161,7 @@ def sweep_tables(study: Study) -> pd.DataFrame:
 
 
 def inputs_of(study: Study) -> list[object]:
-    """Hashes of what the images of this notebook are made of, besides the study's own: styles and the judge's tables."""
+    """Hashes of what images are made of besides those of the study: styles and the judge's tables."""
     return [made.styles_digest(study), judged.judged_digest(study.preset.data.name)]
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from advlook.core import ARCH_NAMES, NAMES, SETTINGS
 from advlook.core.names import REVERSED, STANDARD, STYLIZED
+from advlook.experiments.stylization.judged import VALID
 from advlook.study import style
 
 _BEFORE = "#999999"
@@ -99,10 +100,10 @@ def shape_bias(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def bias_curves(table: pd.DataFrame, over: str, marked: float, valid: float) -> Figure:
+def bias_curves(table: pd.DataFrame, over: str) -> Figure:
     """Shape bias over the size of blocks ("block") or of pictures ("size"), of the models of each architecture and of
-    the judge, with 95% intervals over images; single seeds as thin lines. table: `05_curves`; marked: the size at which
-    claims are judged [px]; valid: the judge's greatest shape bias [%] on what counts as texture."""
+    the judge, with 95% intervals over images, and single seeds as thin lines; the size of the claim is marked. table:
+    `05_curves`."""
     table = style.select(table, over=over)
     judge = style.select(table, arch="judge")
     label = {"block": "block size [px of 160]", "size": "shown at [px]"}[over]
@@ -113,8 +114,8 @@ def bias_curves(table: pd.DataFrame, over: str, marked: float, valid: float) -> 
         judges = {f"judge, {pixels} px": rows for pixels, rows in sorted(judge.groupby("shown"), reverse=True)}
     lines = dict(zip(judges, ("-", "--"), strict=False))
     for axis, of_arch in panels:
-        axis.axvline(marked, color=style.GREY, lw=1)
-        axis.axhline(valid, color=style.GREY, ls=":", lw=1.5)
+        axis.axvline(table.loc[table["of_claim"], "at"].iloc[0], color=style.GREY, lw=1)
+        axis.axhline(VALID, color=style.GREY, ls=":", lw=1.5)
         for name, rows in judges.items():
             _curve(axis, rows, style.INK, lines[name])
         for setting in SETTINGS:
@@ -126,7 +127,7 @@ def bias_curves(table: pd.DataFrame, over: str, marked: float, valid: float) -> 
         axis.set_xticks(sorted(judge["at"].unique()), [f"{at:g}" for at in sorted(judge["at"].unique())])
         axis.minorticks_off()
     handles = [style.handle(name, style.INK, ls=line, marker="o", ms=4) for name, line in lines.items()]
-    limit = style.handle(f"judge's limit, {valid:g}%", style.GREY, ls=":", lw=1.5)
+    limit = style.handle(f"judge's limit, {VALID:g}%", style.GREY, ls=":", lw=1.5)
     style.legend(figure, [*style.setting_handles(marker="o", ms=4), *handles, limit])
     return figure
 

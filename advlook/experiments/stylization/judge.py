@@ -15,11 +15,11 @@ from advlook.corruptions import texture_sources
 from advlook.data import ImageSet, image_sets, to_float
 from advlook.experiments.stylization import judged
 from advlook.experiments.stylization.conflicts import load_photographs, quilts, resized
-from advlook.experiments.stylization.judged import BLOCKS, CLAIM, SIZES, TUNING
+from advlook.experiments.stylization.judged import CLAIM, TUNING
 from advlook.models import Judge, predict
 from advlook.study import Study
 
-COUNTS = {TUNING: 200, CLAIM: 1000}  # conflicts of each part; of the first for every block size
+COUNTS = {TUNING: 150, CLAIM: 1000}  # conflicts of each part; of the first for every block size
 _BATCH = 25  # images shown to the judge at once, at 224 px
 
 
@@ -44,10 +44,10 @@ def conflict_table(study: Study, judge: nn.Module, sources: pd.DataFrame) -> pd.
     def judged_with(part: str, block: int) -> pd.DataFrame:
         rows = judged.pairs(sources, part, COUNTS[part]).assign(part=part, block=block)
         made = quilts(study, rows)
-        answers = {f"at_{size}": _answers(judge, resized(made, size)) for size in SIZES}
+        answers = {f"at_{size}": _answers(judge, resized(made, size)) for size in judged.SIZES}
         return rows[["part", "content", "source", "block"]].assign(**answers)
 
-    tuning = pd.concat([judged_with(TUNING, block) for block in BLOCKS])
+    tuning = pd.concat([judged_with(TUNING, block) for block in judged.BLOCKS])
     block = judged.choose_block(tuning.assign(shape=labels[tuning["content"]], texture=labels[tuning["source"]]))
     return pd.concat([tuning, judged_with(CLAIM, block)], ignore_index=True)
 

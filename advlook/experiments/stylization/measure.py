@@ -168,7 +168,7 @@ def inputs_of(study: Study) -> list[object]:
 def curves(study: Study, blocks: pd.DataFrame, sizes: pd.DataFrame) -> pd.DataFrame:
     """`05_curves` from `05_blocks` and `05_sizes`: shape bias [%] with its 95% interval over images, by arch, setting
     and seed as of `shape_bias`, and for arch and setting "judge". over: "block" or "size", `at` which [pixels]; shown:
-    pixels a side of the picture at its smallest; images: how many."""
+    pixels a side of the picture at its smallest; images: how many; of_claim: whether `at` is what claims rest on."""
     data, found = study.preset.data, []
     for over, table in (("block", blocks), ("size", sizes)):
         for (arch, at, seed), decisions in _answered(table, ["arch", over], "by_shape", "by_texture"):
@@ -181,7 +181,8 @@ def curves(study: Study, blocks: pd.DataFrame, sizes: pd.DataFrame) -> pd.DataFr
             found.append(("block", block, shown, "judge", "judge", "all", answers))
     found += [("size", size, size, "judge", "judge", "all", judged.decided(claim, size)) for size in judged.SIZES]
     rows = [(*each, *map(float, interval(answers, bias)), len(answers)) for *each, answers in found]
-    return pd.DataFrame(rows, columns=["over", "at", "shown", *KEY, "shape_bias", "low", "high", "images"])
+    table = pd.DataFrame(rows, columns=["over", "at", "shown", *KEY, "shape_bias", "low", "high", "images"])
+    return table.assign(of_claim=table["at"] == table["over"].map({"block": claim["block"].iloc[0], "size": data.size}))
 
 
 def every_difference(rows: pd.DataFrame, decided: pd.DataFrame) -> pd.DataFrame:

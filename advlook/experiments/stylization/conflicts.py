@@ -98,8 +98,8 @@ def resized(images: Tensor, size: int) -> Tensor:
     """Images uint8 `(N, 3, H, W)` at `size` pixels a side, antialiased where that is fewer: uint8."""
     if size == images.shape[-1]:
         return images
-    parts = [
+    parts = (
         F.interpolate(to_float(part), (size, size), mode="bilinear", antialias=True).mul_(255).round_().to(torch.uint8)
         for part in images.split(16 * CHUNK)
-    ]
-    return torch.cat(parts) if parts else images.new_empty(0, 3, size, size)
+    )
+    return torch.cat(list(parts))

@@ -114,7 +114,7 @@ def decided(rows: pd.DataFrame, size: int) -> np.ndarray:
     return np.stack([answers == rows["shape"], answers == rows["texture"]], axis=1)
 
 
-def judge_bias(rows: pd.DataFrame, size: int = SIDE) -> tuple[float, float, float]:
+def judge_bias(rows: pd.DataFrame, size: int) -> tuple[float, float, float]:
     """The judge's shape bias [%] on conflicts, shown at `size` pixels, with its 95% interval over images."""
     return tuple(map(float, interval(decided(rows, size), bias)))
 
@@ -122,7 +122,7 @@ def judge_bias(rows: pd.DataFrame, size: int = SIDE) -> tuple[float, float, floa
 def choose_block(tuning: pd.DataFrame) -> int:
     """The block size [pixels] at which the judge's shape bias is nearest to that on the published conflicts; of equally
     near ones the smallest. tuning: rows of that part, of every block. Raises RequestError where none is valid."""
-    found = {block: judge_bias(tuning[tuning["block"] == block])[0] for block in BLOCKS}
+    found = {block: judge_bias(tuning[tuning["block"] == block], SIDE)[0] for block in BLOCKS}
     found = {block: value for block, value in found.items() if value <= VALID}
     if not found:
         raise RequestError(f"the judge's shape bias is above {VALID:g}% at every block size {BLOCKS}; try larger ones")

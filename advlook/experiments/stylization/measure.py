@@ -187,7 +187,8 @@ def curves(study: Study, blocks: pd.DataFrame, sizes: pd.DataFrame) -> pd.DataFr
 
 def every_difference(rows: pd.DataFrame, decided: pd.DataFrame) -> pd.DataFrame:
     """`05_differences` from `05_variants` and `05_conflicts`."""
-    return pd.concat([differences(rows), bias_differences(decided)], ignore_index=True)
+    found = differences(rows), bias_differences(decided)
+    return pd.concat([each for each in found if len(each)], ignore_index=True)
 
 
 def differences(rows: pd.DataFrame) -> pd.DataFrame:

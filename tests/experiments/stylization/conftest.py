@@ -10,9 +10,9 @@ from advlook.experiments.stylization import chunks, conflicts, judge, judged
 from advlook.study.study import Study
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def photographed(tmp_path_factory):
-    """A function from changes of a preset to a study of the photographs, in a folder that all share."""
+    """A function from changes of a preset to a study of the photographs, in one folder."""
     folder = tmp_path_factory.mktemp("photographs")
     write_photographs(folder / "datasets" / "little")
 

@@ -187,7 +187,7 @@ def test_a_set_without_conflicts_has_rows_of_none(study, tmp_path):
         assert measure.bias_differences(table).empty
     assert measure.sweep_tables(other).empty
     assert not (other.output / "tables" / "05_curves.csv").exists()
-    assert draw.decisions(measure.shape_bias(again, measure.conflicts(other).images)).empty
+    assert len(measure.every_difference(made_up((80, 20), (60, 30)), again)) == 3
 
 
 # Sweeps ------------------------------------------------------------------------------------------------------------

@@ -49,7 +49,14 @@ def cue_conflict_set(study: Study, chosen: Chosen = slice(None)) -> CueConflict:
         none = torch.empty(0, dtype=torch.int64)
         images = ImageSet(torch.empty(0, 3, data.size, data.size, dtype=torch.uint8), none, study.test.classes)
         return CueConflict(images, none, images, images, none)
-    return quilted_set(study, judged.conflicts(data.name, CLAIM)[:count], data.size, chosen)
+    return reduced_set(study, data.size, chosen)
+
+
+def reduced_set(study: Study, size: int, chosen: Chosen = slice(None)) -> CueConflict:
+    """The photographs' cue conflicts for claims, reduced to `size` pixels a side and shown at the study's own size."""
+    data = study.preset.data
+    found = quilted_set(study, judged.conflicts(data.name, CLAIM)[: study.preset.stylization.cues], size, chosen)
+    return replace(found, images=replace(found.images, images=resized(found.images.images, data.size)))
 
 
 def tuning_set(study: Study, block: int, chosen: Chosen = slice(None)) -> CueConflict:

@@ -44,12 +44,15 @@ def conflict_table(study: Study, judge: nn.Module, sources: pd.DataFrame) -> pd.
     def judged_with(part: str, block: int) -> pd.DataFrame:
         rows = judged.pairs(sources, part, COUNTS[part]).assign(part=part, block=block)
         made = quilts(study, rows)
-        answers = {f"at_{size}": _answers(judge, resized(made, size)) for size in judged.SIZES}
-        return rows[["part", "content", "source", "block"]].assign(**answers)
+        sizes = {TUNING: judged.TUNING_SIZES, CLAIM: judged.SIZES}[part]
+        answers = {f"at_{size}": _answers(judge, resized(made, size)) for size in sizes}
+        return rows.assign(**answers)
 
     tuning = pd.concat([judged_with(TUNING, block) for block in judged.BLOCKS])
     block = judged.choose_block(tuning.assign(shape=labels[tuning["content"]], texture=labels[tuning["source"]]))
-    return pd.concat([tuning, judged_with(CLAIM, block)], ignore_index=True)
+    found = pd.concat([tuning, judged_with(CLAIM, block)], ignore_index=True)
+    answers = [f"at_{size}" for size in judged.SIZES]
+    return found[["part", "content", "source", "block", *answers]].astype(dict.fromkeys(answers, "Int64"))
 
 
 def _answers(judge: nn.Module, images: torch.Tensor) -> Sequence[int]:

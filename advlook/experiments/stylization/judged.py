@@ -5,8 +5,9 @@ conflicts of photographs, by which block size they are made, and at which size t
 judge names its class when its tiles of 40 px are shuffled: its texture tells the class, and it can be a source.
 
 `<set>-conflicts.csv` has a row a cue conflict: `part`, "tuning" or "claim"; the places of `content` and `source`; the
-`block`; and the judge's answers when it is shown at so many pixels, `at_32` to `at_160`. Classes are numbers. No
-photograph is in both parts: block size is chosen on the first, and claims rest on the second alone."""
+`block`; and the judge's answers when it is shown at so many pixels, `at_32` to `at_160`, of those for tuning not at
+all sizes. Classes are numbers. No photograph is in both parts: block size is chosen on the first, and claims rest on
+the second alone."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,8 @@ from advlook.study.folders import ROOT
 
 FOLDER = ROOT / "data" / "judge"
 SIDE = 160  # pixels a side at which conflicts are made: the short side of Imagenette's files
-SIZES = (32, 48, 64, 96, 128, SIDE)  # pixels a side at which the judge is shown them
+SIZES = (32, 48, 64, 96, 128, SIDE)  # pixels a side at which the judge is shown conflicts for claims
+TUNING_SIZES = (64, 128, SIDE)  # and those for tuning: the sizes of presets, and their own
 BLOCKS = (6, 8, 12, 16, 24)  # pixels a side, of which one is chosen
 PUBLISHED = 27.0  # the judge's shape bias [%] on the conflicts of Geirhos et al. (2019), at 224 pixels
 VALID = 45.0  # its greatest shape bias [%] on conflicts whose texture counts as recognised

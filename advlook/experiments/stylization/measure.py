@@ -7,7 +7,6 @@ those to cue conflicts, `05_blocks` and `05_sizes` those to cue conflicts of pho
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import lru_cache, partial
 from itertools import product
 
@@ -59,6 +58,15 @@ def conflicts(study: Study) -> cues.CueConflict:
 def of_blocks(study: Study) -> dict[int, cues.CueConflict]:
     """The cue conflicts for tuning by size of their blocks [pixels of 160]; kept like the images of `stylized`."""
     return {block: cues.tuning_set(study, block) for block in judged.BLOCKS}
+
+
+@lru_cache(maxsize=1)
+def of_sizes(study: Study) -> dict[int, cues.CueConflict]:
+    """All cue conflicts by the size to which they are reduced before they are shown at the study's own [pixels]: those
+    of `judged.SIZES` below, and this; kept like the images of `stylized`."""
+    own = study.preset.data.size
+    sizes = [*(each for each in judged.SIZES if each < own), own]
+    return {size: cues.reduced_set(study, size) for size in sizes}
 
 
 def variant_images(study: Study, variant: str, strength: float, chosen: Some = None) -> ImageSet:
@@ -125,11 +133,10 @@ def block_rows(study: Study, key: ModelKey, only: int | None = None, chosen: Som
 
 def size_rows(study: Study, key: ModelKey, only: int | None = None, chosen: Some = None) -> Iterator[Row]:
     """Answers as of `conflict_rows` to the same cue conflicts, reduced to a `size` and enlarged to the study's own.
-    only: one size, in place of all `judged.SIZES` below the study's own, and this."""
-    found, own = conflicts(study) if chosen is None else cues.cue_conflict_set(study, chosen), study.preset.data.size
-    for size in [only] if only else sorted({*(each for each in judged.SIZES if each < own), own}):
-        shown = cues.resized(cues.resized(found.images.images, size), own)
-        yield {"size": size} | _decided(study, key, replace(found, images=replace(found.images, images=shown)))
+    only: one size, in place of all of `of_sizes`."""
+    for size in [only] if only else of_sizes(study):
+        found = of_sizes(study)[size] if chosen is None else cues.reduced_set(study, size, chosen)
+        yield {"size": size} | _decided(study, key, found)
 
 
 def _decided(study: Study, key: ModelKey, found: cues.CueConflict) -> dict[str, object]:
@@ -175,10 +182,9 @@ def curves(study: Study, blocks: pd.DataFrame, sizes: pd.DataFrame) -> pd.DataFr
             shown = min(at, data.size) if over == "size" else data.size
             found += [(over, at, shown, arch, setting, seed, each) for setting, each in decisions.items()]
     tuning, claim = (judged.conflicts(data.name, part) for part in (judged.TUNING, judged.CLAIM))
-    for block, shown in product(judged.BLOCKS, (judged.SIDE, data.size)):
-        if shown in judged.SIZES:
-            answers = judged.decided(tuning[tuning["block"] == block], shown)
-            found.append(("block", block, shown, "judge", "judge", "all", answers))
+    for block, shown in product(judged.BLOCKS, {judged.SIDE, data.size} & {*judged.TUNING_SIZES}):
+        answers = judged.decided(tuning[tuning["block"] == block], shown)
+        found.append(("block", block, shown, "judge", "judge", "all", answers))
     found += [("size", size, size, "judge", "judge", "all", judged.decided(claim, size)) for size in judged.SIZES]
     rows = [(*each, *map(float, interval(answers, bias)), len(answers)) for *each, answers in found]
     table = pd.DataFrame(rows, columns=["over", "at", "shown", *KEY, "shape_bias", "low", "high", "images"])

@@ -24,7 +24,13 @@ def photographed(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(chunks, "worker_count", lambda *_: 1)
         patch.setattr(judge, "COUNTS", COUNTS)
-        values = {"FOLDER": folder / "judge", "SIDE": SIDE, "SIZES": (16, SIZE, SIDE), "BLOCKS": (8, 20)}
+        values = {
+            "FOLDER": folder / "judge",
+            "SIDE": SIDE,
+            "SIZES": (16, SIZE, SIDE),
+            "TUNING_SIZES": (SIZE, SIDE),
+            "BLOCKS": (8, 20),
+        }
         for name, value in values.items():
             patch.setattr(judged, name, value)
         patch.setattr(judge, "Study", lambda name: opened())

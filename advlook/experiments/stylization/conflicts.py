@@ -71,9 +71,9 @@ def quilted_set(study: Study, rows: pd.DataFrame, size: int, chosen: Chosen = sl
     every = photographs(study)
     made = quilts(study, rows, chosen)
     numbers = torch.arange(len(rows))[chosen].numpy()
-    contents, sources = (every[torch.from_numpy(rows[name].to_numpy()[numbers])] for name in ("content", "source"))
+    contents, sources = (every[torch.tensor(rows[name].to_numpy()[numbers])] for name in ("content", "source"))
     shapes, textures = (replace(some, images=resized(some.images, size)) for some in (contents, sources))
-    drawn = torch.from_numpy(rows["source"].to_numpy()[numbers])
+    drawn = torch.tensor(rows["source"].to_numpy()[numbers])
     return CueConflict(replace(shapes, images=resized(made, size)), sources.labels, shapes, textures, drawn)
 
 
@@ -81,7 +81,7 @@ def quilts(study: Study, rows: pd.DataFrame, chosen: Chosen = slice(None)) -> Te
     """The quilts of rows that share a block size, uint8 `(n, 3, 160, 160)`, made where they are not in the cache."""
     (block,) = set(rows["block"].tolist())
     every = photographs(study)
-    contents, sources = (torch.from_numpy(rows[name].to_numpy()) for name in ("content", "source"))
+    contents, sources = (torch.tensor(rows[name].to_numpy()) for name in ("content", "source"))
     made_by = [code_digest(quilt), np.__version__, block]
     folder = study.data / "cache" / "quilted" / study.preset.data.name
     kept = Kept(quilt, {"block": block}, made_by, folder, _COST, f"quilting with blocks of {block} px")

@@ -79,7 +79,7 @@ def photograph_config(data: DataConfig) -> DataConfig:
 
 def pairs(sources: pd.DataFrame, part: str, count: int) -> pd.DataFrame:
     """`content` and `source` of the first `count` conflicts of a part. sources: `<set>-sources.csv`."""
-    labels, serves = (torch.from_numpy(sources[name].to_numpy()) for name in ("label", "serves"))
+    labels, serves = (torch.tensor(sources[name].to_numpy()) for name in ("label", "serves"))
     drawn = draw_pairs(split(len(sources))[part], labels, serves.bool(), count)
     return pd.DataFrame(dict(zip(("content", "source"), map(Tensor.numpy, drawn), strict=True)))
 

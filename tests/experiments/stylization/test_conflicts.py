@@ -77,8 +77,8 @@ def test_pairs_take_turns():
 
 
 def test_shape_bias_of_the_judge():
-    """3 by shape and 1 by texture of 8: 75%, with an interval around it; at another size other answers count."""
-    rows = told([0, 0, 0, 1, 2, 2, 2, 2]).assign(at_16=1)
+    """30 by shape and 10 by texture of 80: 75%, with an interval around it; at another size other answers count."""
+    rows = told([0] * 30 + [1] * 10 + [2] * 40).assign(at_16=1)
     value, low, high = judged.judge_bias(rows, SIDE)
     assert value == 75
     assert low < 75 < high
@@ -88,6 +88,33 @@ def test_shape_bias_of_the_judge():
 
 @pytest.mark.parametrize(
     ("by_shape", "chosen"), [((30, 20), 8), ((20, 33), 20), ((15, 30), 20), ((44, 5), 8), ((46, 0), 20), ((24, 24), 8)]
+)
+def test_the_block_is_that_of_the_published_bias(few, by_shape, chosen):
+    """Nearest to 27% of those of at most 45; of 100 answers each. The smaller of equally near ones."""
+    parts = [told([0] * n + [1] * (100 - n), block=block) for n, block in zip(by_shape, (8, 20), strict=True)]
+    assert judged.choose_block(pd.concat(parts)) == chosen
+
+
+def test_no_block_is_chosen_where_none_is_valid(few):
+    parts = [told([0] * 46 + [1] * 54, block=block) for block in (8, 20)]
+    with pytest.raises(RequestError, match=r"above 45% at every block size .* try larger ones"):
+        judged.choose_block(pd.concat(parts))
+
+
+def test_claims_rest_on_the_chosen_block(few):
+    tuning, claim = (judged.conflicts("little", part) for part in ("tuning", "claim"))
+    assert set(claim["block"]) == {judged.choose_block(tuning)}
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "reason"),
+    [
+        ("synthetic", 24, ""),
+        ("little", SIZE, ""),
+        ("little", 20, "the judge was not shown cue conflicts of 20 px"),
+        ("other", 32, "images of 32 px carry too little texture"),
+        ("other", 224, "the judge has not answered about other"),
+    ],
 )
 def test_why_no_claim_rests_on_them(few, name, size, reason):
     assert judged.untested(name, size) == reason
@@ -151,7 +178,7 @@ def test_conflicts_are_quilts_of_their_sources(few):
     rows, made = judged.conflicts("little", "claim")[:16], cue_conflict_set(few)
     whole, photographs = quilts(few, rows), conflicts.photographs(few)
     assert whole.shape == (16, 3, SIDE, SIDE)
-    for image, source in zip(whole, photographs.images[torch.from_numpy(rows["source"].to_numpy())], strict=True):
+    for image, source in zip(whole, photographs.images[torch.tensor(rows["source"].to_numpy())], strict=True):
         assert colours(image) <= colours(source)
     assert torch.equal(made.images.images, resized(whole, SIZE))
     assert made.images.labels.tolist() == rows["shape"].tolist()

@@ -21,7 +21,6 @@ from advlook.experiments.ensembles.runs import FROZEN, every_run
 from advlook.experiments.ensembles.targets import find_targets
 from advlook.experiments.model_units import Units, accuracies, answers, looks, only
 from advlook.experiments.sanity_checks import measure as sanity
-from advlook.experiments.stylization import judged
 from advlook.experiments.stylization import measure as stylization
 from advlook.experiments.stylization.chunks import CHUNK
 from advlook.experiments.train import measure as train
@@ -122,7 +121,7 @@ def _stylization(study: Study, rng: random.Random) -> Units:
         again = partial(only, ("right", "right_control"), stylization.variant_rows, *asked)
         yield Unit("05_variants", about, again, (), numbers, allowed=ATTACKED if made else 0)
     yield from _conflicts("05_conflicts", decided, stylization.conflict_rows, study, rng)
-    if judged.has_tables(study.preset.data.name):
+    if (study.output / "tables" / "05_curves.csv").is_file():
         sweeps = [study.load_table(name) for name in ("05_blocks", "05_sizes")]
         yield Derived("05_curves", lambda: stylization.curves(study, *sweeps))
         yield from _conflicts("05_blocks", sweeps[0], stylization.block_rows, study, rng, "block")

@@ -1,9 +1,8 @@
-"""Make the judge's tables of an image set again: `python -m advlook.experiments.stylization.judge [preset]`.
+"""Make the judge's tables of Imagenette, whose classes it names: `python -m advlook.experiments.stylization.judge`.
 
 Needs the extra `advlook[judge]`, the set's files and about half an hour. The tables come with the project, so that
 notebook 05 needs neither the judge nor this command."""
 
-import sys
 from collections.abc import Sequence
 
 import pandas as pd
@@ -60,9 +59,9 @@ def _answers(judge: nn.Module, images: torch.Tensor) -> Sequence[int]:
     return predict(judge, ImageSet(images, nothing, ()), batch_size=_BATCH).argmax(1).tolist()
 
 
-def main(preset: str = "imagenette") -> None:
-    """Make and write both tables of a preset's image set."""
-    study, judge = Study(preset), Judge()
+def main() -> None:
+    """Make and write both tables."""
+    study, judge = Study("imagenette"), Judge()
     paths, tables = judged.paths(study.preset.data.name), {}
     for name, make in {"sources": source_table, "conflicts": conflict_table}.items():
         tables[name] = make(study, judge, *tables.values())
@@ -70,4 +69,4 @@ def main(preset: str = "imagenette") -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -35,7 +35,7 @@ def photographed(tmp_path_factory):
             patch.setattr(judged, name, value)
         patch.setattr(judge, "Study", lambda name: opened())
         patch.setattr(judge, "Judge", ColourJudge)
-        judge.main("little")
+        judge.main()
         yield opened
 
 

@@ -266,8 +266,8 @@ def test_images_that_do_not_count_as_stylized_test_nothing(small):
     """Where notebook 05 says that textures were not replaced, what models do with them is no answer."""
     failed = pd.DataFrame({"check": ["texture", "shape"], "passed": [False, True]})
     found = claims.evaluate(small[0] | {"05_checks": failed}).set_index("claim")
-    assert found.index[found["verdict"] == UNTESTED].tolist() == ["stylization reverses it"]
-    assert "do not count as stylized" in found.loc["stylization reverses it", "reason"]
+    assert set(found.index[found["verdict"] == UNTESTED]) == {"stylization reverses it"}
+    assert found.loc["stylization reverses it", "reason"].str.contains("do not count as stylized").all()
 
 
 def test_cue_conflicts_without_recognised_texture_give_no_verdict(small):

@@ -22,12 +22,13 @@ from advlook.experiments.ensembles.targets import find_targets
 from advlook.experiments.model_units import Units, accuracies, answers, looks, only
 from advlook.experiments.sanity_checks import measure as sanity
 from advlook.experiments.stylization import measure as stylization
-from advlook.experiments.stylization.images import CHUNK
+from advlook.experiments.stylization.chunks import CHUNK
 from advlook.experiments.train import measure as train
 from advlook.experiments.visualize import measure as visualize
 from advlook.models.evaluation import Attack, accuracy_under
 from advlook.sensitivity import METHODS, stages
 from advlook.study import ModelKey, Row, Study
+from advlook.study.models import KEY
 from advlook.study.verification import ATTACKED, MAPS, Derived, Unit, drawn, shares, who
 
 MANY = 10_000  # gradients of images: a unit that takes more takes minutes
@@ -119,11 +120,24 @@ def _stylization(study: Study, rng: random.Random) -> Units:
         asked = study, key, variant, torch.from_numpy(numbers)
         again = partial(only, ("right", "right_control"), stylization.variant_rows, *asked)
         yield Unit("05_variants", about, again, (), numbers, allowed=ATTACKED if made else 0)
-    for row in decided.itertuples():
-        key, numbers = (row.arch, row.setting, row.seed), _chunk(row.images, rng)
-        asked = study, key, torch.from_numpy(numbers)
-        again = partial(only, ("by_shape", "by_texture"), stylization.conflict_rows, *asked)
-        yield Unit("05_conflicts", who(key), again, (), numbers, allowed=ATTACKED)
+    yield from _conflicts("05_conflicts", decided, stylization.conflict_rows, study, rng)
+    if (study.output / "tables" / "05_curves.csv").is_file():
+        sweeps = [study.load_table(name) for name in ("05_blocks", "05_sizes")]
+        yield Derived("05_curves", lambda: stylization.curves(study, *sweeps))
+        yield from _conflicts("05_blocks", sweeps[0], stylization.block_rows, study, rng, "block")
+        yield from _conflicts("05_sizes", sweeps[1], stylization.size_rows, study, rng, "size")
+
+
+def _conflicts(
+    name: str, table: pd.DataFrame, measurement: Callable[..., object], study: Study, rng: random.Random, *at: str
+) -> Units:
+    """Answers to a chunk of cue conflicts; at: the column by which a model has several rows."""
+    for row in table[table["images"] > 0].to_dict("records"):
+        key, values, numbers = tuple(map(row.get, KEY)), [row[each] for each in at], _chunk(row["images"], rng)
+        some = partial(measurement, chosen=torch.from_numpy(numbers))
+        again = partial(only, ("by_shape", "by_texture"), some, study, key, *values)
+        about = who(key) | dict(zip(at, values, strict=True))
+        yield Unit(name, about, again, (), numbers, allowed=ATTACKED)
 
 
 def _chunk(images: int, rng: random.Random) -> np.ndarray:

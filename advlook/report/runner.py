@@ -22,7 +22,7 @@ from advlook.experiments.claims.disagreements import SIZES, committed_paths
 from advlook.experiments.claims.published import PATH as PUBLISHED
 from advlook.experiments.controls.measure import EARLIER
 from advlook.experiments.ensembles.targets import find_targets
-from advlook.experiments.stylization.images import styles_digest
+from advlook.experiments.stylization.measure import inputs_of
 from advlook.report import texts
 from advlook.report.bars import Bars
 from advlook.report.execution import OUTPUT_TIMEOUT, end_kernels, execute, tidy_notebook
@@ -81,8 +81,8 @@ def read_code(notebook: Path) -> str:
 
 def input_digest(study: Study, preset: str, notebook: Path, code: str) -> str:
     """Hash of all that a notebook's results rest on: its code and what that reaches, the preset, images and weights;
-    the styles of 05; the image sets of 06; for 08 the tables of the others, the published figures and the verdicts of
-    the presets that it compares with; for 09 the controls and the tables of STD and ADV."""
+    styles and the judge's tables of 05; the image sets of 06; for 08 the tables of the others, the published figures
+    and the verdicts of the presets that it compares with; for 09 the controls and the tables of STD and ADV."""
     besides = {}
     if notebook.stem == CLAIMS:
         tables = [path for kind in ("csv", "npz") for path in (study.output / "tables").glob(f"*.{kind}")]
@@ -94,7 +94,7 @@ def input_digest(study: Study, preset: str, notebook: Path, code: str) -> str:
         besides = {path.name: file_hash(path) for path in read if path.is_file()}
         besides |= study.weights_of(study.each_model(study.preset.controls))
     elif notebook.stem == STYLIZATION:
-        besides = {"styles": styles_digest(study)}
+        besides = {"inputs": inputs_of(study)}
     elif notebook.stem == ENSEMBLES:
         config = study.preset.ensembles
         besides = {each.name: each.digest for each in find_targets(study, [*config.targets, *config.degraded])[0]}

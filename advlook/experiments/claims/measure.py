@@ -113,9 +113,8 @@ CLAIMS = (
 
 
 def load_tables(study: Study) -> dict[str, pd.DataFrame]:
-    """The tables that claims read, by name, as far as they are there; RequestError where there is none at all. Some
-    gain a column: `04_answers` and `04_masking` the accuracy of `chance`, `05_conflicts` whether the images are
-    `photographs`. No image or model is opened."""
+    """The tables that claims read, by name, as far as they are there; RequestError where there is none at all. Two gain
+    a column: `04_answers` and `04_masking` the accuracy of `chance`. No image or model is opened."""
     tables = {}
     for name in dict.fromkeys([*(claim.table for claim in CLAIMS), "05_checks", "05_checked"]):
         with suppress(RequestError):  # what needs it is not tested
@@ -126,8 +125,6 @@ def load_tables(study: Study) -> dict[str, pd.DataFrame]:
     for name in ("04_answers", "04_masking"):
         if name in tables:
             tables[name]["chance"] = 1 / study.preset.data.classes
-    if "05_conflicts" in tables:
-        tables["05_conflicts"]["photographs"] = study.preset.data.name != "synthetic"
     return tables
 
 

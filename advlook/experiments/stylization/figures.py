@@ -11,6 +11,7 @@ from torch import Tensor
 
 from advlook.core import ARCH_NAMES, NAMES, SETTINGS
 from advlook.core.names import REVERSED, STANDARD, STYLIZED
+from advlook.experiments.stylization.judged import VALID
 from advlook.study import style
 
 _BEFORE = "#999999"
@@ -97,6 +98,44 @@ def shape_bias(table: pd.DataFrame) -> Figure:
     axes[0].set_ylim(-0.6, len(classes) - 0.4)
     style.legend(figure, style.setting_handles(marker="o", ms=6, lw=1.6))
     return figure
+
+
+def bias_curves(table: pd.DataFrame, over: str) -> Figure:
+    """Shape bias over the size of blocks ("block") or of pictures ("size"), of the models of each architecture and of
+    the judge, with 95% intervals over images, and single seeds as thin lines; the size of the claim is marked. table:
+    `05_curves`."""
+    table = style.select(table, over=over)
+    judge = style.select(table, arch="judge")
+    label = {"block": "block size [px of 160]", "size": "shown at [px]"}[over]
+    size = 4.4, 4.6, 0.6
+    figure, panels = style.arch_columns(table.drop(judge.index), size, (label, "shape bias [%]"), sharey=True)
+    judges = {"judge": judge}
+    if over == "block":  # at the size at which they are made, and at that of the study
+        judges = {f"judge, {pixels} px": rows for pixels, rows in sorted(judge.groupby("shown"), reverse=True)}
+    lines = dict(zip(judges, ("-", "--"), strict=False))
+    for axis, of_arch in panels:
+        axis.axvline(table.loc[table["of_claim"], "at"].iloc[0], color=style.GREY, lw=1)
+        axis.axhline(VALID, color=style.GREY, ls=":", lw=1.5)
+        for name, rows in judges.items():
+            _curve(axis, rows, style.INK, lines[name])
+        for setting in SETTINGS:
+            rows = style.select(of_arch, setting=setting)
+            _curve(axis, style.select(rows, seed="all"), style.COLORS[setting], "-")
+            for _, run in rows[rows["seed"] != "all"].groupby("seed"):
+                axis.plot(run["at"], run["shape_bias"], color=style.COLORS[setting], lw=0.7, alpha=0.6)
+        axis.set(xscale="log", ylim=(-3, 103))
+        axis.set_xticks(sorted(judge["at"].unique()), [f"{at:g}" for at in sorted(judge["at"].unique())])
+        axis.minorticks_off()
+    handles = [style.handle(name, style.INK, ls=line, marker="o", ms=4) for name, line in lines.items()]
+    limit = style.handle(f"judge's limit, {VALID:g}%", style.GREY, ls=":", lw=1.5)
+    style.legend(figure, [*style.setting_handles(marker="o", ms=4), *handles, limit])
+    return figure
+
+
+def _curve(axis: Axes, rows: pd.DataFrame, color: str, line: str) -> None:
+    """A line with a band from low to high."""
+    axis.plot(rows["at"], rows["shape_bias"], line, marker="o", color=color, ms=4)
+    axis.fill_between(rows["at"], rows["low"], rows["high"], color=color, alpha=0.15, lw=0)
 
 
 def _interval(axis: Axes, rows: pd.DataFrame, value: str, height: float, color: str, fill: str = "") -> None:

@@ -2,7 +2,9 @@
 
 Accuracies are in percent, differences (ADV - STD) in points; "all" seeds are averaged image by image. A variant of the
 test images is "standard", "reversed" (in colours) or "stylized", at a strength from 0, the control, to 1. All variants
-show the same images, strengths in between the first of them: the answers are in `05_variants` and `05_conflicts`."""
+show the same images, strengths in between the first of them: the answers are in `05_variants`. `05_conflicts` holds
+those to cue conflicts, `05_blocks` and `05_sizes` those to cue conflicts of photographs by size of blocks and picture.
+"""
 
 from collections.abc import Iterator
 from functools import lru_cache, partial
@@ -16,12 +18,15 @@ from torch import Tensor
 from advlook.attacks.suite import percent
 from advlook.core.names import CONFLICT, REVERSED, STANDARD, STYLIZED
 from advlook.data import ImageSet, to_float
+from advlook.experiments.stylization import conflicts as cues
 from advlook.experiments.stylization import images as made
+from advlook.experiments.stylization import judged
 from advlook.experiments.stylization.validity import checks
 from advlook.models.evaluation import predict, top_k
 from advlook.stats import answers, interval, pooled
 from advlook.stats.paired import bias, bias_difference, relative_difference
 from advlook.study import ModelKey, Row, Study
+from advlook.study.models import KEY
 
 COLUMNS = ["arch", "setting", "seed", "variant", "strength", "top1", "top5", "images", "control"]
 MEASURES = ("accuracy", "change", "relative")
@@ -44,9 +49,24 @@ def stylized(study: Study) -> dict[float, made.Stylized]:
 
 
 @lru_cache(maxsize=1)
-def conflicts(study: Study) -> made.CueConflict:
+def conflicts(study: Study) -> cues.CueConflict:
     """All cue conflicts; kept like the images of `stylized`."""
-    return made.cue_conflict_set(study)
+    return cues.cue_conflict_set(study)
+
+
+@lru_cache(maxsize=1)
+def of_blocks(study: Study) -> dict[int, cues.CueConflict]:
+    """The cue conflicts for tuning by size of their blocks [pixels of 160]; kept like the images of `stylized`."""
+    return {block: cues.tuning_set(study, block) for block in judged.BLOCKS}
+
+
+@lru_cache(maxsize=1)
+def of_sizes(study: Study) -> dict[int, cues.CueConflict]:
+    """All cue conflicts by the size to which they are reduced before they are shown at the study's own [pixels]: those
+    of `judged.SIZES` below, and this; kept like the images of `stylized`."""
+    own = study.preset.data.size
+    sizes = [*(each for each in judged.SIZES if each < own), own]
+    return {size: cues.reduced_set(study, size) for size in sizes}
 
 
 def variant_images(study: Study, variant: str, strength: float, chosen: Some = None) -> ImageSet:
@@ -96,25 +116,85 @@ def variant_rows(study: Study, key: ModelKey, only: Variant | None = None, chose
 
 
 def conflict_rows(study: Study, key: ModelKey, chosen: Some = None) -> Iterator[Row]:
-    """One row: which cue conflicts (all, or those chosen) the model answers by their shape, which by their texture."""
-    found = conflicts(study) if chosen is None else made.cue_conflict_set(study, chosen)
-    named = predict(study.model(*key), found.images, **study.batches).argmax(1)
-    cues = {"by_shape": found.images.labels, "by_texture": found.textures}
-    yield {"images": len(named)} | {name: (named == cue).numpy() for name, cue in cues.items()}
+    """One row: which cue conflicts (all, or those chosen) the model answers by their shape, which by their texture;
+    source: of each a number that conflicts with the same source share; valid, and else the reason, whether a claim may
+    rest on them. A set without cue conflicts has a row of no images."""
+    found, data = conflicts(study) if chosen is None else cues.cue_conflict_set(study, chosen), study.preset.data
+    reason = judged.untested(data.name, data.size)
+    yield _decided(study, key, found) | {"source": found.drawn.numpy(), "valid": not reason, "reason": reason}
+
+
+def block_rows(study: Study, key: ModelKey, only: int | None = None, chosen: Some = None) -> Iterator[Row]:
+    """Answers as of `conflict_rows` to the cue conflicts for tuning, by their `block`. only: one size of blocks."""
+    for block in [only] if only else judged.BLOCKS:
+        found = of_blocks(study)[block] if chosen is None else cues.tuning_set(study, block, chosen)
+        yield {"block": block} | _decided(study, key, found)
+
+
+def size_rows(study: Study, key: ModelKey, only: int | None = None, chosen: Some = None) -> Iterator[Row]:
+    """Answers as of `conflict_rows` to the same cue conflicts, reduced to a `size` and enlarged to the study's own.
+    only: one size, in place of all of `of_sizes`."""
+    for size in [only] if only else of_sizes(study):
+        found = of_sizes(study)[size] if chosen is None else cues.reduced_set(study, size, chosen)
+        yield {"size": size} | _decided(study, key, found)
+
+
+def _decided(study: Study, key: ModelKey, found: cues.CueConflict) -> dict[str, object]:
+    """How many images, and which of them the model answers by shape and which by texture."""
+    named = torch.empty(0)
+    if len(found.images):
+        named = predict(study.model(*key), found.images, **study.batches).argmax(1)
+    by_shape, by_texture = ((named == cue).numpy() for cue in (found.images.labels, found.textures))
+    return {"images": len(named), "by_shape": by_shape, "by_texture": by_texture}
 
 
 def stylization_tables(study: Study) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Measure every model; save all tables and return `05_stylization`, `05_differences` and `05_shape_bias`."""
-    measured, inputs = {"05_variants": variant_rows, "05_conflicts": conflict_rows}, [made.styles_digest(study)]
+    measured, inputs = {"05_variants": variant_rows, "05_conflicts": conflict_rows}, inputs_of(study)
     rows, decided = (study.save_table(name, study.rows(name, each, inputs=inputs)) for name, each in measured.items())
     tables = {"05_stylization": rows[COLUMNS], "05_differences": every_difference(rows, decided)}
     tables["05_shape_bias"] = shape_bias(decided, conflicts(study).images)
     return tuple(study.save_table(name, table) for name, table in tables.items())
 
 
+def sweep_tables(study: Study) -> pd.DataFrame:
+    """Measure every model on cue conflicts of photographs by size of blocks and of pictures; save `05_blocks`,
+    `05_sizes` and `05_curves`, and return the last. An empty table, not saved, where there are no such conflicts."""
+    if not judged.has_tables(study.preset.data.name):
+        return pd.DataFrame()
+    measured, inputs = {"05_blocks": block_rows, "05_sizes": size_rows}, inputs_of(study)
+    found = [study.save_table(name, study.rows(name, each, inputs=inputs)) for name, each in measured.items()]
+    return study.save_table("05_curves", curves(study, *found))
+
+
+def inputs_of(study: Study) -> list[object]:
+    """Hashes of what images are made of besides those of the study: styles and the judge's tables."""
+    return [made.styles_digest(study), judged.judged_digest(study.preset.data.name)]
+
+
+def curves(study: Study, blocks: pd.DataFrame, sizes: pd.DataFrame) -> pd.DataFrame:
+    """`05_curves` from `05_blocks` and `05_sizes`: shape bias [%] with its 95% interval over images, by arch, setting
+    and seed as of `shape_bias`, and for arch and setting "judge". over: "block" or "size", `at` which [pixels]; shown:
+    pixels a side of the picture at its smallest; images: how many; of_claim: whether `at` is what claims rest on."""
+    data, found = study.preset.data, []
+    for over, table in (("block", blocks), ("size", sizes)):
+        for (arch, at, seed), decisions in _answered(table, ["arch", over], "by_shape", "by_texture"):
+            shown = min(at, data.size) if over == "size" else data.size
+            found += [(over, at, shown, arch, setting, seed, each) for setting, each in decisions.items()]
+    tuning, claim = (judged.conflicts(data.name, part) for part in (judged.TUNING, judged.CLAIM))
+    for block, shown in product(judged.BLOCKS, {judged.SIDE, data.size} & {*judged.TUNING_SIZES}):
+        answers = judged.decided(tuning[tuning["block"] == block], shown)
+        found.append(("block", block, shown, "judge", "judge", "all", answers))
+    found += [("size", size, size, "judge", "judge", "all", judged.decided(claim, size)) for size in judged.SIZES]
+    rows = [(*each, *map(float, interval(answers, bias)), len(answers)) for *each, answers in found]
+    table = pd.DataFrame(rows, columns=["over", "at", "shown", *KEY, "shape_bias", "low", "high", "images"])
+    return table.assign(of_claim=table["at"] == table["over"].map({"block": claim["block"].iloc[0], "size": data.size}))
+
+
 def every_difference(rows: pd.DataFrame, decided: pd.DataFrame) -> pd.DataFrame:
     """`05_differences` from `05_variants` and `05_conflicts`."""
-    return pd.concat([differences(rows), bias_differences(decided)], ignore_index=True)
+    found = differences(rows), bias_differences(decided)
+    return pd.concat([each for each in found if len(each)], ignore_index=True)
 
 
 def differences(rows: pd.DataFrame) -> pd.DataFrame:
@@ -161,7 +241,7 @@ def shape_bias(rows: pd.DataFrame, images: ImageSet) -> pd.DataFrame:
 def bias_differences(rows: pd.DataFrame) -> pd.DataFrame:
     """ADV - STD in shape bias, as further rows of `differences`: variant "cue conflict", measure "shape bias"."""
     found = []
-    for (arch, seed), decided in _answered(rows, ["arch"], "by_shape", "by_texture"):
+    for (arch, seed), decided in _answered(rows[rows["images"] > 0], ["arch"], "by_shape", "by_texture"):
         both = np.concatenate([decided["std"], decided["adv"]], axis=1)
         effect = map(float, interval(both, bias_difference))
         found.append((arch, CONFLICT, 1.0, seed, "shape bias", *effect, len(both)))

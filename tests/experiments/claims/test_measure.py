@@ -14,7 +14,7 @@ from advlook.experiments.claims import measure as claims
 from advlook.experiments.claims.figures import forest
 from advlook.experiments.claims.measure import CLAIMS
 from advlook.experiments.corruptions.scale import CUTOFFS, conditions
-from advlook.stats import Estimate, Sample, rules, verdict_text
+from advlook.stats import Estimate, Sample, estimate, rules, verdict_text
 from advlook.stats.rules import CONTRADICTED, INCONCLUSIVE, SUPPORTED, UNTESTED, Rule
 from advlook.study.study import Study
 from advlook.study.tables import write_table
@@ -45,7 +45,6 @@ def made_up(right=True, units=1000, seeds=(0, 1), archs=ARCHS):
     found = {name: pd.DataFrame(rows) for name, rows in tables.items()}
     for name in ("04_answers", "04_masking"):
         found[name]["chance"] = 0.1
-    found["05_conflicts"]["photographs"] = False
     styles = [f"{image % STYLES}.jpg" for image in range(units)]
     found["05_checked"] = pd.DataFrame({"image": range(units), "style": styles})
     found["05_checks"] = pd.DataFrame({"check": ["texture", "shape"], "passed": True})
@@ -113,6 +112,7 @@ def of_model(adv, right, units, seed):
         ],
         "05_conflicts": [
             {"by_shape": bits(shape, units), "by_texture": bits(0.8 - shape, units), "images": units}
+            | {"source": np.arange(units), "valid": True, "reason": np.nan}
             for shape in (either((0.2, 0.6), (0.6, 0.2)),)
         ],
     }
@@ -266,20 +266,19 @@ def test_images_that_do_not_count_as_stylized_test_nothing(small):
     """Where notebook 05 says that textures were not replaced, what models do with them is no answer."""
     failed = pd.DataFrame({"check": ["texture", "shape"], "passed": [False, True]})
     found = claims.evaluate(small[0] | {"05_checks": failed}).set_index("claim")
-    untested = {"stylization reverses it", *SHAPE}
-    assert set(found.index[found["verdict"] == UNTESTED]) == untested
-    assert found.loc[list(untested), "reason"].str.contains("do not count as stylized").all()
+    assert set(found.index[found["verdict"] == UNTESTED]) == {"stylization reverses it"}
+    assert found.loc["stylization reverses it", "reason"].str.contains("do not count as stylized").all()
 
 
-def test_cue_conflicts_of_photographs_give_no_verdict(small):
+def test_cue_conflicts_without_recognised_texture_give_no_verdict(small):
     """What was measured is told with its effect; no claim on shape rests on it, and the others are as without it."""
     tables, complete = small
     compared = rules.compare(tables, CLAIMS)
-    photographs = tables | {"05_conflicts": tables["05_conflicts"].assign(photographs=True)}
-    found = claims.derived_tables(photographs)
+    invalid = tables["05_conflicts"].assign(valid=False, reason="too little texture at 64 px")
+    found = claims.derived_tables(tables | {"05_conflicts": invalid})
     verdicts = found["08_claims"].set_index("claim")
     assert set(verdicts.index[verdicts["verdict"] == UNTESTED]) == SHAPE
-    assert set(verdicts.loc[list(SHAPE), "reason"]) == {"the stimuli carry too little texture"}
+    assert set(verdicts.loc[list(SHAPE), "reason"]) == {"too little texture at 64 px"}
     effects = ["claim", "arch", "effect", "low", "high"]
     pd.testing.assert_frame_equal(found["08_claims"][effects], complete[effects])
     fewer = claims.evaluate({name: table for name, table in tables.items() if name != "05_conflicts"})
@@ -291,12 +290,33 @@ def test_cue_conflicts_of_photographs_give_no_verdict(small):
     assert found["08_comparisons"][found["08_comparisons"]["claim"].isin(SHAPE)]["side"].isna().all()
 
 
-@pytest.mark.parametrize(("name", "photographs"), [("synthetic", False), ("imagenette", True)])
-def test_the_preset_says_what_is_a_photograph(study, name, photographs):
-    """Only the embedded test-bed is none."""
-    data = dataclasses.replace(study.preset.data, name=name)
-    study.preset = dataclasses.replace(study.preset, data=data)
-    assert set(claims.load_tables(study)["05_conflicts"]["photographs"]) == {photographs}
+def test_no_cue_conflicts_give_the_reason(small):
+    """Of a set that has none, with rows of no images."""
+    none = small[0]["05_conflicts"].assign(valid=False, reason="images of 32 px carry too little texture", images=0)
+    for name in ("by_shape", "by_texture", "source"):
+        none[name] = [np.empty(0, dtype=bool)] * len(none)
+    found = claims.evaluate(small[0] | {"05_conflicts": none}).set_index("claim").loc[list(SHAPE)]
+    assert set(found["verdict"]) == {UNTESTED}
+    assert set(found["reason"]) == {"images of 32 px carry too little texture"}
+
+
+def test_conflicts_that_share_a_source_are_a_cluster(small):
+    """Ten sources are ten units; as many sources as images make no difference."""
+    tables = small[0]
+    few = tables["05_conflicts"]
+    few = few.assign(source=[np.arange(len(each)) % 10 for each in few["source"]])
+    for name in SHAPE:
+        (claim,) = [each for each in CLAIMS if each.name == name]
+        (alone,), (clustered,) = (
+            map(estimate, claim.samples(tables | {"05_conflicts": table}, ARCHS[0]))
+            for table in (tables["05_conflicts"], few)
+        )
+        (plain,) = (dataclasses.replace(each, clusters=None) for each in claim.samples(tables, ARCHS[0]))
+        assert alone.units == len(few["source"].iloc[0])
+        assert clustered.units == 10
+        assert clustered.effect == pytest.approx(alone.effect)
+        assert alone.error == pytest.approx(estimate(plain).error)
+        assert clustered.error != pytest.approx(alone.error)
 
 
 def test_margins_are_those_that_are_told():
@@ -525,7 +545,7 @@ def study(tmp_path, monkeypatch):
     monkeypatch.setenv("ADVLOOK_OUTPUT", str(tmp_path))
     study = Study(load_preset("smoke"), output=tmp_path, data=tmp_path, progress=False)
     for name, table in made_up(units=100).items():
-        plain = table.drop(columns="photographs", errors="ignore")
+        plain = table
         write_table(study.output / "tables" / f"{name}.csv", plain)
     return study
 

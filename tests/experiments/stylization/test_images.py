@@ -1,4 +1,4 @@
-"""Stylized sets and cue conflicts: kept, resumed and drawn by seed; their styles; whether they count as stylized."""
+"""Stylized sets: kept, resumed and drawn by seed; their styles; whether they count as stylized."""
 
 import dataclasses
 import math
@@ -13,8 +13,8 @@ from advlook.core.errors import RequestError
 from advlook.corruptions.stylization import stylize
 from advlook.data import styles
 from advlook.data.styles import assign, generate_textures, load_styles
-from advlook.experiments.stylization import images, validity
-from advlook.experiments.stylization.images import conflicting_pairs, cue_conflict_set, stylized_set
+from advlook.experiments.stylization import chunks, images, validity
+from advlook.experiments.stylization.images import stylized_set
 from advlook.study.study import Study
 
 SIDE = 24
@@ -38,8 +38,8 @@ def study(tmp_path):
 
 @pytest.fixture(autouse=True)
 def _in_this_process(monkeypatch):
-    monkeypatch.setattr(images, "worker_count", lambda *_: 1)
-    monkeypatch.setattr(images, "CHUNK", 8)
+    monkeypatch.setattr(chunks, "worker_count", lambda *_: 1)
+    monkeypatch.setattr(chunks, "CHUNK", 8)
 
 
 # Sets ----------------------------------------------------------------------------------------------------------------
@@ -90,8 +90,6 @@ def test_chosen_images_are_those_of_the_whole_set(study):
     assert torch.equal(some.images.labels, whole.images.labels[chosen])
     assert some.names == tuple(whole.names[number] for number in chosen)
     assert len(list((study.data / "cache" / "stylized").rglob("*.npy"))) == 2
-    conflicts = cue_conflict_set(study)
-    assert torch.equal(cue_conflict_set(study, chosen % 10).images.images, conflicts.images.images[chosen % 10])
 
 
 def test_interrupted_set_goes_on_to_the_same_bits(study, tmp_path, monkeypatch):
@@ -129,35 +127,8 @@ def test_processes_make_the_same_set(study, monkeypatch):
     alone = stylized_set(study, chosen=slice(16)).images.images.clone()
     for path in (study.data / "cache" / "stylized").rglob("*.npy"):
         path.unlink()
-    monkeypatch.setattr(images, "worker_count", lambda *_: 2)
+    monkeypatch.setattr(chunks, "worker_count", lambda *_: 2)
     assert torch.equal(stylized_set(study, chosen=slice(16)).images.images, alone)
-
-
-def test_cue_conflicts_are_of_different_classes(study):
-    made = cue_conflict_set(study)
-    assert len(made.images) == 10
-    assert (made.images.labels != made.textures).all()
-    assert torch.equal(made.contents.labels, made.images.labels)
-    assert torch.equal(made.sources.labels, made.textures)
-    assert not torch.equal(made.images.images, made.contents.images)
-
-
-def test_conflicting_pairs_are_drawn_by_seed():
-    labels = torch.arange(50) % 4
-    forms, sources = conflicting_pairs(labels, 30, seed=1)
-    assert (labels[forms] != labels[sources]).all()
-    assert len(set(forms.tolist())) == 30
-    again, other = conflicting_pairs(labels, 30, seed=1), conflicting_pairs(labels, 30, seed=2)
-    assert torch.equal(sources, again[1])
-    assert not torch.equal(sources, other[1])
-    with pytest.raises(RequestError, match="two classes"):
-        conflicting_pairs(torch.zeros(5), 3)
-
-
-def test_embedded_set_brings_its_own_conflicts(tmp_path):
-    made = cue_conflict_set(Study("smoke", output=tmp_path, data=tmp_path, progress=False))
-    assert (made.images.labels != made.textures).all()
-    assert made.contents is None
 
 
 # Styles --------------------------------------------------------------------------------------------------------------

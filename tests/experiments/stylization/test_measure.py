@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import Linear, Recorder, image_set, small_preset
+from helpers import Linear, Recorder, image_set
 
 from advlook.corruptions.filters import reverse_colors
 from advlook.data.image_sets import ImageSet, to_float
 from advlook.experiments.stylization import figures as draw
-from advlook.experiments.stylization import measure, validity
+from advlook.experiments.stylization import judged, measure, validity
 from advlook.models.evaluation import top_k
 from advlook.study.study import Study
 
@@ -20,15 +20,11 @@ EACH = [("resnet10", setting, seed) for setting in ("std", "adv") for seed in (0
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory):
+def study(photographed):
     """A study of one architecture and two seeds whose models are linear ones, with images stylized in two steps."""
-    folder, preset = tmp_path_factory.mktemp("study"), small_preset(evaluation={"batch_size": 8, "top_k": 2})
-    stylization = dataclasses.replace(
-        preset.stylization, styles="generated", images=IMAGES, partial_images=PARTIAL, cues=CUES, steps=2
-    )
-    data = dataclasses.replace(preset.data, size=SIDE)
-    preset = dataclasses.replace(preset, archs=("resnet10",), data=data, stylization=stylization)
-    study = Study(preset, output=folder, data=folder, progress=False)
+    study = photographed(styles="generated", images=IMAGES, partial_images=PARTIAL, cues=CUES)
+    evaluation = dataclasses.replace(study.preset.evaluation, top_k=2)
+    study.preset = dataclasses.replace(study.preset, archs=("resnet10",), evaluation=evaluation)
     study._models = {key: Linear(3, SIDE, seed=place).eval() for place, key in enumerate(EACH)}
     study.__dict__["test"] = image_set(20, SIDE)
     return study
@@ -104,8 +100,8 @@ def test_shown_conflicts_name_shape_and_texture(study, monkeypatch):
     for name, picture in zip(names, pictures["both in one"], strict=True):
         shape, texture = name.split(",\n")
         number = next(n for n in range(CUES) if torch.equal(every[n], picture))
-        assert shape == study.test.classes[conflict.images.labels[number]]
-        assert texture == study.test.classes[conflict.textures[number]]
+        assert shape == conflict.images.classes[conflict.images.labels[number]]
+        assert texture == conflict.images.classes[conflict.textures[number]]
         assert shape != texture
     alone = dataclasses.replace(conflict, contents=None, sources=None)
     monkeypatch.setattr(measure, "conflicts", lambda study: alone)
@@ -166,6 +162,91 @@ def test_conflicts_are_decided_by_shape_or_texture(study, decided):
         (some,) = measure.conflict_rows(study, key, torch.tensor([9, 2]))
         np.testing.assert_array_equal(some["by_shape"], row["by_shape"][[9, 2]])
         np.testing.assert_array_equal(some["by_texture"], row["by_texture"][[9, 2]])
+
+
+def test_conflicts_say_what_they_rest_on(study, decided):
+    """The source of each, and whether the judge recognises their textures at this size."""
+    for _, row in decided.iterrows():
+        np.testing.assert_array_equal(row["source"], measure.conflicts(study).drawn)
+        assert row["valid"]
+        assert row["reason"] == ""
+
+
+def test_a_set_without_conflicts_has_rows_of_none(study, tmp_path):
+    """They come back from their file, with the reason; nothing follows from them."""
+    data = dataclasses.replace(study.preset.data, name="other", size=32)
+    other = Study(dataclasses.replace(study.preset, data=data), output=tmp_path, data=tmp_path, progress=False)
+    other.__dict__["test"] = study.test
+    rows = other.save_table("05_conflicts", every_row(other, measure.conflict_rows))
+    again = other.load_table("05_conflicts")
+    for table in (rows, again):
+        assert set(table["images"]) == {0}
+        assert set(table["reason"]) == {"images of 32 px carry too little texture"}
+        assert not table["valid"].any()
+        assert measure.shape_bias(table, measure.conflicts(other).images).empty
+        assert measure.bias_differences(table).empty
+    assert measure.sweep_tables(other).empty
+    assert not (other.output / "tables" / "05_curves.csv").exists()
+    assert len(measure.every_difference(made_up((80, 20), (60, 30)), again)) == 3
+
+
+# Sweeps ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def swept(study):
+    """Answers by size of blocks and of pictures, and their curves."""
+    blocks, sizes = (every_row(study, each) for each in (measure.block_rows, measure.size_rows))
+    return blocks, sizes, measure.curves(study, blocks, sizes)
+
+
+def test_pictures_of_the_own_size_are_the_conflicts(study, decided, swept):
+    """The last of the sizes; a smaller one changes them."""
+    _, sizes, _ = swept
+    assert sizes["size"].tolist() == [16, SIDE] * len(EACH)
+    for name in ("by_shape", "by_texture"):
+        for own, row in zip(sizes[sizes["size"] == SIDE][name], decided[name], strict=True):
+            np.testing.assert_array_equal(own, row)
+    small, own = (np.stack(list(sizes[sizes["size"] == size]["by_texture"])) for size in (16, SIDE))
+    assert not np.array_equal(small, own)
+
+
+def test_blocks_are_asked_about_on_pictures_for_tuning(study, swept):
+    """Every model about the same contents and sources at every size of blocks, none of them those of claims."""
+    blocks, _, _ = swept
+    assert blocks["block"].tolist() == [*judged.BLOCKS] * len(EACH)
+    found = measure.of_blocks(study)
+    one, other = found.values()
+    assert torch.equal(one.drawn, other.drawn)
+    assert not torch.equal(one.images.images, other.images.images)
+    assert not set(one.drawn.tolist()) & set(measure.conflicts(study).drawn.tolist())
+    answers = study.model(*EACH[1])(to_float(other.images.images)).argmax(1)
+    row = blocks[(blocks["setting"] == "std") & (blocks["seed"] == 1) & (blocks["block"] == 20)].iloc[0]
+    np.testing.assert_array_equal(row["by_shape"], (answers == other.images.labels).numpy())
+
+
+@pytest.mark.parametrize(("measurement", "at"), [(measure.block_rows, 20), (measure.size_rows, 16)])
+def test_a_sweep_of_chosen_images_is_that_part_of_it(study, swept, measurement, at):
+    rows = swept[measurement is measure.size_rows]
+    (alone,) = measurement(study, EACH[2], at, chosen=torch.tensor([4, 0]))
+    whole = rows[(rows["setting"] == "adv") & (rows["seed"] == 0) & (rows.iloc[:, 3] == at)].iloc[0]
+    for name in ("by_shape", "by_texture"):
+        np.testing.assert_array_equal(alone[name], whole[name][[4, 0]])
+
+
+def test_curves_are_shape_biases(study, decided, swept):
+    """Of the models as in `05_shape_bias`; of the judge, who goes by colour, 0 everywhere."""
+    curves = swept[2].set_index(["over", "at", "shown", "arch", "setting", "seed"])["shape_bias"]
+    bias = measure.shape_bias(decided, measure.conflicts(study).images)
+    for row in bias[bias["class"] == "all"].itertuples():
+        assert curves["size", SIDE, SIDE, row.arch, row.setting, row.seed] == pytest.approx(row.shape_bias)
+    judge = swept[2][swept[2]["arch"] == "judge"]
+    assert (judge["shape_bias"] == 0).all()
+    assert judge[judge["over"] == "size"]["at"].tolist() == list(judged.SIZES)
+    assert judge[judge["over"] == "block"]["shown"].value_counts().to_dict() == {80: 2, SIDE: 2}
+    of_claim = swept[2][swept[2]["of_claim"]].groupby("over")["at"].unique()
+    assert of_claim["size"].tolist() == [SIDE]
+    assert of_claim["block"].tolist() == judged.conflicts("little", "claim")["block"].unique().tolist()
 
 
 # Tables ------------------------------------------------------------------------------------------------------------
@@ -335,6 +416,24 @@ def test_shape_bias_of_many_classes_shows_the_largest(tables):
     assert shown[-1] == "all classes"
     assert all(int(name.split()[1]) % 100 >= 97 for name in shown[:-1])
     assert figure.get_figheight() < 15
+
+
+@pytest.mark.parametrize("over", ["block", "size"])
+def test_curves_are_drawn_from_their_table(study, swept, over):
+    """A line a setting and seed, the judge's, its limit, and what the claim rests on, as they come from the file."""
+    study.save_table("05_curves", swept[2])
+    table = study.load_table("05_curves")
+    figure = draw.bias_curves(table, over)
+    (axis,) = figure.axes
+    lines = [(line.get_xdata(), line.get_ydata()) for line in axis.get_lines()]
+    for setting, seed in (("std", "all"), ("adv", "all"), ("adv", "1"), ("judge", "all")):
+        chosen = table[(table["over"] == over) & (table["setting"] == setting) & (table["seed"].astype(str) == seed)]
+        for _, run in chosen.groupby("shown") if over == "block" else [(0, chosen)]:
+            wanted = run["shape_bias"].to_numpy()
+            assert any(len(y) == len(wanted) and np.allclose(y, wanted, equal_nan=True) for _, y in lines)
+    of_claim = table.loc[(table["over"] == over) & table["of_claim"], "at"].iloc[0]
+    assert any(set(x) == {of_claim} for x, _ in lines)
+    assert any(set(y) == {judged.VALID} for _, y in lines)
 
 
 def test_figures_are_drawn_from_the_tables(study, tables):

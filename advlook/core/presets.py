@@ -216,12 +216,12 @@ class EnsemblesConfig:
 class StylizationConfig:
     """The stylized images of notebook 05."""
 
-    engine: Literal["optimised", "adain"]  # image by image, nothing trained; or a network, for images of 224 px
-    styles: str  # "generated" textures, or a folder of pictures in data/datasets
+    engine: Literal["optimised", "network"]  # image by image, nothing trained; or style transfer, for photographs
+    styles: Several[str]  # folders of pictures in data/datasets, or "generated" for textures
     images: Count  # test images at full strength; 0: all
     partial_images: Positive  # the first so many of them at the strengths in between
     cues: Positive  # images with the form of one class and the texture of another
-    steps: Positive  # of the optimisation of an image
+    steps: Positive  # of the optimisation of an image, by the engine of that name
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from advlook.core.errors import RequestError
+from advlook.corruptions.stylization import check_strength
 
 CANVAS = 384  # pixels a side of the images that the network redraws, which cannot be chosen
 STYLE = 256  # pixels a side of the styles that it reads
@@ -21,38 +23,48 @@ SMALLEST = CANVAS // 2 + 1  # a smaller image cannot be reflected to the canvas
 
 
 @torch.no_grad()
-def style_transfer(images: Tensor, styles: Tensor, *, size: int = SIZE) -> Tensor:
+def style_transfer(images: Tensor, styles: Tensor, *, strength: float = 1.0, size: int = SIZE) -> Tensor:
     """Images redrawn in the style of others: float `(N, 3, H, W)` in [0, 1], of the type and on the device of `images`.
 
-    styles: `(N, 3, h, w)` in [0, 1], one an image; the central square is used, resized to 256 pixels a side. size:
-    pixels a side at which images are redrawn, from 193 to 384; they are resized to it, whatever their aspect, and the
-    result is reduced to their own size, with antialiasing. Strokes are as wide in pixels of `size` as the network draws
-    them: the smaller `size`, the coarser the texture. An image's result does not depend on the others. Raises
-    RequestError where the extra is absent, for images and styles that do not match, and for a size out of range."""
+    styles: `(N, 3, h, w)` in [0, 1], one an image; the central square is used, resized to 256 pixels a side. strength:
+    in [0, 1]; the network reads (1 - strength) of the image's own style and strength of the other, as Ghiasi et al. mix
+    styles; 0 returns the images themselves, which the network would redraw in its own strokes. size: pixels a side at
+    which images are redrawn, from 193 to 384; they are resized to it, whatever their aspect, and the result is reduced
+    to their own size, with antialiasing. Strokes are as wide in pixels of `size` as the network draws them: the smaller
+    `size`, the coarser the texture. An image's result does not depend on the others. Raises RequestError where the
+    extra is absent, for images and styles that do not match, and for a strength or size out of range."""
+    check_strength(strength)
     _check(images, styles, size)
-    if not len(images):
+    if strength == 0 or not len(images):
         return images
     predict, transform = _networks()
     made = [
-        _resized(_redrawn(one[None], style[None], size, predict, transform), images.shape[2:])
+        _resized(_redrawn(one[None], style[None], strength, size, predict, transform), images.shape[2:])
         for one, style in zip(images.float().cpu(), styles.float().cpu(), strict=True)
     ]
     return torch.cat(made).clamp_(0, 1).to(images)
 
 
-def _redrawn(image: Tensor, style: Tensor, size: int, predict: Any, transform: Any) -> Tensor:
+def _redrawn(image: Tensor, style: Tensor, strength: float, size: int, predict: Any, transform: Any) -> Tensor:
     """One image `(1, 3, H, W)` in one style, at `size` pixels a side."""
-    side = min(style.shape[2:])
-    top, left = ((length - side) // 2 for length in style.shape[2:])
-    square = _resized(style[:, :, top : top + side, left : left + side], (STYLE, STYLE))
     # The image lies in the middle of the canvas, and is continued by reflection: the network normalises its responses
     # over all of the canvas, and an empty part would change them.
     before = (CANVAS - size) // 2
     canvas = F.pad(_resized(image, (size, size)), (before, CANVAS - size - before) * 2, mode="reflect")
-    (code,) = _run(predict, square)
+    (code,) = _run(predict, _square(style))
+    if strength < 1:
+        (own,) = _run(predict, _square(image))
+        code = np.float32(strength) * code + np.float32(1 - strength) * own
     (drawn,) = _run(transform, canvas, code)
     drawn = torch.from_numpy(drawn).permute(0, 3, 1, 2)
     return drawn[:, :, before : before + size, before : before + size]
+
+
+def _square(picture: Tensor) -> Tensor:
+    """The central square of a picture `(1, 3, H, W)`, as the network reads styles."""
+    side = min(picture.shape[2:])
+    top, left = ((length - side) // 2 for length in picture.shape[2:])
+    return _resized(picture[:, :, top : top + side, left : left + side], (STYLE, STYLE))
 
 
 def _resized(image: Tensor, shape: tuple[int, int]) -> Tensor:

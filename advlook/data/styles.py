@@ -1,6 +1,7 @@
-"""Styles for stylization: a folder of pictures, or textures generated from a seed; and which image gets which."""
+"""Styles for stylization: folders of pictures, or textures generated from a seed; and which image gets which."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,12 +9,13 @@ import torch
 from torch import Tensor
 
 from advlook.core import RequestError, digest
+from advlook.data.catalogue import find, lookup
 from advlook.data.image_sets import load_listing
 from advlook.data.layouts import Listing, images_below
 
 GENERATED = "generated"  # in a preset, in place of a folder
 TEXTURES = 24  # generated ones
-PAINTINGS = "paintings"  # the folder that presets on photographs name: the twenty styles published with AdaIN
+PAINTINGS = "paintings"  # a folder that presets on photographs name: the twenty styles published with AdaIN
 _SOURCE = "https://github.com/xunhuang1995/AdaIN-style"
 _GET_PAINTINGS = f"git clone --depth 1 {_SOURCE} && mkdir -p {{0}} && cp AdaIN-style/input/style/* {{0}}"
 
@@ -29,15 +31,24 @@ class Styles:
         return len(self.names)
 
 
-def load_styles(source: str, side: int, datasets: Path, *, cache: Path | None = None, progress: bool = False) -> Styles:
-    """The pictures of a folder, resized on the short side and cropped to their central square; or generated textures.
-    source: "generated", or a folder, relative to `datasets` or absolute, read with its subfolders. cache: where decoded
-    pictures are kept. Raises RequestError for a folder without pictures, or a file that is not a picture."""
+def load_styles(
+    sources: Sequence[str], side: int, datasets: Path, *, cache: Path | None = None, progress: bool = False
+) -> Styles:
+    """The pictures of folders, resized on the short side and cropped to their central square; or generated textures.
+    sources: folders, relative to `datasets` or absolute, read with their subfolders, or "generated". cache: where
+    decoded pictures are kept. Raises RequestError for a folder without pictures, or a file that is not a picture."""
+    found = [_load(source, side, datasets, cache, progress) for source in sources]
+    return Styles(torch.cat([each.images for each in found]), tuple(name for each in found for name in each.names))
+
+
+def _load(source: str, side: int, datasets: Path, cache: Path | None, progress: bool) -> Styles:
     if source == GENERATED:
         return Styles(generate_textures(TEXTURES, side), tuple(f"texture {number}" for number in range(TEXTURES)))
     root = datasets / source
     files = images_below(root)
     if not files:
+        if lookup(source):
+            find(source, "train", datasets.parent)  # tells how to get it
         lacks = "holds no pictures" if root.is_dir() else "does not exist"
         ours = f"run `{_GET_PAINTINGS.format(root)}`, or " if source == PAINTINGS else ""
         raise RequestError(f"folder of styles {root} {lacks}; {ours}put any pictures in it, or write {GENERATED!r}")
@@ -52,16 +63,19 @@ def available(datasets: Path) -> str:
     return f"{count} pictures" if count else f"absent: run `{_GET_PAINTINGS.format(datasets / PAINTINGS)}`"
 
 
-def fingerprint(source: str, datasets: Path) -> str | None:
-    """Hash of the names and sizes of the pictures that `load_styles` reads; None for generated textures."""
-    root = datasets / source
-    files = [(str(path.relative_to(root)), path.stat().st_size) for path in images_below(root)]
-    return None if source == GENERATED else digest(files)
+def fingerprint(sources: Sequence[str], datasets: Path) -> str | None:
+    """Hash of the names and sizes of the pictures that `load_styles` reads; None for generated textures alone."""
+    roots = [datasets / source for source in sources if source != GENERATED]
+    files = [[(str(path.relative_to(root)), path.stat().st_size) for path in images_below(root)] for root in roots]
+    return digest(files) if files else None
 
 
 def assign(count: int, styles: int, seed: int = 0) -> Tensor:
-    """The style of each of `count` images, int64 `(count,)`, drawn uniformly; a prefix does not depend on the count."""
-    return torch.randint(styles, (count,), generator=torch.Generator().manual_seed(seed))
+    """The style of each of `count` images, int64 `(count,)`, drawn without replacement: none serves again before all
+    have served. A prefix does not depend on the count."""
+    generator = torch.Generator().manual_seed(seed)
+    decks = [torch.randperm(styles, generator=generator) for _ in range(math.ceil(count / styles))]
+    return torch.cat(decks)[:count] if decks else torch.empty(0, dtype=torch.int64)
 
 
 def generate_textures(count: int, side: int, seed: int = 0) -> Tensor:

@@ -107,10 +107,9 @@ def _corruptions(study: Study, rng: random.Random) -> Units:
 def _stylization(study: Study, rng: random.Random) -> Units:
     """Answers to drawn images of one variant, and to cue conflicts; stylized ones are made again in whole chunks."""
     rows, decided = study.load_table("05_variants"), study.load_table("05_conflicts")
-    chance = 100 / study.preset.data.classes
     yield Derived("05_variants", lambda: shares(rows, {"top1": "right", "control": "right_control"}))
     yield Derived("05_stylization", lambda: rows[stylization.COLUMNS])
-    yield Derived("05_checks", lambda: stylization.validity(study.load_table("05_checked"), chance))
+    yield Derived("05_checks", partial(_checks, study))
     yield Derived("05_differences", lambda: stylization.every_difference(rows, decided))
     for row in rows.itertuples():
         key, variant = (row.arch, row.setting, row.seed), (row.variant, float(row.strength))
@@ -126,6 +125,11 @@ def _stylization(study: Study, rng: random.Random) -> Units:
         yield Derived("05_curves", lambda: stylization.curves(study, *sweeps))
         yield from _conflicts("05_blocks", sweeps[0], stylization.block_rows, study, rng, "block")
         yield from _conflicts("05_sizes", sweeps[1], stylization.size_rows, study, rng, "size")
+
+
+def _checks(study: Study) -> pd.DataFrame:
+    named = stylization.named_by_judge(study)
+    return stylization.validity(study.load_table("05_checked"), 100 / study.preset.data.classes, named)
 
 
 def _conflicts(

@@ -73,7 +73,7 @@ def load_edited(folder, old, new):
         ("passes = .*", "passes = [0, 1]", ["corruptions.passes", "greater than 0"]),
         ("median_kernels = .*", "median_kernels = [3, 4]", ["corruptions", "4", "odd"]),
         ("family_images = .*", "family_images = 0", ["corruptions.family_images", "greater than 0"]),
-        ("engine = .*", 'engine = "magic"', ["stylization.engine", "magic", "adain"]),
+        ("engine = .*", 'engine = "magic"', ["stylization.engine", "magic", "network"]),
         ("learning_rate = .*", "learning_rate = nan", ["models.alexnet_bn.learning_rate", "nan", "finite"]),
         ("targets = .*", 'targets = ["cifar10@"]', ["ensembles.targets.0", "cifar10@", "pixels a side"]),
         ("classes = .*", "classes = 1979-05-27", ["data.classes", "1979-05-27", "int"]),

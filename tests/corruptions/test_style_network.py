@@ -70,6 +70,19 @@ def test_every_image_is_drawn_in_its_own_style(networks):
     np.testing.assert_allclose(codes, [[1, 0, 0], [0, 0, 0.5]], atol=1e-6)
 
 
+def test_strength_mixes_the_numbers_of_both(networks):
+    """Of strength 0.25, a quarter of the style's numbers and three of the image's own; of 0, the network is not run."""
+    images, styles = torch.full((1, 3, 40, 40), 0.8), torch.full((1, 3, 40, 40), 0.4)
+    style_transfer(images, styles, strength=0.25)
+    (code,) = (given["code"] for given in networks[1].shown)
+    np.testing.assert_allclose(code.reshape(3), 0.7, atol=1e-3)  # a float32 mean of 65,536 pixels
+    assert code.dtype == np.float32
+    assert torch.equal(style_transfer(images, styles, strength=0.0), images)
+    assert len(networks[1].shown) == 1
+    with pytest.raises(RequestError, match="strength"):
+        style_transfer(images, styles, strength=1.5)
+
+
 def test_type_shape_and_range(networks):
     made = style_transfer(smooth(2, 40).double()[..., :30], textures(2))
     assert made.dtype == torch.float64

@@ -271,7 +271,7 @@ def test_styles_and_image_sets_are_inputs(workshop, tmp_path, monkeypatch):
     """Pictures that are put into the folder of styles, or an image set that ensembles had lacked, are seen."""
     folder, _ = workshop
     study = runner.Study()
-    stylization = dataclasses.replace(study.preset.stylization, styles="paintings")
+    stylization = dataclasses.replace(study.preset.stylization, styles=("paintings",))
     ensembles = dataclasses.replace(study.preset.ensembles, targets=("synthetic", "flowers"))
     study.preset = dataclasses.replace(study.preset, stylization=stylization, ensembles=ensembles)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from advlook.core import digest, run_all, worker_count, write_atomically
@@ -76,3 +77,14 @@ def _make(
     pixels = found.mul(255).round_().to(torch.uint8).cpu().numpy()
     write_atomically(path, lambda partial: np.save(partial, pixels))
     progressed(len(images))
+
+
+def resized(images: Tensor, size: int) -> Tensor:
+    """Images uint8 `(N, 3, H, W)` at `size` pixels a side, antialiased where that is fewer: uint8."""
+    if size == images.shape[-1]:
+        return images
+    parts = (
+        F.interpolate(to_float(part), (size, size), mode="bilinear", antialias=True).mul_(255).round_().to(torch.uint8)
+        for part in images.split(16 * CHUNK)
+    )
+    return torch.cat(list(parts))

@@ -10,13 +10,12 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from advlook.corruptions import quilt
-from advlook.data import ImageSet, image_sets, test_bed, to_float
+from advlook.data import ImageSet, image_sets, test_bed
 from advlook.experiments.stylization import judged
-from advlook.experiments.stylization.chunks import CHUNK, Chosen, Kept
+from advlook.experiments.stylization.chunks import Chosen, Kept, resized
 from advlook.experiments.stylization.judged import CLAIM, TUNING
 from advlook.study import Study
 from advlook.study.code import code_digest
@@ -99,14 +98,3 @@ def photographs(study: Study) -> ImageSet:
 def load_photographs(study: Study) -> ImageSet:
     """All test photographs at 160 px, also those that the study does not show at its own size."""
     return image_sets.load(judged.photograph_config(study.preset.data), "test", study.data, study.progress)
-
-
-def resized(images: Tensor, size: int) -> Tensor:
-    """Images uint8 `(N, 3, H, W)` at `size` pixels a side, antialiased where that is fewer: uint8."""
-    if size == images.shape[-1]:
-        return images
-    parts = (
-        F.interpolate(to_float(part), (size, size), mode="bilinear", antialias=True).mul_(255).round_().to(torch.uint8)
-        for part in images.split(16 * CHUNK)
-    )
-    return torch.cat(list(parts))

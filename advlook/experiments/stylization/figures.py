@@ -148,9 +148,12 @@ def _interval(axis: Axes, rows: pd.DataFrame, value: str, height: float, color: 
         axis.plot(row[value], height, "o", color=color, mfc=fill or color, ms=6.5, zorder=2)
 
 
-def check_plots(checked: pd.DataFrame, checks: pd.DataFrame, chance: float) -> Figure:
-    """Whether the images count as stylized: `05_checked` and `05_checks`; chance: to be right, in percent."""
-    figure, (texture, shape, small) = style.new_figure(1, 3, 13.5, 3.7, gridspec_kw={"width_ratios": [1.3, 1.3, 0.8]})
+def check_plots(checked: pd.DataFrame, checks: pd.DataFrame, chance: float, named: np.ndarray | None = None) -> Figure:
+    """Whether the images count as stylized: `05_checked` and `05_checks`; chance: to be right, in percent; named:
+    which photographs the judge named rightly before and after, where `05_checks` has a row of it."""
+    ratios = [1.3, 1.3, *[0.8] * (len(checks) - 2)]
+    figure, axes = style.new_figure(1, len(checks), 4 * sum(ratios), 3.7, gridspec_kw={"width_ratios": ratios})
+    texture, shape, small = axes[:3]
     distances = {
         "before, to the style": ("patches_before", _BEFORE),
         "after, to the style": ("patches_to_style", style.GREEN),
@@ -166,14 +169,18 @@ def check_plots(checked: pd.DataFrame, checks: pd.DataFrame, chance: float) -> F
             axis.hist(checked[column], np.linspace(first, last, 41), color=color, alpha=0.65, label=title)
         axis.legend(loc="best", fontsize=9)
         axis.set(xlabel=label, ylabel="images")
-    accuracies = 100 * checked[["patch_right_before", "patch_right"]].astype(float).mean()
-    bars = small.bar(["content", "stylized"], accuracies, 0.6, color=[_BEFORE, style.GREEN])
-    small.bar_label(bars, fmt="%.0f" if chance >= 1 else "%.1f", padding=2, fontsize=10)
-    small.axhline(chance, color=style.INK, ls=":", lw=1.5, label="chance")
-    small.set(ylim=(0, 108), ylabel="patch classifier, top-1 [%]")
-    small.grid(visible=False, axis="x")
-    small.legend()
-    for axis, row in zip((texture, shape, small), checks.itertuples(), strict=True):
+    before = 100 * checked[["patch_right_before", "patch_right"]].astype(float).mean()
+    accuracies = {"patch classifier": (small, before)} | (
+        {} if named is None else {"judge": (axes[3], 100 * named.mean(0))}
+    )
+    for name, (axis, values) in accuracies.items():
+        bars = axis.bar(["content", "stylized"], values, 0.6, color=[_BEFORE, style.GREEN])
+        axis.bar_label(bars, fmt="%.0f" if chance >= 1 else "%.1f", padding=2, fontsize=10)
+        axis.axhline(chance, color=style.INK, ls=":", lw=1.5, label="chance")
+        axis.set(ylim=(0, 108), ylabel=f"{name}, top-1 [%]")
+        axis.grid(visible=False, axis="x")
+        axis.legend()
+    for axis, row in zip(axes, checks.itertuples(), strict=True):
         outcome, color = ("passed", style.INK) if row.passed else ("FAILED", style.WRONG)
         axis.set_title(f"{row.check}: {outcome}", color=color)
     return figure

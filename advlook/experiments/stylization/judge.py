@@ -1,24 +1,31 @@
 """Make the judge's tables of Imagenette, whose classes it names: `python -m advlook.experiments.stylization.judge`.
 
-Needs the extra `advlook[judge]`, the set's files and about half an hour. The tables come with the project, so that
-notebook 05 needs neither the judge nor this command."""
+Needs the extras `advlook[judge,stylize]`, the set's files, the styles, and about 40 minutes. The tables come with the
+project, so that notebook 05 needs neither the judge nor this command."""
 
 from collections.abc import Sequence
+from itertools import product
 
 import pandas as pd
 import torch
 from torch import nn
 
 from advlook.core import tqdm, write_atomically
-from advlook.corruptions import texture_sources
+from advlook.corruptions import style_transfer, texture_sources
+from advlook.corruptions.style_network import SIZE
 from advlook.data import ImageSet, image_sets, to_float
+from advlook.data.styles import assign
 from advlook.experiments.stylization import judged
-from advlook.experiments.stylization.conflicts import load_photographs, quilts, resized
+from advlook.experiments.stylization.chunks import resized
+from advlook.experiments.stylization.conflicts import load_photographs, quilts
+from advlook.experiments.stylization.images import content_order, study_styles
 from advlook.experiments.stylization.judged import CLAIM, TUNING
 from advlook.models import Judge, predict
 from advlook.study import Study
 
 COUNTS = {TUNING: 150, CLAIM: 1000}  # conflicts of each part; of the first for every block size
+STYLED = 500  # photographs that are stylized
+_STYLE_SEED = 7
 _BATCH = 25  # images shown to the judge at once, at 224 px
 
 
@@ -54,17 +61,34 @@ def conflict_table(study: Study, judge: nn.Module, sources: pd.DataFrame) -> pd.
     return found[["part", "content", "source", "block", *answers]].astype(dict.fromkeys(answers, "Int64"))
 
 
+def stylized_table(study: Study, judge: nn.Module, _: pd.DataFrame) -> pd.DataFrame:
+    """`<set>-stylized.csv`: the last of the study's photographs, which it does not stylize, each in a style."""
+    places = content_order(study)[study.preset.stylization.images :][-STYLED:]
+    contents, styles = load_photographs(study).images[places], study_styles(study)
+    drawn = assign(len(places), len(styles), seed=_STYLE_SEED)
+    table = {"image": places, "style": [styles.names[place] for place in drawn.tolist()]}
+    made = [
+        style_transfer(to_float(resized(contents[part], SIZE)), to_float(styles.images[drawn[part]]))
+        for part in tqdm(torch.arange(len(places)).split(_BATCH), "stylizing", disable=not study.progress)
+    ]
+    shown = {"plain": contents, "stylized": torch.cat(made).mul(255).round_().to(torch.uint8)}
+    for size, (kind, images) in product(judged.STYLIZED_SIZES, shown.items()):
+        table[f"{kind}_{size}"] = _answers(judge, resized(images, size))
+    return pd.DataFrame(table)
+
+
 def _answers(judge: nn.Module, images: torch.Tensor) -> Sequence[int]:
     nothing = torch.zeros(len(images), dtype=torch.int64)
     return predict(judge, ImageSet(images, nothing, ()), batch_size=_BATCH).argmax(1).tolist()
 
 
 def main() -> None:
-    """Make and write both tables."""
+    """Make and write all tables."""
     study, judge = Study("imagenette"), Judge()
     paths, tables = judged.paths(study.preset.data.name), {}
-    for name, make in {"sources": source_table, "conflicts": conflict_table}.items():
-        tables[name] = make(study, judge, *tables.values())
+    makers = {"sources": source_table, "conflicts": conflict_table, "stylized": stylized_table}
+    for name, make in makers.items():
+        tables[name] = make(study, judge, *list(tables.values())[:1])
         write_atomically(paths[name], lambda partial, name=name: tables[name].to_csv(partial, index=False))
 
 

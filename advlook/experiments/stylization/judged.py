@@ -1,5 +1,6 @@
 """What the judge said (`models.Judge`), in tables that come with the project, and what follows from it: the cue
-conflicts of photographs, by which block size they are made, and at which size the question can be asked.
+conflicts of photographs, by which block size they are made, and at which size the question can be asked; and whether
+stylized photographs have lost the texture of their class, but not all of it.
 
 `<set>-sources.csv` has a row a test photograph: `image`, its place; `file`; `label`; and `serves` (0 or 1), whether the
 judge names its class when its tiles of 40 px are shuffled: its texture tells the class, and it can be a source.
@@ -7,7 +8,10 @@ judge names its class when its tiles of 40 px are shuffled: its texture tells th
 `<set>-conflicts.csv` has a row a cue conflict: `part`, "tuning" or "claim"; the places of `content` and `source`; the
 `block`; and the judge's answers when it is shown at so many pixels, `at_32` to `at_160`, of those for tuning not at
 all sizes. Classes are numbers. No photograph is in both parts: block size is chosen on the first, and claims rest on
-the second alone."""
+the second alone.
+
+`<set>-stylized.csv` has a row for each of some photographs that no model is shown stylized: `image`, `style`, and the
+judge's answers before and after, at so many pixels: `plain_256`, `stylized_256` and so on."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -32,18 +36,20 @@ PUBLISHED = 27.0  # the judge's shape bias [%] on the conflicts of Geirhos et al
 VALID = 45.0  # its greatest shape bias [%] on conflicts whose texture counts as recognised
 TUNING, CLAIM = "tuning", "claim"  # the parts
 TUNING_SHARE = 0.2  # of the photographs
+STYLIZED = 30.0, 60.0  # its accuracy [%] on photographs whose texture another one has replaced
+STYLIZED_SIZES = (256, 128, 64)  # pixels a side at which it is shown them; the first is that at which they are made
 LEAST = 64  # pixels a side below which photographs are not asked about
 _SPLIT_SEED, _PAIR_SEED = 5, 6
 
 
 def has_tables(name: str) -> bool:
-    """Whether the judge has answered about an image set."""
-    return all(path.is_file() for path in paths(name).values())
+    """Whether the judge has answered about cue conflicts of an image set."""
+    return all(paths(name)[table].is_file() for table in ("sources", "conflicts"))
 
 
 def judged_digest(name: str) -> str | None:
-    """Hash of the two tables of an image set; None where there are none."""
-    return digest(list(map(file_hash, paths(name).values()))) if has_tables(name) else None
+    """Hash of the tables of an image set; None where there are none."""
+    return digest([file_hash(path) for path in paths(name).values() if path.is_file()]) if has_tables(name) else None
 
 
 def sources(name: str) -> pd.DataFrame:
@@ -131,6 +137,17 @@ def choose_block(tuning: pd.DataFrame) -> int:
     return min(found, key=lambda block: abs(found[block] - PUBLISHED))
 
 
+def stylized_answers(name: str) -> np.ndarray | None:
+    """Which photographs the judge names rightly as they are and which stylized, at 256 pixels: bool `(n, 2)`; None
+    where it was not asked."""
+    path = paths(name)["stylized"]
+    if not path.is_file():
+        return None
+    rows, labels = pd.read_csv(path), sources(name)["label"].to_numpy()
+    answers = rows[[f"{kind}_{STYLIZED_SIZES[0]}" for kind in ("plain", "stylized")]].to_numpy()
+    return answers == labels[rows["image"]][:, None]
+
+
 def untested(name: str, size: int) -> str:
     """Why no claim may rest on the cue conflicts of an image set, shown at `size` pixels; "" where one may."""
     if name == "synthetic":  # its two cues are drawn separately, and known
@@ -147,8 +164,8 @@ def untested(name: str, size: int) -> str:
 
 
 def paths(name: str) -> dict[str, Path]:
-    """Where the two tables of an image set are, by what they hold."""
-    return {table: FOLDER / f"{name}-{table}.csv" for table in ("sources", "conflicts")}
+    """Where the tables of an image set are, by what they hold."""
+    return {table: FOLDER / f"{name}-{table}.csv" for table in ("sources", "conflicts", "stylized")}
 
 
 def _read(path: Path, name: str) -> pd.DataFrame:

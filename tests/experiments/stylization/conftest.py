@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 from helpers import small_preset
-from photographs import COUNTS, SIDE, SIZE, ColourJudge, write_photographs
+from photographs import COUNTS, SIDE, SIZE, ColourJudge, fade, write_photographs
 
 from advlook.experiments.stylization import chunks, conflicts, judge, judged
 from advlook.study.study import Study
@@ -17,7 +17,7 @@ def photographed(tmp_path_factory):
     write_photographs(folder / "datasets" / "little")
 
     def opened(**stylization):
-        config = {"cues": 16, "steps": 2} | stylization
+        config = {"cues": 16, "steps": 2, "images": 30, "engine": "optimised", "styles": ("generated",)} | stylization
         preset = small_preset(data={"name": "little", "size": SIZE}, stylization=config, evaluation={"batch_size": 8})
         return Study(preset, output=folder, data=folder, progress=False)
 
@@ -35,6 +35,7 @@ def photographed(tmp_path_factory):
             patch.setattr(judged, name, value)
         patch.setattr(judge, "Study", lambda name: opened())
         patch.setattr(judge, "Judge", ColourJudge)
+        patch.setattr(judge, "style_transfer", fade)
         judge.main()
         yield opened
 

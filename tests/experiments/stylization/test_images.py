@@ -28,7 +28,14 @@ def patch_distance(images, others):
 @pytest.fixture
 def study(tmp_path):
     """Forty noisy images in the styles of a folder of five, in chunks of eight."""
-    config = {"engine": "optimised", "styles": "pictures", "images": 40, "partial_images": 12, "cues": 10, "steps": 2}
+    config = {
+        "engine": "optimised",
+        "styles": ("pictures",),
+        "images": 40,
+        "partial_images": 12,
+        "cues": 10,
+        "steps": 2,
+    }
     write_folder(tmp_path / "datasets" / "pictures", ("a",), 5, side=50)
     study = Study(small_preset(stylization=config, data={"size": SIDE}), output=tmp_path, data=tmp_path, progress=False)
     study.__dict__["test"] = image_set(60, SIDE)
@@ -50,7 +57,7 @@ def test_set_records_one_style_an_image(study):
     table = made.table()
     assert list(table.columns) == ["image", "label", "style", "strength"]
     assert len(table) == len(made.images) == 40
-    assert set(table["style"]) <= set(load_styles("pictures", 2 * SIDE, study.data / "datasets").names)
+    assert set(table["style"]) <= set(load_styles(["pictures"], 2 * SIDE, study.data / "datasets").names)
     assert table["style"].nunique() > 1
     pictures = images.study_styles(study)
     assert pictures.images.shape[-1] == 2 * SIDE
@@ -114,12 +121,68 @@ def test_interrupted_set_goes_on_to_the_same_bits(study, tmp_path, monkeypatch):
     assert len(calls) == 6
 
 
-@pytest.mark.parametrize("change", [{"steps": 3}, {"styles": "generated"}])
+@pytest.mark.parametrize("change", [{"steps": 3}, {"styles": ("generated",)}])
 def test_what_makes_a_set_makes_another(study, change):
     first = stylized_set(study, chosen=slice(8)).images.images
     changed = dataclasses.replace(study.preset.stylization, **change)
     study.preset = dataclasses.replace(study.preset, stylization=changed)
     assert not torch.equal(stylized_set(study, chosen=slice(8)).images.images, first)
+
+
+# Photographs ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def redrawn(photographed, monkeypatch):
+    """A study of photographs in generated styles by a network that mixes both, and what that network was given."""
+    given = []
+
+    def mix(images, styles, *, strength):
+        given.append((images, styles, strength))
+        return images + strength * (styles.mean((2, 3), keepdim=True) - images) / 2
+
+    monkeypatch.setattr(images, "style_transfer", mix)
+    study = photographed(engine="network", styles=("generated",), images=30, partial_images=12)
+    images.large_contents.cache_clear()
+    images.contents_of.cache_clear()
+    return study, given
+
+
+def test_the_network_gets_photographs_at_twice_their_size(redrawn):
+    """The same photographs as are shown, and styles of 256 pixels; what it makes is reduced to the study's size."""
+    study, given = redrawn
+    made = stylized_set(study)
+    assert made.images.images.shape == made.contents.images.shape == (30, 3, 24, 24)
+    shown, styles = (torch.cat([each[place] for each in given]) for place in (0, 1))
+    assert shown.shape == (30, 3, 48, 48)
+    assert styles.shape == (30, 3, 256, 256)
+    reduced = F.interpolate(shown, (24, 24), mode="bilinear", antialias=True)
+    assert (reduced - made.contents.images / 255).abs().mean() < 0.02
+    wanted = shown + (styles.mean((2, 3), keepdim=True) - shown) / 2
+    wanted = F.interpolate(wanted, (24, 24), mode="bilinear", antialias=True)
+    torch.testing.assert_close(made.images.images / 255, wanted, atol=0.005, rtol=0)
+    # The style is compared with images at the scale at which they show it.
+    assert made.pictures(slice(2)).shape == (2, 3, 24, 24)
+
+
+def test_strengths_reach_the_network(redrawn):
+    study, given = redrawn
+    half = stylized_set(study, 0.5)
+    assert {strength for *_, strength in given} == {0.5}
+    assert len(half.images) == 12
+    assert not torch.equal(half.images.images, stylized_set(study, 1.0, slice(12)).images.images)
+    given.clear()
+    assert torch.equal(stylized_set(study, 0.0, slice(12)).images.images, half.contents.images)
+    assert not given
+
+
+def test_the_embedded_test_bed_has_no_larger_photographs(study):
+    data = dataclasses.replace(study.preset.data, name="synthetic")
+    config = dataclasses.replace(study.preset.stylization, engine="network")
+    study.preset = dataclasses.replace(study.preset, data=data, stylization=config)
+    images.large_contents.cache_clear()
+    with pytest.raises(RequestError, match='write engine = "optimised"'):
+        stylized_set(study)
 
 
 @pytest.mark.slow
@@ -136,7 +199,7 @@ def test_processes_make_the_same_set(study, monkeypatch):
 
 def test_styles_of_a_folder(tmp_path):
     write_folder(tmp_path / "pictures", ("a", "b"), 2, side=40)
-    found = load_styles("pictures", 32, tmp_path)
+    found = load_styles(["pictures"], 32, tmp_path)
     assert found.names == ("a/0.png", "a/1.png", "b/0.png", "b/1.png")
     assert found.images.shape == (4, 3, 32, 32)
     assert found.images.dtype == torch.uint8
@@ -146,29 +209,29 @@ def test_folders_without_styles_end_in_one_line(tmp_path):
     (tmp_path / "empty").mkdir()
     for name, says in (("nowhere", "does not exist"), ("empty", "holds no pictures")):
         with pytest.raises(RequestError, match=says) as refused:
-            load_styles(name, 32, tmp_path)
+            load_styles([name], 32, tmp_path)
         assert "\n" not in str(refused.value)
 
 
 def test_our_paintings_come_with_the_command_that_gets_them(tmp_path):
     """The line that refuses, and the one that lists, say what to run; once they are there, how many they are."""
     with pytest.raises(RequestError, match=r"run `git clone .*paintings`, or put any pictures in it"):
-        load_styles("paintings", 32, tmp_path)
+        load_styles(["paintings"], 32, tmp_path)
     assert styles.available(tmp_path).startswith("absent: run `git clone")
     write_folder(tmp_path / "paintings", count=2, side=16)
     assert styles.available(tmp_path) == "6 pictures"
 
 
 def test_generated_textures_differ_and_are_fixed_by_their_seed(tmp_path):
-    found = load_styles("generated", 32, tmp_path)
-    assert torch.equal(found.images, load_styles("generated", 32, tmp_path).images)
+    found = load_styles(["generated"], 32, tmp_path)
+    assert torch.equal(found.images, load_styles(["generated"], 32, tmp_path).images)
     assert len({image.numpy().tobytes() for image in found.images}) == len(found)
     assert (found.images.float().std((2, 3)).amax(1) > 5).all()
 
 
 def test_generated_textures_are_as_coarse_as_they_were_chosen():
     """Twenty-four of them, whose mean frequencies are 0.2 cycles per pixel on average, and from 0.10 to 0.29."""
-    found = load_styles("generated", 64, None).images.float().div(255)
+    found = load_styles(["generated"], 64, None).images.float().div(255)
     power = torch.fft.rfft2(found - found.mean((2, 3), keepdim=True)).abs().square().sum(1)
     radius = torch.hypot(torch.fft.fftfreq(64)[:, None], torch.fft.rfftfreq(64)[None])
     frequencies = (power * radius).sum((1, 2)) / power.sum((1, 2))
@@ -178,9 +241,36 @@ def test_generated_textures_are_as_coarse_as_they_were_chosen():
     assert found.std((2, 3)).mean().item() == pytest.approx(0.1811, rel=0.004)
 
 
+def test_styles_of_several_folders(tmp_path):
+    """One after the other, as they are named; of one folder more, another hash."""
+    for name, side in (("pictures", 40), ("others", 30)):
+        write_folder(tmp_path / name, ("a",), 2, side=side)
+    found = load_styles(["others", "generated", "pictures"], 32, tmp_path)
+    parts = [load_styles([name], 32, tmp_path) for name in ("others", "generated", "pictures")]
+    assert torch.equal(found.images, torch.cat([part.images for part in parts]))
+    assert found.names == tuple(name for part in parts for name in part.names)
+    hashes = [styles.fingerprint(some, tmp_path) for some in (["others"], ["others", "pictures"], ["generated"])]
+    assert len(set(hashes)) == 3
+    assert hashes[2] is None
+
+
+def test_a_set_of_the_catalogue_says_how_to_get_it(tmp_path):
+    """Sets of textures serve as styles; one that is absent ends in the line that tells how to get it."""
+    with pytest.raises(RequestError, match=r"dtd10.*curl"):
+        load_styles(["dtd10"], 32, tmp_path / "datasets")
+
+
 def test_assignment_does_not_change_with_the_count():
     assert torch.equal(assign(100, 7)[:20], assign(20, 7))
-    assert set(assign(200, 7).tolist()) == set(range(7))
+    assert not torch.equal(assign(20, 7), assign(20, 7, seed=1))
+    assert assign(0, 7).shape == (0,)
+
+
+@pytest.mark.parametrize(("count", "styles"), [(5, 7), (7, 7), (20, 7)])
+def test_no_style_serves_again_before_all_have_served(count, styles):
+    served = assign(count, styles).bincount(minlength=styles)
+    assert served.sum() == count
+    assert served.max() - served.min() <= 1
 
 
 # Measurements --------------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ EACH = [("resnet10", setting, seed) for setting in ("std", "adv") for seed in (0
 @pytest.fixture(scope="module")
 def study(photographed):
     """A study of one architecture and two seeds whose models are linear ones, with images stylized in two steps."""
-    study = photographed(styles="generated", images=IMAGES, partial_images=PARTIAL, cues=CUES)
+    study = photographed(styles=("generated",), images=IMAGES, partial_images=PARTIAL, cues=CUES)
     evaluation = dataclasses.replace(study.preset.evaluation, top_k=2)
     study.preset = dataclasses.replace(study.preset, archs=("resnet10",), evaluation=evaluation)
     study._models = {key: Linear(3, SIDE, seed=place).eval() for place, key in enumerate(EACH)}
@@ -401,6 +401,26 @@ def test_checks_fail_where_they_should(check, changes):
     assert told.endswith(f"The images do NOT count as stylized: {check}")
 
 
+@pytest.mark.parametrize(("right", "passed"), [(29, False), (30, True), (45, True), (60, True), (61, False)])
+def test_the_judge_must_lose_a_part(right, passed):
+    """Between 30 and 60% after, whatever before; the finding tells both."""
+    named = np.stack([np.arange(100) < 98, np.arange(100) < right], axis=1)
+    found = measure.validity(measured(), 10, named).set_index("check").loc["judge"]
+    assert (found["value"], found["passed"]) == (pytest.approx(right), passed)
+    assert found["low"] < right < found["high"]
+    assert f"falls from 98% to {right}% on 100 other images" in found["finding"]
+
+
+def test_the_judge_is_asked_about_the_network_alone(study):
+    """Its table is about what the network makes."""
+    assert measure.named_by_judge(study) is None
+    config = dataclasses.replace(study.preset.stylization, engine="network")
+    other = Study(dataclasses.replace(study.preset, stylization=config), output=study.output, data=study.data)
+    named = measure.named_by_judge(other)
+    assert named.shape == (12, 2)
+    assert 0 < named[:, 1].sum() < named[:, 0].sum()
+
+
 # Figures -----------------------------------------------------------------------------------------------------------
 
 
@@ -466,6 +486,10 @@ def test_failed_checks_are_drawn_as_failed():
     figure = draw.check_plots(checked, measure.validity(checked, 10), 10)
     assert [axis.get_title() for axis in figure.axes] == ["texture: passed", "shape: FAILED", "small patches: passed"]
     assert [bar.get_height() for bar in figure.axes[2].patches] == pytest.approx([60, 12])
+    named = np.stack([np.arange(100) < 98, np.arange(100) < 40], axis=1)
+    figure = draw.check_plots(checked, measure.validity(checked, 10, named), 10, named)
+    assert [bar.get_height() for bar in figure.axes[3].patches] == pytest.approx([98, 40])
+    assert figure.axes[3].get_title() == "judge: passed"
 
 
 def test_what_is_read_is_what_was_measured(tables):

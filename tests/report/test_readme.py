@@ -20,6 +20,7 @@ from advlook.experiments.claims.published import (
     load_published,
     verdicts,
 )
+from advlook.experiments.stylization import judged
 from advlook.report import blocks
 from advlook.report.blocks import load
 from advlook.study import Study
@@ -155,6 +156,26 @@ def test_answer_is_told():
     assert told == [cost["resnet10"], gain["resnet10"]]
 
 
+def test_shape_and_texture_are_told():
+    """Shape biases of the models and of the judge, by size, and how far ADV is behind on stylized images."""
+    bias = load("imagenette", "05_shape_bias").query("seed == 'all' and `class` == 'all'")
+    bias = bias.set_index(["arch", "setting"])["shape_bias"].round()
+    told = r"the shape bias is (\d+)% for STD and (\d+)% for ADV with ResNet-10, (\d+)% and (\d+)% with AlexNet"
+    assert numbers(README, told) == [bias[arch, of] for arch in ("resnet10", "alexnet_bn") for of in ("std", "adv")]
+    judge = {
+        size: round(judged.judge_bias(judged.conflicts("imagenette", judged.CLAIM), size)[0]) for size in (160, 64, 32)
+    }
+    assert numbers(README, r"its shape bias is (\d+)% on them, and (\d+)% on the original") == [
+        judge[64],
+        judged.PUBLISHED,
+    ]
+    assert numbers(FINDINGS, r"quilts (\d+)% at 160 px, (\d+)% at 64 px and (\d+)% at 32 px") == list(judge.values())
+    named = judged.stylized_answers("imagenette")[:, 1]
+    assert numbers(FINDINGS, r"names (\d+)% of such photographs rightly at 256 px") == [round(100 * named.mean())]
+    behind = -effects("stylization reverses it", "imagenette")
+    assert set(numbers(README, r"they leave ADV (\d+) points behind STD")) == set(-behind)
+
+
 def test_verdicts_of_the_answer_are_told():
     """What the first three sentences call supported, contradicted or inconclusive has this verdict in the tables."""
     both = ("alexnet_bn", "resnet10")
@@ -171,8 +192,11 @@ def test_verdicts_of_the_answer_are_told():
         ("imagenette", "blur keeps the difference", ["resnet10"], "inconclusive"),
         ("cifar10", "blur keeps the difference", ["resnet10"], "inconclusive"),
         ("imagenette", "stylization reverses it", both, "inconclusive"),
-        ("cifar10", "stylization reverses it", ["resnet10"], "inconclusive"),
+        ("cifar10", "stylization reverses it", ["resnet10"], "contradicted"),
         ("imagenette", "robustness costs accuracy", both, "supported"),
+        ("imagenette", "ADV goes by shape", ["resnet10"], "supported"),
+        ("imagenette", "ADV goes by shape", ["alexnet_bn"], "inconclusive"),
+        ("cifar10", "ADV goes by shape", ["resnet10"], "not tested"),
     ]
     for preset, claim, archs, verdict in said:
         found = load(preset, "08_claims").set_index(["claim", "arch"])["verdict"]
@@ -229,7 +253,7 @@ def test_published_numbers_are_told():
         fives = re.findall(r"([\d.]+), ([\d.]+), ([\d.]+), ([\d.]+),? (?:and )?([\d.]+)%", " ".join(page.split()))
         assert [list(map(float, five)) for five in fives[:2]] == [other, at_four]
     assert numbers(README, r"at severity 5, STD ([\d.]+)%, ADV trained at 4/255 ([\d.]+)%") == [other[4], at_four[4]]
-    assert numbers(README, r"a shape bias of (\d+)% for STD and (\d+)% for ADV \(4/255\)") == [
+    assert numbers(README, r"Keuper report (\d+)% for STD and (\d+)% for ADV \(4/255\)") == [
         percent.loc[SHAPE_BIAS, model].round() for model in (OTHER_STD, adv.index[adv == 4][0])
     ]
     lost = (percent.loc[CLEAN, STD] - percent.loc[CLEAN, adv.index]).round()

@@ -23,8 +23,8 @@ REASONS = {
     "receptive field, or training by FGSM here and by PGD there.",
     "median filtering reverses it": "The architecture and the size of the images; no published figure.",
     "stylization reverses it": "The stimuli: published ones are stylized by AdaIN and shown at 224 px, ours by another "
-    "network, and reduced to 32 or 64 px, where texture has few pixels and every model is near chance. Also the radius: "
-    "CIFAR-10 was trained at 8/255, the largest published one.",
+    "network and reduced to 32 or 64 px, where texture has few pixels. Also the radius: CIFAR-10 was trained at 8/255, "
+    "the largest published one.",
     "ADV goes by shape": "The stimuli: published ones are stylized and shown at 224 px, ours are quilts at 64 px; the "
     "judge recognises the textures of both. CIFAR-10's photographs of 32 px are not tested.",
     "reversed colours take equal points": "The radius, larger for CIFAR-10; no published figure.",

@@ -23,7 +23,7 @@ from advlook.experiments.stylization.judged import CLAIM, TUNING
 from advlook.models import Judge, predict
 from advlook.study import Study
 
-COUNTS = {TUNING: 150, CLAIM: 1000}  # conflicts of each part; of the first for every block size
+COUNTS = {TUNING: 750, CLAIM: 1000}  # conflicts of each part; of the first for every block size
 STYLED = 500  # photographs that are stylized
 _STYLE_SEED = 7
 _BATCH = 25  # images shown to the judge at once, at 224 px

@@ -95,6 +95,13 @@ def test_the_block_is_that_of_the_published_bias(few, by_shape, chosen):
     assert judged.choose_block(pd.concat(parts)) == chosen
 
 
+def test_conflicts_made_later_do_not_decide(few):
+    """Those beyond the first 150 are for the curves."""
+    later = [0] * 27 + [1] * 73
+    parts = [told([0] * 60 + [1] * 140 + later * 5, block=8), told([0] * 45 + [1] * 105 + [0] * 500, block=20)]
+    assert judged.choose_block(pd.concat(parts)) == 20
+
+
 def test_no_block_is_chosen_where_none_is_valid(few):
     parts = [told([0] * 46 + [1] * 54, block=block) for block in (8, 20)]
     with pytest.raises(RequestError, match=r"above 45% at every block size .* try larger ones"):

@@ -59,7 +59,14 @@ SMALL = {  # the least of everything, and numbers of images that tell apart; the
         "frozen_runs": 1,
         "sides": [56],
     },
-    "stylization": {"engine": "optimised", "images": 8, "partial_images": 4, "cues": 6, "steps": 1},
+    "stylization": {
+        "engine": "optimised",  # the network is an extra
+        "styles": ["paintings"],
+        "images": 8,
+        "partial_images": 4,
+        "cues": 6,
+        "steps": 1,
+    },
 }
 IMAGES = {  # in the column "images" of a table
     "01_tradeoff": {10},
@@ -74,7 +81,7 @@ IMAGES = {  # in the column "images" of a table
     "04_corruptions": {7},
     "04_families": {4},
     "05_stylization": {4, 8},
-    "05_shape_bias": {1, 6},
+    "05_conflicts": {0},  # the judge was not asked about ImageNet
     "06_ensembles": {9},
     "06_resolution": {9},
 }

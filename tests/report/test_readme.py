@@ -172,6 +172,10 @@ def test_shape_and_texture_are_told():
     assert numbers(FINDINGS, r"quilts (\d+)% at 160 px, (\d+)% at 64 px and (\d+)% at 32 px") == list(judge.values())
     named = judged.stylized_answers("imagenette")[:, 1]
     assert numbers(FINDINGS, r"names (\d+)% of such photographs rightly at 256 px") == [round(100 * named.mean())]
+    curves = load("imagenette", "05_curves").query("over == 'block' and seed == 'all' and arch == 'resnet10'")
+    ahead = curves.pivot(index="at", columns="setting", values="shape_bias").eval("adv - std").round()
+    told = numbers(FINDINGS, r"ahead at every block size from (\d+) to (\d+) px, by (\d+) to (\d+) points")
+    assert told == [ahead.index.min(), ahead.index.max(), ahead.min(), ahead.max()]
     behind = -effects("stylization reverses it", "imagenette")
     assert set(numbers(README, r"they leave ADV (\d+) points behind STD")) == set(-behind)
 

@@ -61,7 +61,7 @@ def conflict_table(study: Study, judge: nn.Module, sources: pd.DataFrame) -> pd.
     return found[["part", "content", "source", "block", *answers]].astype(dict.fromkeys(answers, "Int64"))
 
 
-def stylized_table(study: Study, judge: nn.Module, _: pd.DataFrame) -> pd.DataFrame:
+def stylized_table(study: Study, judge: nn.Module) -> pd.DataFrame:
     """`<set>-stylized.csv`: the last of the study's photographs, which it does not stylize, each in a style."""
     places = content_order(study)[study.preset.stylization.images :][-STYLED:]
     contents, styles = load_photographs(study).images[places], study_styles(study)
@@ -85,11 +85,15 @@ def _answers(judge: nn.Module, images: torch.Tensor) -> Sequence[int]:
 def main() -> None:
     """Make and write all tables."""
     study, judge = Study("imagenette"), Judge()
-    paths, tables = judged.paths(study.preset.data.name), {}
-    makers = {"sources": source_table, "conflicts": conflict_table, "stylized": stylized_table}
-    for name, make in makers.items():
-        tables[name] = make(study, judge, *list(tables.values())[:1])
-        write_atomically(paths[name], lambda partial, name=name: tables[name].to_csv(partial, index=False))
+    paths = judged.paths(study.preset.data.name)
+
+    def written(name: str, table: pd.DataFrame) -> pd.DataFrame:
+        write_atomically(paths[name], lambda partial: table.to_csv(partial, index=False))
+        return table
+
+    sources = written("sources", source_table(study, judge))
+    written("conflicts", conflict_table(study, judge, sources))
+    written("stylized", stylized_table(study, judge))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import shlex
 import tomllib
 
 import helpers
+import numpy as np
 import pytest
 
 from advlook.__main__ import _parser
@@ -245,6 +246,17 @@ def test_numbers_of_claims_and_checks_are_told():
     assert numbers(README, r"Of the (\d+) claims, (\d+) are the paper's") == [len(CLAIMS), len(CLAIMS) - ours]
     passed = load("cifar10", "02_checks")["passed"]
     assert numbers(FINDINGS, r"All (\d+) checks pass") == [(passed == "yes").sum()] == [len(passed)]
+
+
+def test_where_blur_turns_is_told():
+    """The sigma at which ResNet-10 ADV overtakes STD under blur, in pixels and as a frequency of the image."""
+    found = [
+        load(preset, "04_crossings").set_index(["arch", "operation", "seed"]) for preset in ("cifar10", "imagenette")
+    ]
+    at = [table["level"]["resnet10", "blur", "all"] for table in found]
+    sentence = r"in pixels \(([\d.]+) and ([\d.]+)\), .* \((\d+) and (\d+) cycles per image"
+    cycles = [(0.1874 * size / sigma).round() for size, sigma in zip((32, 64), at, strict=True)]
+    assert numbers(FINDINGS, sentence) == [*np.round(at, 2), *cycles]
 
 
 def test_published_numbers_are_told():

@@ -1,0 +1,137 @@
+"""Accuracy under Gaussian blur at every image size of the study, and by published figures at 224 px: one figure.
+
+`python -m advlook.report.sizes` reads `04_corruptions` of PRESETS and data/published, and writes
+figures/blur_over_sizes.png and .csv."""
+
+import math
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+
+from advlook.core.preset_files import load_preset
+from advlook.experiments.claims.published import BLUR, CLEAN, STD, load_published
+from advlook.study import style
+from advlook.study.folders import ROOT
+
+PRESETS = ("cifar10", "imagenette", "imagenette128")  # those without tables are left out
+ARCH = "resnet10"  # the architecture that all of them have
+PATH = ROOT / "figures" / "blur_over_sizes.csv"
+# Hendrycks and Dietterich (2019): the sigma [px] of ImageNet-C's Gaussian blur by severity, at 224 px.
+SIGMAS = {1: 1.0, 2: 2.0, 3: 3.0, 4: 4.0, 5: 6.0}
+PUBLISHED_SIZE, PUBLISHED_RADIUS = 224, 4  # px; 255ths, as in the Imagenette presets
+_HALF = math.sqrt(math.log(2) / 2) / math.pi  # sigma times the frequency whose amplitude a Gaussian halves
+_COLORS = {32: "#E69F00", 64: "#009E73", 128: "#56B4E9", 224: "#8C6BB1"}
+_NONE = 0.25  # where no blur stands on a logarithmic axis of sigma
+
+
+def blur_over_sizes() -> pd.DataFrame:
+    """Columns: images, size [px], setting, model (a training seed, or a radius), sigma [px], cycles (cycles per image
+    of the frequency whose amplitude the blur halves; infinite without blur), top1 [%]."""
+    parts = [_of_preset(name) for name in PRESETS if _tables(name).is_file()]
+    table = pd.concat([*parts, _of_published()], ignore_index=True)
+    table.insert(5, "cycles", _HALF * table["size"] / table["sigma"])
+    return table
+
+
+def _tables(preset: str) -> Path:
+    return ROOT / "figures" / preset / "tables" / "04_corruptions.csv"
+
+
+def _of_preset(name: str) -> pd.DataFrame:
+    rows = style.select(pd.read_csv(_tables(name)), arch=ARCH, operation="blur")
+    rows = rows.rename(columns={"level": "sigma", "seed": "model"})[["setting", "model", "sigma", "top1"]]
+    preset = load_preset(name)
+    title, _, _ = preset.title.partition(" at ")
+    rows.insert(0, "images", title)
+    rows.insert(1, "size", preset.data.size)
+    return rows
+
+
+def _of_published() -> pd.DataFrame:
+    """ResNet-50s on ImageNet and ImageNet-C; ADV of radii from 1/255 on, as 0.5/255 hardly differs from STD."""
+    published = load_published()
+    models = {STD: ("std", 0.0)} | {
+        model: ("adv", radius) for model, radius in published.radii().items() if radius >= 1
+    }
+    cells = {0.0: CLEAN} | {SIGMAS[int(cell[2])]: cell for cell in BLUR}
+    rows = [
+        ("ImageNet (published)", PUBLISHED_SIZE, *about, sigma, published.percent.loc[cell, model])
+        for model, about in models.items()
+        for sigma, cell in cells.items()
+    ]
+    return pd.DataFrame(rows, columns=["images", "size", "setting", "model", "sigma", "top1"])
+
+
+def leads(table: pd.DataFrame) -> pd.DataFrame:
+    """ADV - STD in points by size, sigma and cycles: of the means over seeds; of published models at one radius."""
+    own = (table["size"] != PUBLISHED_SIZE) | table["model"].isin([0, PUBLISHED_RADIUS])
+    means = table[own].pivot_table("top1", ["size", "images", "sigma", "cycles"], "setting")
+    return (means["adv"] - means["std"]).rename("lead").reset_index()
+
+
+def draw(table: pd.DataFrame) -> Figure:
+    """Above, a panel a size: accuracy of STD and ADV over sigma, a thin line a model. Below: ADV - STD of all sizes,
+    over sigma in pixels and over cycles per image. table: of `blur_over_sizes`."""
+    style.new_figure(1, 1, 1, 1)  # sets the study's style
+    figure = Figure(figsize=(14.5, 8), layout="constrained")
+    sizes = list(dict.fromkeys(zip(table["size"], table["images"], strict=True)))
+    above = [f"{size}" for size, _ in sizes for _ in range(2)]
+    axes = figure.subplot_mosaic([above, ["pixels"] * len(sizes) + ["cycles"] * len(sizes)], height_ratios=[1, 1.15])
+    for size, images in sizes:
+        _accuracies(axes[f"{size}"], style.select(table, size=size))
+        axes[f"{size}"].set_title(f"{size} px, {images}", fontsize=11)
+    axes[f"{sizes[0][0]}"].set_ylabel("top-1 accuracy [%]")
+    for name, over, label in (
+        ("pixels", "sigma", "sigma of the blur [px]"),
+        ("cycles", "cycles", "cycles per image at which the blur halves amplitudes"),
+    ):
+        _leads(axes[name], leads(table), over, label)
+    axes["pixels"].set_ylabel("ADV - STD [points]")
+    handles = [*style.setting_handles(lw=2), style.handle("single models", style.LIGHT, lw=1)]
+    sizes_shown = [style.handle(f"{size} px", _COLORS[size], marker="o", ms=4) for size, _ in sizes]
+    style.legend(figure, [*handles, *sizes_shown])
+    return figure
+
+
+def _accuracies(axis: Axes, rows: pd.DataFrame) -> None:
+    for setting, of_setting in rows.groupby("setting"):
+        published = rows["size"].iloc[0] == PUBLISHED_SIZE
+        for _, run in of_setting.groupby("model"):
+            axis.plot(run["sigma"], run["top1"], color=style.COLORS[setting], lw=0.8, alpha=0.45)
+        shown = of_setting[of_setting["model"].isin([0, PUBLISHED_RADIUS])] if published else of_setting
+        means = shown.groupby("sigma")["top1"].mean()
+        axis.plot(means.index, means, "o-", color=style.COLORS[setting], ms=4)
+    chance = 0.1 if published else 10.0
+    axis.axhline(chance, color=style.GREY, lw=1, ls=":")
+    axis.set(ylim=(0, 100), xlim=(0, None), xlabel="sigma [px]")
+
+
+def _leads(axis: Axes, rows: pd.DataFrame, over: str, label: str) -> None:
+    axis.axhline(0, color=style.GREY, lw=1)
+    axis.set_xscale("log", base=2)
+    for size, of_size in rows.groupby("size"):
+        blurred = of_size[of_size["sigma"] > 0].sort_values(over)
+        axis.plot(blurred[over], blurred["lead"], "o-", color=_COLORS[size], ms=4)
+        if over == "sigma":  # no blur has no place among cycles per image
+            axis.plot(_NONE * 0.75, of_size.loc[of_size["sigma"] == 0, "lead"], "o", color=_COLORS[size], mfc="none")
+    ticks = [0.25, 0.5, 1, 2, 4, 8] if over == "sigma" else [1, 2, 4, 8, 16, 32, 64]
+    names = [f"{tick:g}" for tick in ticks]
+    if over == "sigma":
+        ticks, names = [_NONE * 0.75, *ticks], ["none", *names]
+    axis.set_xticks(ticks, names)
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.set_xlabel(label)
+
+
+def main() -> None:
+    """Write the table and the figure."""
+    table = blur_over_sizes()
+    table.round(4).to_csv(PATH, index=False)
+    draw(table).savefig(PATH.with_suffix(".png"), dpi=110)
+
+
+if __name__ == "__main__":
+    main()

@@ -145,6 +145,7 @@ class ControlConfig:
     seeds: Several[int]
     training: TrainingConfig
     adversary: AdversaryConfig
+    epochs: Count = 0  # 0: those of its architecture
 
 
 @dataclass(frozen=True)
@@ -254,11 +255,15 @@ class Preset:
 
     def variant(self, setting: str) -> tuple["Preset", str]:
         """The preset by which models of a setting are trained, and whether like "std" or "adv": for a control, with
-        its own training and adversary."""
+        its own training, epochs and adversary."""
         if setting not in self.controls:
             return self, setting
-        control = self.controls[setting]
-        return replace(self, training=control.training, adversary=control.adversary, controls={}), control.like
+        control, models = self.controls[setting], self.models
+        if control.epochs:
+            own = {f"epochs_{control.like}": control.epochs}
+            models = {arch: replace(model, **own) for arch, model in models.items()}
+        own = {"training": control.training, "adversary": control.adversary, "models": models}
+        return replace(self, **own, controls={}), control.like
 
     def training_key(self, arch: str, setting: str, seed: int) -> dict[str, object]:
         """What determines one model's weights; its digest names the checkpoint."""

@@ -167,8 +167,8 @@ class Models:
 
     def _images(self, models: Iterable[ModelKey]) -> int:
         """How many images their training shows."""
-        kinds = [(arch, self.preset.variant(setting)[1]) for arch, setting, _ in models]
-        epochs = sum(getattr(self.preset.models[arch], f"epochs_{like}") for arch, like in kinds)
+        variants = [(arch, *self.preset.variant(setting)) for arch, setting, _ in models]
+        epochs = sum(getattr(preset.models[arch], f"epochs_{like}") for arch, preset, like in variants)
         return epochs * epoch_images(self.preset, self.training_images)
 
     def _external_path(self, arch: str, setting: str) -> Path:

@@ -46,7 +46,8 @@ def described(study: Study) -> pd.DataFrame:
     for name, control in preset.controls.items():
         own, robust = control.adversary, control.like == "adv"
         alike = replace(preset.adversary, eps=own.eps, step_size=own.step_size) == own
-        kind = DOSE if robust and alike and control.training == preset.training else CONTROL
+        same = alike and control.training == preset.training and not control.epochs
+        kind = DOSE if robust and same else CONTROL
         about = {"setting": name, "title": control.title, "like": control.like}
         rows.append(about | {"eps": own.eps if robust else 0.0, "kind": kind})
     return pd.DataFrame(rows)

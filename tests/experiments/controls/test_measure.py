@@ -102,6 +102,8 @@ def test_a_dose_differs_in_nothing_but_the_radius(study):
         changed = dataclasses.replace(dose, **{section: dataclasses.replace(getattr(dose, section), **change)})
         study.preset = dataclasses.replace(study.preset, controls={"other": changed})
         assert measure.described(study).set_index("setting").loc["other", "kind"] == "control"
+    study.preset = dataclasses.replace(study.preset, controls={"other": dataclasses.replace(dose, epochs=1)})
+    assert measure.described(study).set_index("setting").loc["other", "kind"] == "control"
 
 
 def test_rulers_read_what_is_there(study):

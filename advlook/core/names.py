@@ -1,13 +1,23 @@
 """Names as figures and tables show them: architectures, settings, radii."""
 
+
+class Names(dict[str, str]):
+    """Names for people by those in tables; what it does not hold, such as a name that a user chose, stands for itself."""
+
+    def __missing__(self, key: str) -> str:
+        return key
+
+
 NAMES = {"random": "random", "std": "STD", "adv": "ADV"}
-ARCH_NAMES = {
-    "alexnet_bn": "AlexNet (BN)",
-    "resnet10": "ResNet-10",
-    "resnet18": "ResNet-18",
-    "resnet50": "ResNet-50",
-    "resnet101": "ResNet-101",
-}
+ARCH_NAMES = Names(
+    {
+        "alexnet_bn": "AlexNet (BN)",
+        "resnet10": "ResNet-10",
+        "resnet18": "ResNet-18",
+        "resnet50": "ResNet-50",
+        "resnet101": "ResNet-101",
+    }
+)
 
 
 def eps_label(eps: float) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from advlook.core.errors import RequestError
-from advlook.core.presets import Preset
+from advlook.core.presets import ARCHITECTURES, ExternalConfig, Preset
+from advlook.core.short_presets import completed, is_short
 
 PRESET_FOLDER = Path(__file__).parents[1] / "presets"
 
@@ -26,7 +27,8 @@ def load_preset(name: str | Path) -> Preset:
         choices = f"choose one of {', '.join(available())}, or a path that ends in .toml"
         raise RequestError(f"preset {str(name)!r} does not exist; {choices}")
     try:
-        values = json.dumps(_with_controls({"name": path.stem} | tomllib.loads(path.read_text())), default=str)
+        given = {"name": path.stem} | tomllib.loads(path.read_text())
+        values = json.dumps(_with_controls(completed(given) if is_short(given) else given), default=str)
         # Of JSON, strict mode accepts a list as a tuple and 1 as a float, but neither 1.0 nor true as an integer.
         preset = TypeAdapter(Preset).validate_json(values)
     except ValidationError as error:
@@ -61,10 +63,14 @@ def _first_mistake(error: ValidationError) -> str:
 def _contradictions(preset: Preset) -> Iterator[str]:
     """What is wrong between keys that are valid one by one."""
     data, training, batch_size = preset.data, preset.training, preset.training.batch_size
-    yield from (f"missing key 'models.{arch}'" for arch in preset.archs if arch not in preset.models)
+    for arch in preset.archs:
+        if arch not in preset.external and arch not in ARCHITECTURES:
+            yield f"arch {arch!r} is unknown; choose from {', '.join(ARCHITECTURES)}, or add a section [external.{arch}]"
+        if arch not in preset.external and arch not in preset.models:
+            yield f"missing key 'models.{arch}'"
     yield from (f"external.{arch} is not one of archs" for arch in preset.external if arch not in preset.archs)
-    if preset.external and preset.seeds != (0,):
-        yield f"seeds = {list(preset.seeds)} must be [0] where [external] names checkpoints: each is one model"
+    for arch, external in preset.external.items():
+        yield from _pairing(arch, external, preset.seeds)
     for key, side in {"store": data.store, "test_store": data.test_store}.items():
         if 0 != side < data.size:
             yield f"data.{key} = {side} is below data.size = {data.size}"
@@ -84,3 +90,16 @@ def _contradictions(preset: Preset) -> Iterator[str]:
             f"controls.{name}.archs names {arch}, which the preset does not train; take it out there" for arch in wrong
         )
         yield from (f"controls.{name}: {message}" for message in _contradictions(preset.variant(name)[0]))
+
+
+def _pairing(arch: str, external: ExternalConfig, seeds: tuple[int, ...]) -> Iterator[str]:
+    """What is wrong between the checkpoints of an architecture and the seeds, which number its pairs."""
+    if (named := external.arch or arch) not in ARCHITECTURES and ":" not in named:
+        forms = "timm:NAME, torchvision:NAME, PATH.py:FUNCTION or package.module:FUNCTION"
+        yield f"external.{arch}.arch = {named!r} is unknown; choose from {', '.join(ARCHITECTURES)}, {forms}"
+    std, adv = ([paths] if isinstance(paths, str) else paths for paths in (external.std, external.adv))
+    if len(std) != len(adv):
+        yield f"external.{arch} has {len(std)} checkpoints in std, but {len(adv)} in adv; name pairs"
+    elif seeds != tuple(range(len(std))):
+        pairs = f"[external.{arch}] names {len(std)} pair{'s' * (len(std) > 1)}"
+        yield f"seeds = {list(seeds)} must be {list(range(len(std)))}, as {pairs}"

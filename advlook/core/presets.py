@@ -33,6 +33,14 @@ def _setting(name: str) -> str:
     return name
 
 
+def _arch(name: str) -> str:
+    if not re.fullmatch("[A-Za-z0-9]+([-_.][A-Za-z0-9]+)*", name):
+        raise ValueError(
+            "must be letters, digits, -, _ and .: it names files; [external.NAME] has a key arch for others"
+        )
+    return name
+
+
 def _odd(pixels: int) -> int:
     if pixels % 2 == 0:
         raise ValueError("must be odd")
@@ -46,6 +54,7 @@ Above0 = Annotated[float, Field(gt=0)]
 AtLeast0 = Annotated[float, Field(ge=0)]
 Odd = Annotated[Positive, AfterValidator(_odd)]
 Several = Annotated[tuple[Item, ...], Field(min_length=1)]
+Arch = Annotated[str, AfterValidator(_arch)]
 Ascending = Annotated[Several[Item], AfterValidator(_ascending)]
 
 
@@ -65,6 +74,7 @@ class DataConfig:
     flip: bool
     mean: tuple[float, float, float]  # of the normalisation inside the models
     std: tuple[float, float, float]
+    whole: bool = False  # whether a folder of class folders, without train/ and test/, is all for testing
 
 
 @dataclass(frozen=True)
@@ -80,10 +90,18 @@ class ArchConfig:
 
 @dataclass(frozen=True)
 class ExternalConfig:
-    """Checkpoints of other origin in place of trained ones (on-disk layouts: models/external.py)."""
+    """Checkpoints of other origin in place of trained ones (on-disk layouts: models/external.py), of one or several
+    pairs; pair k is seed k. Paths are absolute, begin with ~, or are relative to the project's folder."""
 
-    std: str  # path of the standard model: absolute, with ~, or relative to the project's folder
-    adv: str  # path of the adversarially trained model
+    std: str | Several[str]  # of the standard models
+    adv: str | Several[str]  # of the adversarially trained models
+    arch: str = ""  # one of ARCHITECTURES, or as of models/builders.py; "": the name of this section
+
+    @property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """The paths of STD and ADV, pair by pair; as many as the shorter list has."""
+        std, adv = ((paths,) if isinstance(paths, str) else paths for paths in (self.std, self.adv))
+        return tuple(zip(std, adv, strict=False))
 
 
 @dataclass(frozen=True)
@@ -232,11 +250,11 @@ class Preset:
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)  # and of all sections
     name: str
     title: str
-    archs: Several[Literal[*ARCHITECTURES]]
+    archs: Several[Arch]  # those that are not in [external] are trained: they are of ARCHITECTURES
     seeds: Several[int]
     data: DataConfig
-    models: dict[Literal[*ARCHITECTURES], ArchConfig]
-    external: dict[str, ExternalConfig]  # by architecture; the others are trained
+    models: dict[str, ArchConfig]
+    external: dict[Arch, ExternalConfig]
     training: TrainingConfig
     adversary: AdversaryConfig
     evaluation: EvaluationConfig
@@ -249,7 +267,8 @@ class Preset:
     @property
     def digest(self) -> str:
         """Hash of everything the preset says; of controls, which are models besides, each has a hash of its own."""
-        values = asdict(self) | {name: told(getattr(self, name)) for name in ("training", "adversary")}
+        values = asdict(self) | {each: told(getattr(self, each)) for each in ("data", "training", "adversary")}
+        values["external"] = {arch: told(external) for arch, external in self.external.items()}
         del values["controls"]
         return digest(values)
 
@@ -268,8 +287,7 @@ class Preset:
     def training_key(self, arch: str, setting: str, seed: int) -> dict[str, object]:
         """What determines one model's weights; its digest names the checkpoint."""
         preset, setting = self.variant(setting)
-        values = asdict(preset)
-        data, model = values["data"], values["models"][arch]
+        data, model = told(preset.data), asdict(preset.models[arch])
         del data["test_images"], data["test_store"]
         epochs = {each: model.pop(f"epochs_{each}") for each in SETTINGS}[setting]
         training = preset.training.key() | {"epochs": epochs}

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from math import ceil
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pandas as pd
@@ -24,13 +25,19 @@ LIGHT = "#AAAAAA"  # single seeds, and lines that only join
 GREEN, PURPLE = "#009E73", "#8C6BB1"  # what is neither STD nor ADV: both together, style, shape or texture
 RIGHT, WRONG = "#1B7F3B", "#B00020"
 GAP = 0.25  # between blocks of pictures, in pictures
-ARCH_STYLES = {  # line and marker
-    "alexnet_bn": ("--", "s"),
-    "resnet10": ("-", "o"),
-    "resnet18": ("-.", "^"),
-    "resnet50": ("-", "o"),
-    "resnet101": (":", "D"),
-}
+
+
+class _ArchStyles(dict[str, tuple[str, str]]):
+    """Line and marker by architecture; one that a user named has those that its name falls on."""
+
+    def __missing__(self, arch: str) -> tuple[str, str]:
+        looks = product(("-", "--", "-.", ":"), "oPv^XDs")
+        return list(looks)[crc32(arch.encode()) % 28]
+
+
+ARCH_STYLES = _ArchStyles(
+    alexnet_bn=("--", "s"), resnet10=("-", "o"), resnet18=("-.", "^"), resnet50=("-", "o"), resnet101=(":", "D")
+)
 STYLE: dict[str, object] = {"font.family": "DejaVu Sans", "lines.linewidth": 2, "lines.markersize": 6}
 STYLE |= {"axes.titlesize": 12, "axes.titleweight": "bold", "axes.labelsize": 11, "axes.edgecolor": GREY}
 STYLE |= {"xtick.labelsize": 10, "ytick.labelsize": 10, "legend.fontsize": 10, "legend.frameon": False}

@@ -91,9 +91,50 @@ def test_a_whole_cascade_ends_at_an_untrained_model(arch):
             assert abs(value.mean() - expected.mean()) < 6 * expected.std() / expected.numel() ** 0.5, name
 
 
+class Transformer(nn.Module):
+    """A small one, with parameters that no layer owns."""
+
+    def __init__(self, depth):
+        super().__init__()
+        self.position = nn.Parameter(torch.randn(1, 4, 8))
+        self.patches = nn.Conv2d(3, 8, 8, 8)
+        self.blocks = nn.Sequential(*(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True) for _ in range(depth)))
+        self.norm = nn.LayerNorm(8)
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, images):
+        """Logits."""
+        tokens = self.patches(images).flatten(2).transpose(1, 2) + self.position
+        return self.head(self.norm(self.blocks(tokens)).mean(1))
+
+
+@pytest.mark.parametrize("depth", [2, 3, 12])
+def test_any_network_has_stages_that_cover_it(depth):
+    """Of a network of another kind each tensor is in one stage; there are few, from the first layer to the last, which
+    stand alone; fresh stages change what they name, and nothing else."""
+    model = Transformer(depth).eval()
+    stages = randomisation.stages(model)
+    names = [name for group in stages.values() for name in group]
+    for key in model.state_dict():
+        assert sum(key == name or key.startswith(f"{name}.") for name in names) == 1, key
+    assert len(stages) <= randomisation.MOST
+    assert next(iter(stages)).startswith("patches")
+    assert list(stages)[-1] == "head"
+    assert stages["head"] == ("head",)
+    for chosen, group in stages.items():
+        changed = randomisation.randomised(model, [chosen]).state_dict()
+        for key, value in model.state_dict().items():
+            mine = key in group or key.startswith(tuple(f"{name}." for name in group))
+            assert mine or torch.equal(value, changed[key]), key
+            if mine and value.ndim > 1:  # vectors of layers may begin at 0 or 1
+                assert not torch.equal(value, changed[key]), key
+    shuffled = randomisation.randomised(model, [next(iter(stages))]).position
+    assert torch.equal(shuffled.flatten().sort().values, model.position.flatten().sort().values)
+
+
 REFUSED = {
-    "stages of a Sequential are not known": lambda: randomisation.stages(convolutional()),
-    "stages of a Linear are not known": lambda: randomisation.randomised(nn.Linear(2, 2), ["fc"]),
+    "a Flatten has no layers with parameters": lambda: randomisation.stages(nn.Flatten()),
+    "stage 'fc' does not exist": lambda: randomisation.randomised(convolutional(), ["fc"]),
     "stage 'layer5' does not exist; the network has stem, layer1": lambda: randomisation.randomised(
         used_network("resnet10"), ["layer5"]
     ),

@@ -2,7 +2,7 @@
 
 
 class Names(dict[str, str]):
-    """Names for people by those in tables; what it does not hold, such as a name that a user chose, stands for itself."""
+    """Names for people by those in tables; one that it does not hold, which a user chose, stands for itself."""
 
     def __missing__(self, key: str) -> str:
         return key

@@ -65,7 +65,8 @@ def _contradictions(preset: Preset) -> Iterator[str]:
     data, training, batch_size = preset.data, preset.training, preset.training.batch_size
     for arch in preset.archs:
         if arch not in preset.external and arch not in ARCHITECTURES:
-            yield f"arch {arch!r} is unknown; choose from {', '.join(ARCHITECTURES)}, or add a section [external.{arch}]"
+            known = ", ".join(ARCHITECTURES)
+            yield f"arch {arch!r} is unknown; choose from {known}, or add a section [external.{arch}]"
         if arch not in preset.external and arch not in preset.models:
             yield f"missing key 'models.{arch}'"
     yield from (f"external.{arch} is not one of archs" for arch in preset.external if arch not in preset.archs)

@@ -13,6 +13,7 @@ from PIL import Image
 
 from advlook.core import ARCH_NAMES, Preset, read_json, write_atomically
 from advlook.experiments.claims.published import deciding
+from advlook.report.texts import archs_in
 from advlook.stats.rules import COLUMNS, UNTESTED, VERDICTS
 from advlook.stats.verdict_text import told
 
@@ -62,7 +63,7 @@ class _Result:
     def title(self) -> str:
         """The name in words, without the notebook's number: "Maps, ResNet-10" of `03_maps_resnet10`."""
         words = self.path.stem.partition("_")[2] or self.path.stem
-        arch = next((arch for arch in ARCH_NAMES if words.endswith(f"_{arch}")), "")
+        arch = next((arch for arch in archs_in(self.folder) if words.endswith(f"_{arch}")), "")
         first, *others = words.removesuffix(f"_{arch}").split("_")
         title = " ".join([first.capitalize(), *(word.upper() if len(word) == 1 else word for word in others)])
         return f"{title}, {ARCH_NAMES[arch]}" if arch else title
@@ -148,7 +149,7 @@ def _cell(value: object) -> str:
 
 def _of_paper(folder: Path, names: Iterable[str]) -> list[_Result]:
     """The results of these names, as in `PAPER`, that exist."""
-    paths = dict.fromkeys(folder / name.format(arch=arch) for name in names for arch in ARCH_NAMES)
+    paths = dict.fromkeys(folder / name.format(arch=arch) for name in names for arch in archs_in(folder))
     return [_Result(folder, path) for path in paths if path.is_file()]
 
 

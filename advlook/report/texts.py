@@ -2,9 +2,11 @@
 result rests on: markdown, comments, docstrings, and the captions of figures."""
 
 import ast
+import csv
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 
 import nbformat
@@ -19,6 +21,22 @@ CAPTIONS = ("caption", "paper", "PAPER", "HERE")  # arguments and variables that
 SAVE_FIGURE = ("name", "figure", "caption", "paper")  # its arguments, in order
 Parts = Sequence[str | None]  # a text: what the source says, and None where only a run knows
 Expressions = dict[str, list[ast.expr]]  # what a variable was given; its text is that of all of them joined
+
+
+def archs_in(folder: Path) -> list[str]:
+    """The architectures that results in a folder may be of: the study's, and those that its tables have besides."""
+    paths = sorted((folder / "tables").glob("*.csv"))
+    return _archs_of(tuple((path, path.stat().st_mtime_ns) for path in paths))
+
+
+@lru_cache(maxsize=8)
+def _archs_of(files: tuple[tuple[Path, int], ...]) -> list[str]:
+    found = dict.fromkeys(ARCH_NAMES)
+    for path, _ in files:
+        with open(path, newline="") as file:
+            rows = csv.DictReader(file)
+            found |= dict.fromkeys(row["arch"] for row in rows) if "arch" in (rows.fieldnames or ()) else {}
+    return list(found)
 
 
 def renew(folder: Path, notebook: Path, proved: bool = False) -> tuple[list[Path], list[str]] | None:
@@ -135,7 +153,7 @@ def _captions(folder: Path, source: NotebookNode) -> Iterator[tuple[Path, dict[s
 
 def _saved(folder: Path, given: Mapping[str, ast.expr], said: Expressions) -> Iterator[tuple[Path, dict[str, Parts]]]:
     """The figures of one call of `save_figure`: one of each architecture where the figure's name contains `arch`."""
-    for values in [said, *(said | {"arch": [ast.Constant(arch)]} for arch in ARCH_NAMES)]:
+    for values in [said, *(said | {"arch": [ast.Constant(arch)]} for arch in archs_in(folder))]:
         name = _parts(given["name"], values)
         if None not in name:
             path = folder / f"{''.join(name)}.json"

@@ -85,19 +85,19 @@ class Models:
 
     def check_model(self, arch: str, setting: str) -> None:
         """Raise RequestError for an architecture that the preset does not describe, or a setting not to be trained."""
-        described = self.preset.models
-        if arch not in described:
-            raise RequestError(f"preset {self.preset.name} has no arch {arch!r}; it has {', '.join(described)}")
+        if arch not in self.preset.archs:
+            raise RequestError(f"preset {self.preset.name} has no arch {arch!r}; it has {', '.join(self.preset.archs)}")
         if setting not in (settings := (*SETTINGS, *self.preset.controls)):
             raise RequestError(f"setting {setting!r} cannot be trained; choose from {', '.join(settings)}")
 
     def find_checkpoint(self, arch: str, setting: str, seed: int) -> Path | None:
         """Where the model's checkpoint lies: trained here (data/cache) or shipped (data/models); None if nowhere.
 
-        One of another configuration does not count. Of an external architecture it is the preset's file, for seed 0."""
+        One of another configuration does not count. Of an external architecture it is the preset's file."""
         if arch in self.preset.external:
-            external = self._external_path(arch, setting)
-            return external if seed == 0 and external.is_file() else None
+            known = seed in self.preset.seeds and setting in SETTINGS
+            external = self._external_path(arch, setting, seed) if known else None
+            return external if external and external.is_file() else None
         wanted = digest(self.preset.training_key(arch, setting, seed))
         shipped = ROOT / "data" / "models"
         folders = [self._trained, self.data / "models" / self.preset.name, shipped / self.preset.name]
@@ -128,9 +128,11 @@ class Models:
             return found
         preset = self.preset
         if arch in preset.external:
-            if seed != 0:
-                raise RequestError(f"{arch} of preset {preset.name} is external: it has seed 0 alone, not {seed}")
-            named = f"{self._external_path(arch, setting)} ({setting} of [external.{arch}] in preset {preset.name})"
+            if seed not in preset.seeds:
+                there = ", ".join(map(str, preset.seeds))
+                raise RequestError(f"{arch} of preset {preset.name} is external: its pairs are {there}, not {seed}")
+            path = self._external_path(arch, setting, seed)
+            named = f"{path} ({setting} of [external.{arch}] in preset {preset.name})"
             remedy = "put it there, or change its path in the preset"
             raise RequestError(f"checkpoint {named} does not exist; {remedy}")
         target = self._trained / f"{arch}-{setting}-seed{seed}.safetensors"
@@ -171,8 +173,9 @@ class Models:
         epochs = sum(getattr(preset.models[arch], f"epochs_{like}") for arch, preset, like in variants)
         return epochs * epoch_images(self.preset, self.training_images)
 
-    def _external_path(self, arch: str, setting: str) -> Path:
-        return ROOT / Path(getattr(self.preset.external[arch], setting)).expanduser()
+    def _external_path(self, arch: str, setting: str, seed: int) -> Path:
+        pair = self.preset.external[arch].pairs[seed]
+        return ROOT / Path(pair[SETTINGS.index(setting)]).expanduser()
 
     def model(self, arch: str, setting: str, seed: int = 0) -> nn.Module:
         """The model in eval mode on the study's device; setting "random" is untrained. Errors: as of `check_model`."""

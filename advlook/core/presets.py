@@ -84,6 +84,8 @@ class ExternalConfig:
 
     std: str  # path of the standard model: absolute, with ~, or relative to the project's folder
     adv: str  # path of the adversarially trained model
+    std_weights: str = ""  # of several sets of weights in the file, such as an average beside the last: the one meant
+    adv_weights: str = ""  # the same
 
 
 @dataclass(frozen=True)
@@ -250,6 +252,7 @@ class Preset:
     def digest(self) -> str:
         """Hash of everything the preset says; of controls, which are models besides, each has a hash of its own."""
         values = asdict(self) | {name: told(getattr(self, name)) for name in ("training", "adversary")}
+        values["external"] = {arch: told(external) for arch, external in self.external.items()}
         del values["controls"]
         return digest(values)
 

@@ -62,8 +62,18 @@ def find_classes(folders: Sequence[str], classes: Sequence[str], where: str) -> 
             several = listed([classes[place] for place in chosen])
             raise RequestError(f"{where} has the folder {folder!r}, which may be any of {several}; rename it to one")
         if (other := taken.setdefault(chosen[0], folder)) != folder:
-            raise RequestError(f"{where} has {other!r} and {folder!r}, both the class {classes[chosen[0]]!r}; join them")
+            raise RequestError(
+                f"{where} has {other!r} and {folder!r}, both the class {classes[chosen[0]]!r}; join them"
+            )
     return list(taken)
+
+
+def same_classes(names: Sequence[str], others: Sequence[str]) -> bool:
+    """Whether both name the same classes in the same order."""
+    try:
+        return len(names) == len(others) and find_classes(names, others, "") == list(range(len(others)))
+    except RequestError:
+        return False
 
 
 def listed(names: Sequence[str], most: int = 12) -> str:

@@ -153,7 +153,11 @@ def fingerprint(config: DataConfig, folder: Path) -> str | None:
     """Hash of the names and sizes of a set's test images; None for a generated set, or one that is not there yet."""
     if config.name == "synthetic" or not set_folder(config.name, folder).is_dir():
         return None
-    listing = find(config.name, "test", folder)
+    return listing_digest(find(config.name, "test", folder))
+
+
+def listing_digest(listing: Listing) -> str:
+    """Hash of the names and sizes of the listed files."""
     return digest([(str(path.relative_to(listing.root)), stat.st_size) for path, stat in _stats(listing.files)])
 
 

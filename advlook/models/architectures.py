@@ -127,14 +127,19 @@ def folded(model: nn.Module) -> nn.Module:
 
 
 def split_last_layer(model: nn.Module) -> tuple[Normalized, nn.Linear]:
-    """A copy of a model of this module (else RequestError) that returns what its last layer sees; and that layer."""
-    if not _is_ours(model):
-        raise RequestError(f"a {type(model).__name__} cannot be split; it has to be one of {', '.join(ARCHITECTURES)}")
+    """A copy of a model of this module, or of torchvision's ResNet in `Normalized`, that returns what its last layer
+    sees; and that layer. RequestError for any other model."""
     backbone = copy.deepcopy(model)
-    if isinstance(backbone.network, AlexNetBN):
-        last, backbone.network.classifier[-1] = backbone.network.classifier[-1], nn.Identity()
+    network = backbone.network if isinstance(backbone, Normalized) else None
+    last = network.classifier[-1] if isinstance(network, AlexNetBN) else getattr(network, "fc", None)
+    if not isinstance(network, ResNet | AlexNetBN) or not isinstance(last, nn.Linear):
+        kind = type(model).__name__ + (f" around a {type(network).__name__}" if network is not None else "")
+        known = f"one of {', '.join(ARCHITECTURES)} by build_model or load_model, or torchvision's ResNet in Normalized"
+        raise RequestError(f"a {kind} cannot be split; it has to be {known}")
+    if isinstance(network, AlexNetBN):
+        network.classifier[-1] = nn.Identity()
     else:
-        last, backbone.network.fc = backbone.network.fc, nn.Identity()
+        network.fc = nn.Identity()
     return backbone, last
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from advlook.core import ARCHITECTURES, STEMS, Preset, RequestError, check_choice
-from advlook.data.class_names import listed, names_of_set
+from advlook.data.class_names import listed, names_of_set, same_classes
 from advlook.models.architectures import IMAGENET_MEAN, IMAGENET_STD, Normalized, build_model
 from advlook.models.checkpoints import fill_model, is_safetensors, read_metadata, read_weights
 from advlook.models.weight_sets import weights_in
@@ -47,11 +47,11 @@ def load_model(
     fallback: tuple[Sequence[float], Sequence[float]] = (IMAGENET_MEAN, IMAGENET_STD),
 ) -> Loaded:
     """Build the model that a checkpoint holds, a file of safetensors or of torch, whatever its suffix. Width, number
-    of classes and stem are read from the tensors, but "small" and "tiny" differ in none: it must be given, unless the file
-    is ours, or has the names of the usual CIFAR ResNets, which are "tiny". mean, std: the normalisation, three values
-    in units of [0, 1]; by default the one in the file, else `fallback`. weights: of several sets of weights in the
-    file, such as those of training and their average, the name of one. Raises RequestError for a file that is absent,
-    broken, holds code, another architecture or several sets, and a wrong normalisation."""
+    of classes and stem are read from the tensors, but "small" and "tiny" differ in none: it must be given, unless the
+    file is ours, or has the names of the usual CIFAR ResNets, which are "tiny". mean, std: the normalisation, three
+    values in units of [0, 1]; by default the one in the file, else `fallback`. weights: of several sets of weights in
+    the file, such as those of training and their average, the name of one. Raises RequestError for a file that is
+    absent, broken, holds code, another architecture or several sets, and a wrong normalisation."""
     check_choice("arch", arch, ARCHITECTURES)
     if stem is not None:
         check_choice("stem", stem, STEMS)
@@ -93,15 +93,24 @@ def load_model(
     return Loaded(model.eval(), stem, width, classes, source, size, resize, names)
 
 
-def external_model(preset: Preset, arch: str, path: Path) -> Normalized:
+def external_model(preset: Preset, arch: str, setting: str, path: Path) -> Normalized:
     """The model in `path`, named by a preset in place of training `arch`; RequestError where they do not agree."""
-    described, data = preset.models[arch], preset.data
-    loaded = load_model(path, arch, stem=described.stem, fallback=(data.mean, data.std))
+    described, data, external = preset.models[arch], preset.data, preset.external[arch]
+    weights = getattr(external, f"{setting}_weights") or None
+    loaded = load_model(path, arch, stem=described.stem, fallback=(data.mean, data.std), weights=weights)
     widths, classes = (loaded.width, described.width), (loaded.classes, data.classes)
     for key, (found, stated) in {f"models.{arch}.width": widths, "data.classes": classes}.items():
         if found != stated:
             raise RequestError(f"checkpoint {path} needs {key} = {found}, but preset {preset.name} says {stated}")
+    check_classes(path, loaded.names, names_of_set(data.name), data.name)
     return loaded.model
+
+
+def check_classes(path: Path, names: Sequence[str], wanted: Sequence[str], images: str) -> None:
+    """Raise RequestError where a checkpoint's classes are not those of the image set, in its order; silent where either
+    are not known."""
+    if names and wanted and not same_classes(wanted, names):
+        raise RequestError(f"checkpoint {path} has the classes {listed(names)}, but {images} has {listed(wanted)}")
 
 
 def stored_metadata(path: Path) -> dict[str, object]:

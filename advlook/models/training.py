@@ -9,11 +9,12 @@ import copy
 import math
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F
@@ -226,11 +227,13 @@ def train(
     progress: bool = True,
     progressed: Callable[[int], object] = lambda images: None,
     group: Group = ALONE,
+    noted: Mapping[str, object] = MappingProxyType({}),
 ) -> Path:
     """Train one model of the preset and write its checkpoint to `target`; resume where a state lies beside it. Every
     process of a group calls this; the leading one reads and writes the files. `test` chooses nothing: it serves for the
     accuracies watched and recorded. `progressed` is told the images of every step, and at first those done already.
-    Returns `target`. Raises NonFiniteLossError, and RequestError where no batch is full."""
+    noted: what else the checkpoint is to tell. Returns `target`. Raises NonFiniteLossError, and RequestError where no
+    batch is full."""
     trainer = Trainer(preset, arch, setting, seed, torch.device(device), group=group)
     an_epoch = epoch_images(preset, images)
     if not an_epoch:
@@ -255,21 +258,21 @@ def train(
                 bar.write(f"{name}, epoch {entry['epoch']}: catastrophic overfitting: {found}")
             if group.leads:
                 save_state(state_path, trainer.state())
-    _save_result(trainer, test, target)
+    _save_result(trainer, test, target, noted)
     if group.leads:
         state_path.unlink(missing_ok=True)
     group.gathered(None)  # nobody goes on before the file is there
     return target
 
 
-def _save_result(trainer: Trainer, test: ImageSet, target: Path) -> None:
-    """Write the trained model and, in its metadata, how it was trained and how accurate it is."""
+def _save_result(trainer: Trainer, test: ImageSet, target: Path, noted: Mapping[str, object]) -> None:
+    """Write the trained model and, in its metadata, how it was trained, on which classes, and how accurate it is."""
     final, preset = trainer.result.eval(), trainer.preset
     # Rounded first, so that the accuracies belong to the very weights in the file.
     final.load_state_dict({name: value.to(trainer.device) for name, value in half_precision(final).items()})
     reduced = isinstance(autocast(preset.training.precision, trainer.device), torch.autocast)
     metadata = {"training": trainer.key, "digest": digest(trainer.key), "preset": preset.name}
-    metadata |= {"test_store": preset.data.test_store, "history": trainer.history}
+    metadata |= {"classes": test.classes, "test_store": preset.data.test_store, "history": trainer.history, **noted}
     metadata["accuracy"] = topk_accuracy(final, test, preset.evaluation.top_k, **trainer.batches)
     metadata["arithmetic"] = "bfloat16" if reduced else "float32"
     if trainer.group.leads:

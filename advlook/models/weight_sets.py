@@ -65,7 +65,10 @@ def weights_in(
             raise RequestError(f"checkpoint {path} has no set of weights {wanted!r}; {there}")
         sets = [each for each in sets if each.means(wanted) == best]
     chosen, *others = sets
-    several, remedy = f"checkpoint {path} holds several sets of weights ({names})", "take one with --weights NAME"
+    several, remedy = (
+        f"checkpoint {path} holds several sets of weights ({names})",
+        "take one with --weights NAME, or std_weights or adv_weights in a preset",
+    )
     if any(each.place != chosen.place for each in others):
         raise RequestError(f"{several}; {remedy}")
     for name, value in chosen.state.items():
@@ -93,7 +96,9 @@ def _holds_weights(state: Mapping[object, object]) -> bool:
 def _sets(place: tuple[str, ...], state: Mapping[object, object], first: str, last: Sequence[str]) -> list[_Set]:
     """The networks in one dictionary: a prefix counts where it has both the first and the last layer."""
     names = [str(name) for name in state]
-    ends = [name.removesuffix(f"{layer}.weight") for layer in last for name in names if name.endswith(f"{layer}.weight")]
+    ends = [
+        name.removesuffix(f"{layer}.weight") for layer in last for name in names if name.endswith(f"{layer}.weight")
+    ]
     prefixes = tuple(dict.fromkeys(end for end in ends if end[-1:] in ("", ".") and f"{end}{first}.weight" in state))
     return [_Set(place, state, prefix, prefixes or ("",)) for prefix in prefixes or ("",)]
 

@@ -115,9 +115,9 @@ def _unpickled(path: Path) -> Any:
     if reason := _instead(path):
         raise _Unreadable(reason)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), open(path, "rb") as file:  # of a path torch would heed the suffix
             warnings.simplefilter("ignore")  # what torch warns of here, it also raises
-            return torch.load(path, weights_only=True, map_location="cpu")
+            return torch.load(file, weights_only=True, map_location="cpu")
     except pickle.UnpicklingError as error:
         code = re.search(r"GLOBAL (\S+)", str(error))
         if not code:

@@ -59,6 +59,8 @@ def classes_asked(
     of names, "file", "imagenet" for 1,000 of them, or "none": the folders in their order); and lines for the user.
     Raises RequestError for folders that are no classes of the model, and another number where names are not known."""
     silent = f"{checkpoint} does not say its classes"
+    if len(folders) == 1:
+        raise RequestError(f"{data} has one class folder, {folders[0]!r}; of one class every answer is right: give two")
     if given is not None:
         names = read_names(given)
         if len(names) != loaded.classes:

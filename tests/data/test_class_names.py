@@ -73,7 +73,7 @@ def test_capitals_tell_apart_what_nothing_else_does():
 )
 def test_what_is_no_class_or_several_is_refused(folders, classes, named):
     """One line with the folder and what the model knows."""
-    with pytest.raises(RequestError, match="^photos has ") as caught:
+    with pytest.raises(RequestError, match=r"^photos has ") as caught:
         find_classes(folders, classes, "photos")
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 500

@@ -64,7 +64,8 @@ def classes_asked(
     if given is not None:
         names = read_names(given)
         if len(names) != loaded.classes:
-            raise RequestError(f"classes {given} names {len(names)}, but {checkpoint} knows {loaded.classes:,}")
+            counts = f"names {len(names)}, but {checkpoint} knows {loaded.classes:,}"
+            raise RequestError(f"classes {given} {counts}; name the class of every logit, in their order")
         return find_classes(folders, names, str(data)), "given", []
     if loaded.names:
         return find_classes(folders, loaded.names, str(data)), "file", []

@@ -19,6 +19,12 @@ from torch import Tensor, nn
 
 from advlook.core import RequestError, write_atomically
 
+# Archives that hold code: a file that tells them, what made them, and how to get at the weights.
+_PROGRAMS = (
+    ("constants.pkl", "TorchScript", "torch.jit.load(path).state_dict()"),
+    ("archive_format", "torch.export", "torch.export.load(path).state_dict"),
+)
+
 
 def half_precision(model: nn.Module) -> dict[str, Tensor]:
     """The model's state, its weights rounded to float16 (no accuracy changes measurably), statistics in float32."""
@@ -126,7 +132,7 @@ def _unpickled(path: Path) -> Any:
         remedy = "load it once with what wrote it, and save its weights alone: torch.save(model.state_dict(), 'new.pt')"
         raise _Unreadable(f"{what}; where you trust it, {remedy}") from None
     except Exception as error:  # whatever bytes the user's file has, they end in one line
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = re.split(r"\. |\n", str(error))[0] or type(error).__name__  # behind it torch may advise to run code
         raise _Unreadable(f"is no readable file of weights ({reason}); get or save it again") from None
 
 
@@ -139,14 +145,15 @@ def _instead(path: Path) -> str | None:
         return "is a Git LFS pointer, which stands for the weights; run `git lfs pull` where it was cloned"
     if head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
         return "is a web page, not weights: its download has failed; get it again, from the link to the file itself"
-    if head.startswith(b"\x1f\x8b"):
-        return "is compressed by gzip; unpack it first"
+    if head.startswith(b"\x1f\x8b") or head[257:262] == b"ustar":
+        return "is an archive of gzip or tar; unpack it, and give the file of weights in it"
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             names = {name.rpartition("/")[2] for name in archive.namelist()}
-        if "constants.pkl" in names:
-            remedy = "where you trust it: torch.save(torch.jit.load(path).state_dict(), 'new.pt')"
-            return f"is a TorchScript program, not weights; save its weights alone, {remedy}"
+        for mark, kind, state in _PROGRAMS:
+            if mark in names:
+                remedy = f"where you trust it: torch.save({state}, 'new.pt')"
+                return f"is a program of {kind}, not weights; save its weights alone, {remedy}"
         if "data.pkl" not in names:
             return "is a zip archive, but not of torch.save; unpack it, and give the file of weights in it"
     if not re.search(rb"[^\t-\r -\x7e]", head):

@@ -171,6 +171,10 @@ def _plain(
             name, value = role, value.flatten()
         elif long_name in beside and value.dim() == 0:
             continue
+        elif long_name in beside:
+            raise RequestError(
+                f"checkpoint {path} has {long_name!r} beside the network; save the network's state alone"
+            )
         if name in state and not torch.equal(state[name], value):
             raise RequestError(f"checkpoint {path} has two different tensors for {name!r}; save one network alone")
         state[name] = value

@@ -71,6 +71,8 @@ def weights_in(
     )
     if any(each.place != chosen.place for each in others):
         raise RequestError(f"{several}; {remedy}")
+    if 0 in chosen.state:
+        raise RequestError(f"checkpoint {path} has {chosen.name} as tensors without names; save them as a state dict")
     for name, value in chosen.state.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise RequestError(f"checkpoint {path} has {name!r} among its weights, which is no tensor; save them alone")
@@ -84,13 +86,16 @@ def weights_in(
 def _nested(content: Mapping[object, object], place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Mapping]]:
     """Every dictionary of weights within, behind the keys that lead there."""
     for key, value in content.items():
-        if isinstance(value, Mapping) and len(place) < DEPTH:
-            below = (*place, str(key))
+        below = (*place, str(key))
+        if isinstance(value, list) and _holds_weights({f"{each}.weight": part for each, part in enumerate(value)}):
+            yield below, dict(enumerate(value))  # an average kept as a list of tensors
+        elif isinstance(value, Mapping) and len(place) < DEPTH:
             yield from [(below, value)] if _holds_weights(value) else _nested(value, below)
 
 
 def _holds_weights(state: Mapping[object, object]) -> bool:
-    return any(str(name).endswith("weight") and isinstance(value, Tensor) for name, value in state.items())
+    tensors = [value for name, value in state.items() if str(name).endswith("weight") and isinstance(value, Tensor)]
+    return any(value.is_floating_point() and value.dim() for value in tensors)
 
 
 def _sets(place: tuple[str, ...], state: Mapping[object, object], first: str, last: Sequence[str]) -> list[_Set]:

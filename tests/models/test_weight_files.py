@@ -1,6 +1,7 @@
 """Files of weights are told by their content; what is none is called what it is, and what a line advises is safe."""
 
 import gzip
+import tarfile
 import zipfile
 
 import pytest
@@ -29,6 +30,11 @@ def zipped(path):
         archive.writestr("weights.pt", "inside")
 
 
+def tarred(path):
+    with tarfile.open(path, "w") as archive:
+        archive.addfile(tarfile.TarInfo("weights.pt"))
+
+
 INSTEAD = {
     "a Git LFS pointer": (lambda path: path.write_bytes(POINTER), ["Git LFS pointer", "git lfs pull"]),
     "a web page": (lambda path: path.write_bytes(PAGE), ["web page", "download"]),
@@ -36,6 +42,11 @@ INSTEAD = {
     "text": (lambda path: path.write_bytes(b'{"message": "Not Found"}'), ["text file", "Not Found"]),
     "empty": (lambda path: path.write_bytes(b""), ["empty"]),
     "TorchScript": (scripted, ["TorchScript", "torch.jit.load"]),
+    "an exported program": (
+        lambda path: torch.export.save(torch.export.export(nn.Linear(2, 2), (torch.ones(1, 2),)), path.open("wb")),
+        ["torch.export", "save its weights alone"],
+    ),
+    "a tar archive": (tarred, ["archive", "unpack"]),
     "a zip archive": (zipped, ["zip archive", "unpack"]),
     "gzip": (lambda path: path.write_bytes(gzip.compress(b"weights")), ["gzip", "unpack"]),
     "bytes": (lambda path: path.write_bytes(b"\x93NUMPY\x01\x00" * 99), ["no file of weights"]),

@@ -130,6 +130,24 @@ def test_what_is_no_set_is_refused(tmp_path):
         logits(tmp_path / "one.pt", "ema")
 
 
+def test_an_average_without_names_is_not_passed_over(tmp_path):
+    """A list of tensors, as torch_ema keeps it, is told; states of random generators are no weights."""
+    averages = {"decay": 0.9, "shadow_params": [value.detach() for value in AVERAGE.parameters()]}
+    torch.save({"model": state(RAW), "ema": averages, "rng": [torch.get_rng_state()]}, tmp_path / "both.pt")
+    with pytest.raises(RequestError, match=r"several sets of weights \(model, ema\.shadow_params\)"):
+        logits(tmp_path / "both.pt")
+    with pytest.raises(RequestError, match="tensors without names"):
+        logits(tmp_path / "both.pt", "ema")
+    assert torch.equal(logits(tmp_path / "both.pt", "model"), RAW(IMAGES))
+
+
+def test_what_lies_beside_a_network_is_named(tmp_path):
+    """The weights of a loss are not taken for a sign of another architecture."""
+    torch.save({"state_dict": state(RAW, "model.") | {"criterion.weight": torch.ones(3)}}, tmp_path / "lightning.ckpt")
+    with pytest.raises(RequestError, match=r"has 'criterion\.weight' beside the network"):
+        logits(tmp_path / "lightning.ckpt")
+
+
 def test_only_the_set_that_is_taken_needs_to_be_whole(tmp_path):
     """What lies in another set is not looked at; in the one taken everything is a tensor."""
     torch.save({"model": state(RAW) | {"epoch": 3}, "ema": state(AVERAGE)}, tmp_path / "both.pt")

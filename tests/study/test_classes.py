@@ -52,5 +52,7 @@ def test_an_external_model_of_other_classes_is_refused(tmp_path):
         if fits:
             study.model("resnet10", "std", 0)
         else:
-            with pytest.raises(RequestError, match="has the classes truck, ship.* but cifar10 has airplane, automobile"):
+            with pytest.raises(
+                RequestError, match=r"has the classes truck, ship.* but cifar10 has airplane, automobile"
+            ):
                 study.model("resnet10", "std", 0)

@@ -9,7 +9,7 @@ import copy
 import math
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from itertools import islice
@@ -121,10 +121,10 @@ class Trainer:
         made_by = {"threads": torch.get_num_threads(), "processes": self.group.size}
         return {"key": digest(self.key)} | state | {"history": self.history} | made_by
 
-    def resume(self, path: Path) -> None:
-        """Go on from the state that the leading process finds there, if it is of the same configuration."""
+    def resume(self, path: Path, classes: Sequence[str] = ()) -> None:
+        """Go on from the state that the leading process finds there, if it is of the same configuration and classes."""
         state = self.group.told(load_state(path) if self.group.leads else None)
-        if state is None or state.get("key") != digest(self.key):
+        if state is None or state.get("key") != digest(self.key) or state.get("classes", [*classes]) != [*classes]:
             return
         for name in ("model", "optimizer", "average"):
             if getattr(self, name) is not None:
@@ -240,7 +240,7 @@ def train(
         there = f"training images ({len(images)}; data.train_images = {preset.data.train_images})"
         raise RequestError(f"{there} do not fill a batch of {preset.training.batch_size}")
     state_path = target.with_suffix(".state")
-    trainer.resume(state_path)
+    trainer.resume(state_path, test.classes)
     name = f"{preset.name} {arch} {setting.upper()} seed {seed}"
     total, done = (epochs * an_epoch for epochs in (trainer.epochs, len(trainer.history)))
     shown = {"unit": " images", "smoothing": 0.05, "mininterval": 1, "disable": not progress}
@@ -257,7 +257,7 @@ def train(
                 found = f"FGSM accuracy is {entry['fgsm']:.1f}, but PGD accuracy {entry['pgd']:.1f}"
                 bar.write(f"{name}, epoch {entry['epoch']}: catastrophic overfitting: {found}")
             if group.leads:
-                save_state(state_path, trainer.state())
+                save_state(state_path, trainer.state() | {"classes": [*test.classes]})
     _save_result(trainer, test, target, noted)
     if group.leads:
         state_path.unlink(missing_ok=True)

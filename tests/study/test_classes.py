@@ -40,6 +40,28 @@ def test_a_class_renamed_after_training_is_named(photos, opened, tmp_path):
         opened(tmp_path).model("resnet10", "std", 0)
 
 
+def test_training_does_not_go_on_with_other_classes(photos, opened, tmp_path):
+    """A state that was left before a class was renamed starts training anew: its logits are of other classes."""
+    study = opened(tmp_path, model={"epochs_std": 2, "epochs_adv": 2})
+
+    def interrupt(images):
+        interrupt.shown += images
+        if interrupt.shown > 24:  # in the second epoch, of 24 images
+            raise KeyboardInterrupt
+
+    interrupt.shown = 0
+    with pytest.raises(KeyboardInterrupt):
+        study.checkpoint("resnet10", "std", 0, progressed=interrupt)
+    again = [opened(tmp_path, model={"epochs_std": 2, "epochs_adv": 2}) for _ in range(2)]
+    resumed = []
+    with pytest.raises(KeyboardInterrupt):
+        again[0].checkpoint("resnet10", "std", 0, progressed=lambda images: resumed.append(images) or interrupt(images))
+    (photos / "ant").rename(photos / "zant")
+    renewed = []
+    again[1].checkpoint("resnet10", "std", 0, progressed=renewed.append)
+    assert (resumed[0], renewed[0]) == (24, 0)  # what is told to be done already
+
+
 def test_an_external_model_of_other_classes_is_refused(tmp_path):
     """A checkpoint that names its classes stands in for a model of these classes alone."""
     names = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]

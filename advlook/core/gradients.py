@@ -7,13 +7,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from advlook.core.errors import RequestError
+
 
 @contextmanager
-def frozen_batchnorm(model: nn.Module) -> Iterator[None]:
-    """Within the block a forward pass in train mode normalises by batch statistics but does not record them."""
-    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+def frozen_buffers(model: nn.Module) -> Iterator[None]:
+    """Within the block a forward pass in train mode normalises by batch statistics but does not record them; what else
+    it changes in buffers (statistics of InstanceNorm, vectors of spectral normalisation) is undone afterwards."""
+    modules = [module for module in model.modules() if module.training]
     # In eval mode track_running_stats decides whether running statistics are used: those layers stay as they are.
-    layers = [norm for norm in norms if norm.training and norm.track_running_stats]
+    layers = {m for m in modules if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats}
+    others = [(m._buffers, *item) for m in modules if m not in layers for item in m._buffers.items()]
+    kept = [(*each, each[2]._version, each[2].clone()) for each in others if each[2] is not None]
     try:
         for layer in layers:
             layer.track_running_stats = False
@@ -21,14 +26,26 @@ def frozen_batchnorm(model: nn.Module) -> Iterator[None]:
     finally:
         for layer in layers:
             layer.track_running_stats = True
+        for where, name, value, version, before in kept:
+            where[name] = value
+            if value._version != version:  # else a graph of the caller may rest on it
+                with torch.no_grad():
+                    value.copy_(before)
 
 
 def input_gradient(model: nn.Module, images: Tensor, loss: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-    """Gradient of `loss(logits)`, a scalar, by `images` alone, `(N, 3, H, W)`, and the logits; both detached."""
+    """Gradient of `loss(logits)`, a scalar, by `images` alone, `(N, 3, H, W)`, and the logits; both detached. Raises
+    RequestError where the logits carry no gradient."""
+    if torch.is_inference_mode_enabled():
+        raise RequestError("no gradient can be taken under torch.inference_mode(); use torch.no_grad() in its place")
     images = images.detach().requires_grad_()
     with torch.enable_grad():
         logits = model(images)
-        (gradient,) = torch.autograd.grad(loss(logits), images)
+        (gradient,) = torch.autograd.grad(loss(logits), images, allow_unused=True) if logits.requires_grad else (None,)
+    if gradient is None:
+        raise RequestError(
+            "the model's answer carries no gradient to the images: nothing in it may detach or leave torch"
+        )
     return gradient, logits.detach()
 
 

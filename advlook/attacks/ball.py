@@ -76,8 +76,8 @@ def admit(
     targets: Tensor | None = None,
     **counts: int,
 ) -> tuple[Classifier, Tensor, float]:
-    """The model, the images and `eps` as an attack takes them, or RequestError as of `check_attack`. Images are attacked
-    in at least float32: in half precision steps vanish, and projection rounds out of the ball."""
+    """The model, images and `eps` as an attack takes them; RequestError as of `check_attack`. Images are attacked in at
+    least float32: in half precision steps vanish, and projection rounds out of the ball."""
     eps = check_attack(images, labels, eps, norm, targets, **counts)
     return Classifier(model, labels=labels, targets=targets), at_least_float32(images), eps
 

@@ -69,9 +69,7 @@ def check_batch(images: Tensor, labels: Tensor, targets: Tensor | None = None) -
 def finite_gradient(model: nn.Module, images: Tensor, loss: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
     """`input_gradient`; RequestError where it is not finite: its sign would be 0, and the model pass for robust."""
     gradient, answers = input_gradient(model, images, loss)
-    remedy = (
-        "mend what divides by 0 or takes the root of 0, such as sqrt(x) by sqrt(x + 1e-12), or leave half precision"
-    )
+    remedy = "mend what divides by 0 or takes the root of 0 (sqrt(x + 1e-12) in place of sqrt(x)), or leave float16"
     check_finite(gradient, "the gradient with respect to the images", remedy)
     return gradient, answers
 
@@ -91,7 +89,7 @@ def in_train_mode(model: nn.Module) -> bool:
 def warn_of_train_mode(model: nn.Module) -> None:
     """Warn the caller's caller where accuracies would not be those of the model in use."""
     if in_train_mode(model):
-        text = "the model is in train mode, in which dropout and batch statistics change its answers"
+        text = "the model is in train mode, or a part of it, where dropout and batch statistics change answers"
         warnings.warn(f"{text}; call model.eval() first", stacklevel=3)
 
 
@@ -108,7 +106,7 @@ def _logits_of(answer: object, count: int) -> Tensor:
     if logits.dim() != 2 or len(logits) != count:
         shape = f"{tuple(logits.shape)} for {count} images"
         raise RequestError(f"the model returns {shape}; wrap it in a function from {WANTED}")
-    check_finite(logits, "the answer of the model", "look for nan in its weights, or for overflow in half precision")
+    check_finite(logits, "the answer of the model", "look for nan in its weights, or for overflow in float16")
     return at_least_float32(logits)
 
 

@@ -12,25 +12,23 @@ from advlook.core.errors import RequestError
 
 @contextmanager
 def frozen_buffers(model: nn.Module) -> Iterator[None]:
-    """Within the block a forward pass in train mode normalises by batch statistics but does not record them; what else
-    it changes in buffers (statistics of InstanceNorm, vectors of spectral normalisation) is undone afterwards."""
+    """Within the block a forward pass in train mode normalises by batch statistics but does not record them; after it
+    every other buffer, such as statistics of InstanceNorm and vectors of spectral normalisation, is as it was."""
     modules = [module for module in model.modules() if module.training]
     # In eval mode track_running_stats decides whether running statistics are used: those layers stay as they are.
     layers = {m for m in modules if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats}
     others = [(m._buffers, *item) for m in modules if m not in layers for item in m._buffers.items()]
-    kept = [(*each, each[2]._version, each[2].clone()) for each in others if each[2] is not None]
     try:
         for layer in layers:
             layer.track_running_stats = False
+        for owner, name, buffer in others:  # copies are changed: a graph of the caller may rest on the buffers
+            owner[name] = None if buffer is None else buffer.clone()
         yield
     finally:
         for layer in layers:
             layer.track_running_stats = True
-        for where, name, value, version, before in kept:
-            where[name] = value
-            if value._version != version:  # else a graph of the caller may rest on it
-                with torch.no_grad():
-                    value.copy_(before)
+        for owner, name, buffer in others:
+            owner[name] = buffer
 
 
 def input_gradient(model: nn.Module, images: Tensor, loss: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
@@ -43,9 +41,7 @@ def input_gradient(model: nn.Module, images: Tensor, loss: Callable[[Tensor], Te
         logits = model(images)
         (gradient,) = torch.autograd.grad(loss(logits), images, allow_unused=True) if logits.requires_grad else (None,)
     if gradient is None:
-        raise RequestError(
-            "the model's answer carries no gradient to the images: nothing in it may detach or leave torch"
-        )
+        raise RequestError("the model's answer has no gradient to the images; it must not detach them, nor leave torch")
     return gradient, logits.detach()
 
 

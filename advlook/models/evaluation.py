@@ -15,6 +15,7 @@ from torch import Generator, Tensor, nn
 
 from advlook import attacks
 from advlook.attacks import NAMED_ATTACKS, percent
+from advlook.attacks.suite import undefined
 from advlook.core import ALONE, Classifier, Device, Group, RequestError, check_choice, evaluating, mixed_seed, tqdm
 from advlook.core.classifier import Model
 from advlook.data.layouts import list_images
@@ -199,6 +200,7 @@ def evaluate_checkpoint(
     RequestError as `load_model` does, and where size or folder do not suit."""
     check_choice("attack", attack, ("none", *NAMED_ATTACKS))
     loaded = load_model(checkpoint, arch, **described)
+    left_out = undefined(attacks.SUITE if attack == "suite" else (attack,), loaded.classes)
     side, short = _image_size(loaded, checkpoint, size, resize)
     listing = list_images(data)
     if len(listing.classes) != loaded.classes:
@@ -214,6 +216,7 @@ def evaluate_checkpoint(
     row |= {"normalisation": loaded.normalisation, "top1": percent(first), "top5": percent(best)}
     if attack != "none":
         name = f"{attack}, eps {eps * 255:g}/255" + ("" if attack in ("noise", "fgsm") else f", {steps} steps")
+        name += f", without {', '.join(left_out)}" if left_out else ""
         how |= {"right": first, "title": attack if progress else None}
         chosen = NAMED_ATTACKS[attack]
         row[name] = accuracy_under(model, images, lambda m, x, y, g: chosen(m, x, y, eps, steps, g), **how)

@@ -9,7 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from advlook.attacks.ball import ascend, check_counts, l2_norm
-from advlook.core import RequestError, autocast, check_choice, evaluating, input_gradient, per_image, tqdm
+from advlook.core import (
+    RequestError,
+    autocast,
+    check_choice,
+    check_finite,
+    evaluating,
+    finite_gradient,
+    per_image,
+    tqdm,
+)
+from advlook.core.gradients import at_least_float32
 from advlook.sensitivity.frequency import filtered
 
 PARAMETERISATIONS = ("pixels", "fourier")
@@ -94,7 +104,7 @@ def maximise(
     units = [int(unit) for unit in units]
     check_counts(size=size, steps=steps, starts=starts, batch_size=batch_size)
     _check_ascent(units, size, step_size, parameterisation, jitter)
-    target, like = _Truncated(model, layer), _blank(model, size)
+    target, like = _Truncated(model, layer), at_least_float32(_blank(model, size))
     arithmetic = autocast(precision, like.device)
     seed, shift_seed = torch.randint(2**31, (2,), generator=generator, device=generator and generator.device).tolist()
     scale = _spectrum_scale(size) if parameterisation == "fourier" else None
@@ -114,7 +124,7 @@ def maximise(
                 best, *reached = _ascent(target, images, numbers, length, scale, shifts, bar)
             if precision != "float32":
                 with torch.no_grad():
-                    reached = [_of_units(target(shown), numbers).mean(1) for shown in (best, images)]
+                    reached = [_of_units(target(shown), numbers).to(like.dtype).mean(1) for shown in (best, images)]
             parts.append((best, *reached))
     images, reached, began = (torch.cat(part).unflatten(0, (-1, starts)) for part in zip(*parts, strict=True))
     rows, best = torch.arange(len(units), device=like.device), reached.argmax(1)
@@ -130,7 +140,7 @@ class _Truncated(nn.Module):
 
     def __init__(self, model: nn.Module, layer: str) -> None:
         super().__init__()
-        self.model, self.layer = model, layer
+        self.model, self.layer, self.dtype = model, layer, _blank(model, 1).dtype
         try:
             model.get_submodule(layer)
         except AttributeError:
@@ -139,7 +149,7 @@ class _Truncated(nn.Module):
             raise RequestError(f"layer {layer!r} is unknown; the model has, for example, {', '.join(some)}") from None
 
     def forward(self, images: Tensor) -> Tensor:
-        """Output of the layer, `(N, C, H, W)` or `(N, C)`."""
+        """Output, for images of any floating-point type, of the layer, `(N, C, H, W)` or `(N, C)`."""
 
         def stop(_module: nn.Module, _inputs: object, output: Tensor) -> None:
             raise _Reached(output)
@@ -147,7 +157,7 @@ class _Truncated(nn.Module):
         # Nothing behind the layer runs, so no in-place ReLU overwrites its output.
         with self.model.get_submodule(self.layer).register_forward_hook(stop):
             try:
-                self.model(images)
+                self.model(images.to(self.dtype))
             except _Reached as reached:
                 return reached.args[0]
         raise RequestError(f"layer {self.layer!r} does not run in the model's forward pass; choose another")
@@ -166,8 +176,9 @@ def _ascent(
     first: Tensor | None = None
     for shift in shifts:
         seen = images.roll(tuple(shift), (2, 3))
-        gradient, output = input_gradient(model, seen, lambda output: _of_units(output, units).sum())
+        gradient, output = finite_gradient(model, seen, lambda output: _of_units(output, units).sum())
         reached = _of_units(output, units).to(images.dtype).mean(1)
+        check_finite(reached, "the activation", "look for nan in the weights of the model, or for overflow in float16")
         if first is None:
             best, highest, first = seen, reached, reached
         better = reached > highest

@@ -1,7 +1,8 @@
 """Gradients with respect to images, and the modes of a model while they are taken."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +31,18 @@ def input_gradient(model: nn.Module, images: Tensor, loss: Callable[[Tensor], Te
         logits = model(images)
         (gradient,) = torch.autograd.grad(loss(logits), images)
     return gradient, logits.detach()
+
+
+def graph(node: Any, stops: Collection[Any] = ()) -> Iterator[Any]:
+    """A node of autograd's graph and all that come before it in the forward pass, but for `stops` and what only they
+    lead to."""
+    seen, left = set(stops), [node]
+    while left:
+        node = left.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            yield node
+            left += [before for before, _ in node.next_functions]
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """What is learned about a model by running it once, on a blank image."""
 
 from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,18 +15,23 @@ def blank_image(model: nn.Module, size: int) -> Tensor:
     return next(state, torch.zeros(0)).new_zeros(1, 3, size, size)
 
 
-def run_blank(model: nn.Module, size: int) -> Tensor:
+def run_blank(model: nn.Module, size: int) -> Any:
     """The model's output for a black image; RequestError where it cannot take one of that size."""
+    with torch.no_grad():
+        return run(model, blank_image(model, size))
+
+
+def run(model: nn.Module, image: Tensor) -> Any:
+    """The model's output; RequestError where it cannot take an image `(1, 3, size, size)` of that size."""
     try:
-        with torch.no_grad():
-            return model(blank_image(model, size))
+        return model(image)
     except (RuntimeError, AssertionError) as error:  # timm's networks assert the size that they are made for
         reason = str(error).partition("\n")[0]
-        raise RequestError(f"size={size} does not suit this network ({reason}); give another") from None
+        raise RequestError(f"size={image.shape[-1]} does not suit this network ({reason}); give another") from None
 
 
 def check_visible(model: nn.Module, asked: str) -> None:
     """Raise RequestError where TorchScript hides the layers, which `asked` has to see."""
     if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
-        works = "attacks and the maps by plain gradients work on it"
-        raise RequestError(f"{asked} needs layers, which TorchScript hides; give the nn.Module it was made of ({works})")
+        works = "attacks and all other maps work on TorchScript"
+        raise RequestError(f"{asked} needs layers, which TorchScript hides; give the nn.Module itself ({works})")

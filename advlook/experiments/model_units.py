@@ -16,7 +16,7 @@ from advlook.experiments.corruptions import measure as corruptions
 from advlook.experiments.corruptions import scale
 from advlook.experiments.train import measure as train
 from advlook.experiments.visualize import measure as visualize
-from advlook.models import folded
+from advlook.models import for_inference
 from advlook.models.evaluation import survivors
 from advlook.sensitivity import METHODS
 from advlook.study import ModelKey, Row, Study
@@ -60,7 +60,7 @@ def _under_pgd(study: Study, key: ModelKey, numbers: np.ndarray, batch: int) -> 
     images, labels = next(study.test[torch.from_numpy(numbers)].batches(len(numbers), study.device))
     draws = torch.Generator(study.device).manual_seed(mixed_seed(0, batch))
     effort = {"steps": config.pgd_steps, "restarts": config.pgd_restarts, "precision": "auto"}
-    with evaluating(folded(study.model(*key))) as model:
+    with evaluating(for_inference(study.model(*key))) as model:
         attacked = attacks.pgd(model, images, labels, config.eps, generator=draws, **effort)
         with torch.no_grad():
             yield {"right_pgd": (model(attacked).argmax(1) == labels).cpu().numpy()}

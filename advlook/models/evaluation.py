@@ -16,8 +16,8 @@ from advlook.attacks import NAMED_ATTACKS, percent
 from advlook.core import ALONE, Device, Group, RequestError, check_choice, evaluating, mixed_seed, tqdm
 from advlook.data.layouts import list_images
 from advlook.data.streaming import Images, StreamedImages
-from advlook.models.architectures import folded
 from advlook.models.external import Loaded, load_model
+from advlook.models.folding import for_inference
 
 # (model, images, labels, the generator of all that it draws) -> adversarial images
 Attack = Callable[[nn.Module, Tensor, Tensor, Generator], Tensor]
@@ -55,7 +55,7 @@ class Batches:
 @torch.no_grad()
 def predict(model: nn.Module, images: Images, *, batch_size: int = 250, device: Device = "cpu") -> Tensor:
     """Logits `(N, classes)` of every image, on the CPU, in eval mode."""
-    with evaluating(folded(model)) as fast:
+    with evaluating(for_inference(model)) as fast:
         return torch.cat([fast(batch).float().cpu() for batch, _ in images.batches(batch_size, device)])
 
 
@@ -89,7 +89,7 @@ def correct(model: nn.Module, images: Images, **batches: object) -> Tensor:
 def _judged(model: nn.Module, images: Images, judges: Sequence[Judge], **batches: object) -> Tensor:
     """What every judge says of the answer to every image: bool `(N, len(judges))`."""
     how, found = Batches(**batches), torch.zeros(len(images), len(judges), dtype=torch.bool)
-    with evaluating(folded(model)) as fast:
+    with evaluating(for_inference(model)) as fast:
         for _, chosen, batch, labels in how.dealt(images):
             logits = fast(batch).float()
             found[chosen] = torch.stack([judge(logits, labels) for judge in judges], 1).cpu()
@@ -103,7 +103,7 @@ def survivors(
     a batch depends on `seed` and the batch's number alone, so the result does not depend on the number of processes;
     all of them get the whole. right: bool `(N,)`, which images are right without an attack, where known."""
     how = Batches(**batches)
-    with evaluating(folded(model)) as fast:
+    with evaluating(for_inference(model)) as fast:
         if right is None:
             right = correct(fast, images, **batches | {"title": None})
         alive = torch.zeros_like(right)

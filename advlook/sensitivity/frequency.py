@@ -12,7 +12,7 @@ from torch import Generator, Tensor, nn
 from advlook.attacks import check_length, percent
 from advlook.core import RequestError, evaluating
 from advlook.data import ImageSet
-from advlook.models import Batches, folded
+from advlook.models import Batches, for_inference
 
 HIGHEST = math.sqrt(0.5)  # radial frequency of the checkerboard
 GRID = 64  # points a side at which the response of filters is sampled
@@ -63,7 +63,7 @@ def fourier_sensitivity(
     where = Batches(**how)
     counts = torch.zeros(2, len(index), len(index), dtype=torch.int64, device=where.device)
     clean, axis = 0, torch.arange(side, device=where.device)
-    with evaluating(folded(model)) as fast:
+    with evaluating(for_inference(model)) as fast:
         for _, chosen, batch, labels in where.dealt(images):
             with_phase, without = moving[chosen].to(where.device), standing[chosen].to(where.device)
             before = fast(batch).argmax(1)
@@ -85,7 +85,7 @@ def fourier_sensitivity(
 @torch.no_grad()
 def accuracy_on(model: nn.Module, images: ImageSet, change: Callable[[Tensor], Tensor], **how: Any) -> float:
     """Accuracy in percent on `change(images)`; `change` takes and returns float `(N, 3, H, W)`."""
-    with evaluating(folded(model)) as fast:
+    with evaluating(for_inference(model)) as fast:
         batches = Batches(**how).dealt(images)
         return percent(torch.cat([(fast(change(shown)).argmax(1) == labels).cpu() for _, _, shown, labels in batches]))
 

@@ -3,15 +3,17 @@
 A ReLU is whatever clips at zero, be it a module, a function, a method, in place, or a mask."""
 
 import re
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 from torch.overrides import TorchFunctionMode
 
 from advlook.core.errors import RequestError
+from advlook.core.gradients import graph
 
 # Nodes that clip, by the argument that has to be 0: a bound, or a slope below it.
 _CLIPS = {
@@ -84,7 +86,7 @@ class Guide(TorchFunctionMode):
     def __call__(self, logits: Tensor) -> Tensor:
         """The logits, behind which the ReLUs are guided."""
         found, others = [], Counter()
-        for node in _graph(logits.grad_fn):
+        for node in _on_the_way(logits.grad_fn):
             name = type(node).__name__
             if hasattr(node, "_forward_cls") or name == "CppFunction":
                 hidden = node.name().removesuffix("Backward").rpartition("::")[2]
@@ -92,7 +94,7 @@ class Guide(TorchFunctionMode):
             if _is_hard_sigmoid(node):
                 others["Hardsigmoid"] += 1
             elif node in self.masks or _clips(node):
-                if any(_WEIGHTED.match(type(below).__name__) for below in _graph(node)):  # else it clips pixels
+                if any(_WEIGHTED.match(type(below).__name__) for below in graph(node)):  # else it clips pixels
                     found.append(node)
             elif name in _OTHERS:
                 others[_OTHERS[name]] += 1
@@ -109,15 +111,22 @@ class Guide(TorchFunctionMode):
         return logits
 
 
-def _graph(node: Any) -> Iterator[Any]:
-    """A node of autograd's graph and all that come before it in the forward pass."""
-    seen, left = set(), [node]
+def _on_the_way(end: Any) -> set[Any]:
+    """The nodes between the images and the last node: not those that work on parameters alone, as for a position."""
+    users: dict[Any, list[Any]] = defaultdict(list)
+    left = []
+    for node in graph(end):
+        for before, _ in node.next_functions:
+            users[before].append(node)
+        if hasattr(node, "variable") and not isinstance(node.variable, Parameter):
+            left.append(node)
+    found: set[Any] = set()
     while left:
-        node = left.pop()
-        if node is not None and node not in seen:
-            seen.add(node)
-            yield node
-            left += [before for before, _ in node.next_functions]
+        for node in users[left.pop()]:
+            if node not in found:
+                found.add(node)
+                left.append(node)
+    return found
 
 
 def _clips(node: Any) -> bool:

@@ -20,7 +20,7 @@ from torch.nn import Module
 from advlook.attacks.ball import check_counts, check_request
 from advlook.core import RequestError, check_choice, cross_entropy, evaluating, input_gradient, logit_of, per_image
 from advlook.core.probing import check_visible
-from advlook.models.architectures import folded
+from advlook.models.folding import for_inference
 from advlook.sensitivity.guiding import Guide
 
 BATCH_SIZE = 64
@@ -154,7 +154,7 @@ def _maps(
     height = max(1, size // len(weights))
     width = math.ceil(len(weights) / math.ceil(len(weights) / size))
     guiding = Guide(type(model).__name__) if guided else nullcontext(lambda logits: logits)
-    with evaluating(folded(model)) as fast, guiding as guide:
+    with evaluating(for_inference(model)) as fast, guiding as guide:
         for top in range(0, len(images), height):
             for left in range(0, len(weights), width):
                 rows, columns = slice(top, top + height), slice(left, min(left + width, len(weights)))

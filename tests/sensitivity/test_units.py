@@ -8,7 +8,8 @@ from helpers import FailingHead, Linear, Recorder, convolutional, random_images,
 from torch import nn
 
 from advlook.core.errors import RequestError
-from advlook.models.architectures import build_model, folded
+from advlook.models.architectures import build_model
+from advlook.models.folding import folded
 from advlook.sensitivity.frequency import filtered
 from advlook.sensitivity.units import (
     _noise,

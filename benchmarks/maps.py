@@ -35,8 +35,9 @@ from advlook.core.preset_files import available, load_preset
 from advlook.data.test_bed import generate
 from advlook.models.architectures import preset_model
 from advlook.models.folding import for_inference
+from advlook.sensitivity.filters import conv_layers
 from advlook.sensitivity.maps import BATCH_SIZE, integrated_gradients, smooth_grad
-from advlook.sensitivity.units import conv_layers, maximise
+from advlook.sensitivity.units import maximise
 
 GOAL = 1.3  # times as fast as captum
 TOGETHER_GOAL = 5.0  # times as fast as unit by unit

@@ -67,7 +67,7 @@ def at_least_float32(logits: Tensor) -> Tensor:
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[nn.Module]:
     """Within the block the model is in eval mode; afterwards every module is in its former mode."""
-    modes = [(module, module.training) for module in model.modules()]
+    modes = [(module, module.training) for module in model.modules() if hasattr(module, "training")]  # not frozen ones
     model.eval()
     try:
         yield model

@@ -17,43 +17,41 @@ from advlook.core.gradients import graph
 
 # Nodes that clip, by the argument that has to be 0: a bound, or a slope below it.
 _CLIPS = {
-    "ReluBackward0": None,
-    "ThresholdBackward0": "threshold",
-    "HardtanhBackward0": "min_val",
-    "ClampBackward0": "min",
-    "ClampBackward1": "min",
-    "ClampMinBackward0": "min",
-    "ClampMinBackward1": "min",
-    "LeakyReluBackward0": "negative_slope",
-    "RreluWithNoiseBackward0": "upper",
-    "PreluKernelBackward0": "weight",
+    "Relu": None,
+    "Threshold": "threshold",
+    "Hardtanh": "min_val",
+    "Clamp": "min",
+    "ClampMin": "min",
+    "LeakyRelu": "negative_slope",
+    "RreluWithNoise": "upper",
+    "PreluKernel": "weight",
 }
-_BOUNDS = {"HardtanhBackward0": "max_val", "ClampBackward1": "max"}  # from above, that hard sigmoids have
-_LARGER = ("MaximumBackward0", "FmaxBackward0")
+_BOUNDS = {"Hardtanh": "max_val", "Clamp": "max"}  # from above, that hard sigmoids have
+_LARGER = ("Maximum", "Fmax")
 _OTHERS = {
-    "GeluBackward0": "GELU",
-    "SiluBackward0": "SiLU",
-    "HardswishBackward0": "Hardswish",
-    "MishBackward0": "Mish",
-    "EluBackward0": "ELU",
-    "CeluBackward0": "CELU",
-    "LeakyReluBackward0": "LeakyReLU",
-    "PreluKernelBackward0": "PReLU",
-    "RreluWithNoiseBackward0": "RReLU",
-    "HardtanhBackward0": "Hardtanh",
-    "TanhBackward0": "Tanh",
-    "SigmoidBackward0": "Sigmoid",
-    "LogSigmoidBackward0": "LogSigmoid",
-    "HardsigmoidBackward0": "Hardsigmoid",
-    "SoftplusBackward0": "Softplus",
-    "SoftshrinkBackward0": "Softshrink",
-    "HardshrinkBackward0": "Hardshrink",
-    "GluBackward0": "GLU",
-    "ErfBackward0": "Erf",
-    "AbsBackward0": "Abs",
-    "SinBackward0": "Sin",
+    "Gelu": "GELU",
+    "Silu": "SiLU",
+    "Hardswish": "Hardswish",
+    "Mish": "Mish",
+    "Elu": "ELU",
+    "Celu": "CELU",
+    "LeakyRelu": "LeakyReLU",
+    "PreluKernel": "PReLU",
+    "RreluWithNoise": "RReLU",
+    "Hardtanh": "Hardtanh",
+    "Tanh": "Tanh",
+    "Sigmoid": "Sigmoid",
+    "LogSigmoid": "LogSigmoid",
+    "Hardsigmoid": "Hardsigmoid",
+    "Softplus": "Softplus",
+    "Softshrink": "Softshrink",
+    "Hardshrink": "Hardshrink",
+    "Glu": "GLU",
+    "Erf": "Erf",
+    "Abs": "Abs",
+    "Sin": "Sin",
 }
-_WEIGHTED = re.compile(r"(\w*Convolution|Addmm|Mm|Bmm|Baddbmm|Linear)Backward")
+_WEIGHTED = re.compile(r"\w*Convolution|Addmm|Mm|Bmm|Baddbmm|Linear")
 _IN_PLACE = ("relu", "relu6", "hardtanh", "threshold", "clamp", "clamp_min", "clip", "leaky_relu")
 _MASKING = ("where", "masked_fill", "masked_fill_", "mul", "__setitem__")
 
@@ -87,20 +85,20 @@ class Guide(TorchFunctionMode):
         """The logits, behind which the ReLUs are guided."""
         found, others = [], Counter()
         for node in _on_the_way(logits.grad_fn):
-            name = type(node).__name__
-            if hasattr(node, "_forward_cls") or name == "CppFunction":
+            kind = _kind(node)
+            if hasattr(node, "_forward_cls") or kind == "CppFunction":
                 hidden = node.name().removesuffix("Backward").rpartition("::")[2]
                 raise RequestError(f"guided_backprop cannot see what {hidden} does in {self.title}; run it without")
             if _is_hard_sigmoid(node):
                 others["Hardsigmoid"] += 1
             elif node in self.masks or _clips(node):
-                if any(_WEIGHTED.match(type(below).__name__) for below in graph(node)):  # else it clips pixels
+                if any(_WEIGHTED.fullmatch(_kind(below)) for below in graph(node)):  # else it clips pixels
                     found.append(node)
-            elif name in _OTHERS:
-                others[_OTHERS[name]] += 1
+            elif kind in _OTHERS:
+                others[_OTHERS[kind]] += 1
         self.masks.clear()
         if not found or others.total() > len(found):
-            counts = [*others.most_common(), ("ReLU", len(found))]
+            counts = [*sorted(others.items(), key=lambda item: (-item[1], item[0])), ("ReLU", len(found))]
             told = ", ".join(f"{count or 'no'} {kind}" for kind, count in counts)
             raise RequestError(
                 f"guided_backprop is not defined for {self.title}, which calls {told}; take another map, such as "
@@ -109,6 +107,11 @@ class Guide(TorchFunctionMode):
         for node in found:
             node.register_prehook(_positive(_input(node)))
         return logits
+
+
+def _kind(node: Any) -> str:
+    """ "LeakyRelu" of a node of the class LeakyReluBackward0, or LeakyReluBackward1, which is in place."""
+    return re.sub(r"Backward\d+$", "", type(node).__name__)
 
 
 def _on_the_way(end: Any) -> set[Any]:
@@ -131,11 +134,11 @@ def _on_the_way(end: Any) -> set[Any]:
 
 def _clips(node: Any) -> bool:
     """Whether a node is max(v, 0), perhaps with a bound from above."""
-    name = type(node).__name__
-    if name in _LARGER:
+    kind = _kind(node)
+    if kind in _LARGER:
         return _zero_side(node) is not None
-    if name not in _CLIPS or not (argument := _CLIPS[name]):
-        return name in _CLIPS
+    if kind not in _CLIPS or not (argument := _CLIPS[kind]):
+        return kind in _CLIPS
     bound = getattr(node, f"_saved_{argument}")
     return bound is not None and not torch.as_tensor(bound).any()
 
@@ -149,8 +152,8 @@ def _zero_side(node: Any) -> int | None:
 
 def _is_hard_sigmoid(node: Any) -> bool:
     """Whether it clips v + 3 from both sides: it is part of a hard sigmoid or hard swish, and no ReLU."""
-    bound, before = _BOUNDS.get(type(node).__name__), node.next_functions[0][0] if node.next_functions else None
-    if not bound or getattr(node, f"_saved_{bound}") is None or not type(before).__name__.startswith("AddBackward"):
+    bound, before = _BOUNDS.get(_kind(node)), node.next_functions[0][0] if node.next_functions else None
+    if not bound or getattr(node, f"_saved_{bound}", None) is None or _kind(before) != "Add":
         return False
     return sum(each is not None for each, _ in before.next_functions) == 1  # the other summand is a constant
 
@@ -168,10 +171,9 @@ def _clipped(name: str, arguments: list[Any]) -> Tensor | None:
 
 def _input(node: Any) -> Tensor | None:
     """What a ReLU clipped, where the derivative of its node is not 0 at 0, as that of ReLUs is."""
-    name = type(node).__name__
-    if name in _LARGER:
+    if _kind(node) in _LARGER:
         return (node._saved_self if _zero_side(node) else node._saved_other).detach()
-    return node._saved_self.detach() if name.startswith("Clamp") else None
+    return node._saved_self.detach() if _kind(node).startswith("Clamp") else None
 
 
 def _positive(values: Tensor | None) -> Callable[[tuple[Tensor | None, ...]], tuple[Tensor | None, ...]]:

@@ -20,7 +20,8 @@ from advlook.data import ImageSet, test_bed
 from advlook.models import folded
 from advlook.sensitivity import frequency
 from advlook.sensitivity.edges import edge_correlation, energy_shares
-from advlook.sensitivity.units import Maximised, colour_variance, conv_layers, first_filters, first_layer, maximise
+from advlook.sensitivity.filters import conv_layers, first_filters, first_layer
+from advlook.sensitivity.units import Maximised, colour_variance, maximise
 from advlook.study import ModelKey, Row, Study
 from advlook.study.verification import who
 

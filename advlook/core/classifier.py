@@ -20,33 +20,40 @@ WANTED = "images (N, 3, H, W) to logits (N, classes)"
 class Classifier(nn.Module):
     """A model as this package asks it: images `(N, 3, H, W)` to finite logits `(N, classes)` in at least float32.
 
-    model: a module, or any function of images. Images are cast to `dtype`, by default that of the model's parameters;
-    of an answer with `.logits` or `["logits"]` these are taken. classes: labels and the like by name, int64 `(N,)` or
-    None, which the first answer has to know. Raises RequestError for what is no model, and when asked for answers that
-    are no logits, of a single class, or not finite, and for labels that are no class of the model."""
+    model: a module, or any function of images. Images that it does not take as they are, because its parameters are of
+    another floating-point type, are cast to that type; of an answer with `.logits` or `["logits"]` these are taken.
+    classes: labels and the like by name, int64 `(N,)` or None, which the first answer has to know. Raises RequestError
+    for what is no model, and when asked for answers that are no logits, of a single class, or not finite, and for
+    labels that are no class of the model."""
 
-    def __init__(self, model: Model, dtype: torch.dtype | None = None, **classes: Tensor | None) -> None:
+    def __init__(self, model: Model, **classes: Tensor | None) -> None:
         super().__init__()
         if isinstance(model, type) or not callable(model):
             kind = f"the class {model.__name__}" if isinstance(model, type) else f"of type {type(model).__name__}"
             raise RequestError(f"the model is {kind}; give an nn.Module, or a function, from {WANTED}")
-        self.model = model.model if isinstance(model, Classifier) else model
-        self.dtype = dtype or floating_type(model)
+        again = isinstance(model, Classifier)
+        self.model, self.dtype = (model.model, model.dtype) if again else (model, None)
         self.training = getattr(model, "training", False)
         self.unchecked = {name: numbers for name, numbers in classes.items() if numbers is not None}
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits `(N, classes)` of images `(N, 3, H, W)` in [0, 1]."""
-        logits = _logits_of(self.model(images if self.dtype is None else images.to(self.dtype)), len(images))
+        logits = _logits_of(self._answer(images), len(images))
         while self.unchecked:
             _check_classes(*self.unchecked.popitem(), logits.shape[1])
         return logits
 
-
-def floating_type(model: object) -> torch.dtype | None:
-    """The type of a model's parameters, by the first of them that is floating-point; None for a plain function."""
-    parameters = model.parameters() if isinstance(model, nn.Module) else ()
-    return next((each.dtype for each in parameters if each.is_floating_point()), None)
+    def _answer(self, images: Tensor) -> object:
+        if self.dtype is None:
+            try:  # not cast at once: a model may normalise in float32 and cast by itself
+                return self.model(images)
+            except RuntimeError:
+                parameters = self.model.parameters() if isinstance(self.model, nn.Module) else ()
+                own = next((each.dtype for each in parameters if each.is_floating_point()), images.dtype)
+                if own == images.dtype:
+                    raise
+                self.dtype = own
+        return self.model(images.to(self.dtype))
 
 
 def check_batch(images: Tensor, labels: Tensor, targets: Tensor | None = None) -> None:

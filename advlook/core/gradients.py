@@ -1,7 +1,8 @@
 """Gradients with respect to images, and the modes of a model while they are taken."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -45,6 +46,18 @@ def input_gradient(model: nn.Module, images: Tensor, loss: Callable[[Tensor], Te
     return gradient, logits.detach()
 
 
+def graph(node: Any, stops: Collection[Any] = ()) -> Iterator[Any]:
+    """A node of autograd's graph and all that come before it in the forward pass, but for `stops` and what only they
+    lead to."""
+    seen, left = set(stops), [node]
+    while left:
+        node = left.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            yield node
+            left += [before for before, _ in node.next_functions]
+
+
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy of each image `(N,)`, whose gradient does not vanish for margins up to about 100. In the usual form
     a softmax probability rounds to 1 at a margin of 17 already, and an overconfident model would pass for robust. This
@@ -67,7 +80,7 @@ def at_least_float32(logits: Tensor) -> Tensor:
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[nn.Module]:
     """Within the block the model is in eval mode; afterwards every module is in its former mode."""
-    modes = [(module, module.training) for module in model.modules()]
+    modes = [(module, module.training) for module in model.modules() if hasattr(module, "training")]  # not frozen ones
     model.eval()
     try:
         yield model

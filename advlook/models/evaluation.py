@@ -21,8 +21,8 @@ from advlook.core.classifier import Model
 from advlook.data.layouts import list_images
 from advlook.data.streaming import Images, StreamedImages
 from advlook.data.tensors import Shown, TensorImages, as_image_set
-from advlook.models.architectures import folded
 from advlook.models.external import Loaded, load_model
+from advlook.models.folding import for_inference
 
 # (model, images, labels, the generator of all that it draws) -> adversarial images
 Attack = Callable[[nn.Module, Tensor, Tensor, Generator], Tensor]
@@ -63,7 +63,7 @@ def behind_door(model: Model, labels: Tensor | None = None) -> Classifier:
     """A model as this package asks it (`core.Classifier`), with batch normalisation folded in where it is one of ours.
     labels: what it is to answer."""
     model = model.model if isinstance(model, Classifier) else model
-    return Classifier(folded(model) if isinstance(model, nn.Module) else model, labels=labels)
+    return Classifier(for_inference(model) if isinstance(model, nn.Module) else model, labels=labels)
 
 
 @torch.no_grad()

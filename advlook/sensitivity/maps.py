@@ -9,30 +9,25 @@ labels of another type or shape or that are no class of the model, counts below 
 not finite, and what `core.Classifier` refuses. Images of half precision are explained in float32."""
 
 import math
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from functools import partial
-from numbers import Number
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
-from torch.nn import Module, ReLU
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.nn import Module
 
 from advlook.attacks.ball import check_counts
-from advlook.core import Classifier, Model, RequestError, check_batch, check_choice, evaluating, finite_gradient
+from advlook.core import Model, RequestError, check_batch, check_choice, evaluating, finite_gradient
 from advlook.core.gradients import at_least_float32, cross_entropy, logit_of, per_image
+from advlook.core.probing import check_visible
 from advlook.models.evaluation import behind_door
+from advlook.sensitivity.guiding import Guide
 
 BATCH_SIZE = 64
 # The weights `(S,)` of an image's points; and from slices of images and weights those `(images, weights, 3, H, W)`.
 Points = tuple[Tensor, Callable[[slice, slice], Tensor]]
-_aten = torch.ops.aten
-_RELUS = (_aten.relu, _aten.relu_, _aten.threshold, _aten.threshold_)
-_CLAMPS = (_aten.clamp, _aten.clamp_, _aten.clamp_min, _aten.clamp_min_)
 
 
 def vanilla_gradient(model: Model, images: Tensor, labels: Tensor, *, batch_size: int = BATCH_SIZE) -> Tensor:
@@ -49,8 +44,11 @@ def guided_backprop(model: Model, images: Tensor, labels: Tensor, *, batch_size:
     """Guided backpropagation (Springenberg et al. 2015; equations 13 to 15 of the paper).
 
     The gradient of the label's logit, but every ReLU passes on positive gradients alone, and those only where its input
-    was positive. ReLUs may work in place. Raises RequestError also where the forward pass calls no `nn.ReLU` module, or
-    a functional ReLU (the message names the module that calls it)."""
+    was positive. A ReLU is whatever clips activations at zero: modules, functions and methods, in place or not, ReLU6
+    among them. Raises RequestError also where the model calls none, or more nonlinearities of other kinds (the message
+    counts them), and where TorchScript or a custom autograd function hides some."""
+    if isinstance(model, Module):
+        check_visible(model, "guided_backprop")
     return _maps(model, images, labels, "logit", batch_size, guided=True)
 
 
@@ -154,15 +152,14 @@ def _maps(
     # Whole images side by side where they fit, else the points of one in equal parts.
     height = max(1, size // len(weights))
     width = math.ceil(len(weights) / math.ceil(len(weights) / size))
-    fast = behind_door(model, labels)
-    with evaluating(fast), _guiding(fast.model) if guided else nullcontext(fast.model) as forward:
-        answers = Classifier(forward, fast.dtype, labels=labels)
+    guiding = Guide(type(model).__name__) if guided else nullcontext(lambda logits: logits)
+    with evaluating(behind_door(model, labels)) as fast, guiding as guide:
         for top in range(0, len(images), height):
             for left in range(0, len(weights), width):
                 rows, columns = slice(top, top + height), slice(left, min(left + width, len(weights)))
                 at = drawn(rows, columns)
                 repeated = labels[rows].repeat_interleave(at.shape[1])
-                gradient, _ = finite_gradient(answers, at.flatten(0, 1), lambda z, y=repeated: _score(z, y, of))
+                gradient, _ = finite_gradient(fast, at.flatten(0, 1), lambda z, y=repeated: _score(guide(z), y, of))
                 parts = gradient.unflatten(0, at.shape[:2]).to(sums.dtype)
                 sums[rows] += (parts * weights[columns].view(1, -1, 1, 1, 1)).sum(1)
     return sums.to(images.dtype)
@@ -173,69 +170,3 @@ def _score(logits: Tensor, labels: Tensor, of: str) -> Tensor:
     if of == "loss":
         return cross_entropy(logits, labels).sum()
     return logit_of(logits, labels).sum()
-
-
-class _GuidedReLU(torch.autograd.Function):
-    """ReLU that passes back positive gradients alone, where its input was positive."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, inplace: bool) -> Tensor:
-        off = values <= 0
-        ctx.save_for_backward(off)
-        if not inplace:
-            return values.masked_fill(off, 0)
-        ctx.mark_dirty(values)  # the rest of the model may count on it
-        return values.masked_fill_(off, 0)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        (off,) = ctx.saved_tensors
-        return gradient.clamp(min=0).masked_fill_(off, 0), None
-
-
-@contextmanager
-def _guiding(model: Module) -> Iterator[Callable[[Tensor], Tensor]]:
-    """Within the block, a forward pass of the model whose ReLU modules are guided."""
-    # Modules with another forward, subclasses of nn.ReLU among them, call a functional ReLU: `_ReLUWatch` refuses that.
-    plain = [m for m in model.modules() if getattr(m.forward, "__func__", None) is ReLU.forward]
-    called = set()
-
-    def guided(relu: ReLU, values: Tensor) -> Tensor:
-        called.add(relu)
-        return _GuidedReLU.apply(values, relu.inplace)
-
-    def forward(images: Tensor) -> Tensor:
-        with _ReLUWatch(model):
-            logits = model(images)
-        if not called:
-            raise RequestError(f"guided_backprop guides nn.ReLU modules, but {type(model).__name__} calls none")
-        return logits
-
-    try:
-        for relu in plain:  # by the instance's own forward, so that a module that is called twice is guided twice
-            relu.forward = partial(guided, relu)
-        yield forward
-    finally:
-        for relu in plain:
-            vars(relu).pop("forward", None)
-
-
-class _ReLUWatch(TorchDispatchMode):
-    """Refuses ReLUs that are called as functions, by whatever name: it sees the operators that run."""
-
-    def __init__(self, model: Module) -> None:
-        super().__init__()
-        self.names = {module: name or "the model" for name, module in model.named_modules()}
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        packet, bounds = func.overloadpacket, [*args[1:], *kwargs.values()]
-        rectifies = bounds and isinstance(bounds[0], Number) and bounds[0] == 0 and bounds[1:] in ([], [None])
-        if packet in _RELUS or (packet in _CLAMPS and rectifies):
-            frame = sys._getframe(1)
-            while frame and not (isinstance(owner := frame.f_locals.get("self"), Module) and owner in self.names):
-                frame = frame.f_back
-            where = f"{self.names[owner]} ({type(owner).__name__})" if frame else "the model"
-            called = f"the functional ReLU ({packet.__name__}) in the forward of {where}"
-            raise RequestError(f"guided_backprop cannot guide {called}; make it an nn.ReLU module")
-        return func(*args, **kwargs)

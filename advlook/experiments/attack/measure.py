@@ -12,7 +12,7 @@ from advlook.attacks.checks import run_checks
 from advlook.attacks.suite import SUITE, SUITE_PGD_STEPS, percent
 from advlook.core import Classifier, evaluating
 from advlook.data import ImageSet
-from advlook.models import folded
+from advlook.models import for_inference
 from advlook.models.evaluation import Attack, accuracy_under, behind_door, correct, suite_accuracy, survivors
 from advlook.study import ModelKey, Row, Study
 from advlook.study.verification import who
@@ -117,9 +117,9 @@ def trust(study: Study, key: ModelKey) -> Iterator[Row]:
     model, shown, _ = asked(study, key)
     images, labels = next(shown.batches(len(shown), study.device))
     others = [s for s in study.preset.seeds if s != seed] or ([seed] if setting == "adv" else [])
-    source = folded(study.model(arch, "std", others[0])) if others else None
+    source = for_inference(study.model(arch, "std", others[0])) if others else None
     options = {"source": source, "steps": config.pgd_steps, "batch_size": config.batch_size}
-    for check in run_checks(folded(model), images, labels, config.eps, **options):
+    for check in run_checks(for_inference(model), images, labels, config.eps, **options):
         yield check.as_row()
 
 

@@ -13,7 +13,6 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 
-from advlook.core import at_least_float32
 from advlook.data.image_sets import to_float
 
 Apply = Callable[[Tensor, float, torch.Generator], Tensor]
@@ -21,7 +20,7 @@ Apply = Callable[[Tensor, float, torch.Generator], Tensor]
 
 @dataclass(frozen=True)
 class Corruption:
-    """One corruption: `apply(images, strength, generator)` -> images, both float `(N, 3, H, W)` of one type."""
+    """One corruption: `apply(images, strength, generator)` -> images, both float `(N, 3, H, W)`."""
 
     family: str
     title: str
@@ -38,8 +37,7 @@ class Corruption:
 
 def gaussian_noise(images: Tensor, deviation: float, generator: torch.Generator) -> Tensor:
     """Independent Gaussian noise on every value."""
-    noise = torch.randn(images.shape, generator=generator, device=images.device)
-    return (images + deviation * noise).to(images.dtype)
+    return images + deviation * torch.randn(images.shape, generator=generator, device=images.device)
 
 
 def zoom_blur(images: Tensor, most: float, generator: torch.Generator) -> Tensor:
@@ -62,15 +60,13 @@ def pixelate(images: Tensor, share: float, generator: torch.Generator) -> Tensor
 
 
 def jpeg(images: Tensor, quality: float, generator: torch.Generator) -> Tensor:
-    """Written as JPEG of this quality and read again; values outside [0, 1] are cut off."""
+    """Written as JPEG of this quality and read again."""
     read = []
-    for pixels in (
-        at_least_float32(images).mul(255).round().clamp(0, 255).to("cpu", torch.uint8).permute(0, 2, 3, 1).numpy()
-    ):
+    for pixels in images.mul(255).round().to("cpu", torch.uint8).permute(0, 2, 3, 1).numpy():
         file = io.BytesIO()
         Image.fromarray(pixels).save(file, "JPEG", quality=int(quality))
         read.append(torch.from_numpy(np.array(Image.open(file))))
-    return to_float(torch.stack(read).permute(0, 3, 1, 2)).to(images.device, images.dtype)
+    return to_float(torch.stack(read).permute(0, 3, 1, 2)).to(images.device)
 
 
 FAMILIES = {

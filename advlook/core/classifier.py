@@ -15,6 +15,7 @@ from advlook.core.gradients import at_least_float32, input_gradient
 
 Model = nn.Module | Callable[[Tensor], Any]
 WANTED = "images (N, 3, H, W) to logits (N, classes)"
+BROKEN = "look for nan in the weights, or for overflow in float16"
 
 
 class Classifier(nn.Module):
@@ -81,10 +82,10 @@ def finite_gradient(model: nn.Module, images: Tensor, loss: Callable[[Tensor], T
     return gradient, answers
 
 
-def check_finite(values: Tensor, what: str, remedy: str) -> None:
+def check_finite(values: Tensor, what: str = "the answer of the model", remedy: str = BROKEN) -> None:
     """RequestError where some of the values `(N, ...)` are nan or infinite."""
     # A sum costs least, and is finite only if all values are; finite values may overflow in it.
-    if not values.detach().sum().isfinite() and not (finite := values.isfinite().flatten(1).all(1)).all():
+    if not values.detach().sum().isfinite() and not (finite := values.isfinite().reshape(len(values), -1).all(1)).all():
         raise RequestError(f"{what} is not finite for {(~finite).sum()} of {len(values)} images; {remedy}")
 
 
@@ -113,7 +114,7 @@ def _logits_of(answer: object, count: int) -> Tensor:
     if logits.dim() != 2 or len(logits) != count:
         shape = f"{tuple(logits.shape)} for {count} images"
         raise RequestError(f"the model returns {shape}; wrap it in a function from {WANTED}")
-    check_finite(logits, "the answer of the model", "look for nan in its weights, or for overflow in float16")
+    check_finite(logits)
     return at_least_float32(logits)
 
 

@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torchvision.ops import FrozenBatchNorm2d
 
-from advlook.core import RequestError
+from advlook.core import RequestError, check_finite
 from advlook.core.probing import blank_image, check_visible
 from advlook.models.architectures import is_ours
 
@@ -55,6 +55,7 @@ def folded(model: nn.Module, *, size: int | None = None, required: Collection[st
     # Whatever was overlooked (a convolution that rescales its weights, say) changes answers by more than this.
     tolerance = 10 * torch.finfo(image.dtype).eps ** 0.5
     for was, now in zip(before, _tensors(fold(image)), strict=True):
+        check_finite(was)
         if not torch.allclose(was, now, rtol=tolerance, atol=tolerance * was.abs().max().item()):
             raise RequestError(f"folded changes the answers of {type(model).__name__}; its convolutions are unusual")
     return fold

@@ -106,7 +106,7 @@ def _ascent(
         seen = images.roll(tuple(shift), (2, 3))
         gradient, output = finite_gradient(model, seen, lambda output: _of_units(output, units).sum())
         reached = _of_units(output, units).to(images.dtype).mean(1)
-        check_finite(reached, "the activation", "look for nan in the weights of the model, or for overflow in float16")
+        check_finite(reached, "the activation")
         if first is None:
             best, highest, first = seen, reached, reached
         better = reached > highest

@@ -106,7 +106,7 @@ def test_labels_that_are_no_class_are_refused(ask, wrong):
     assert "3 classes" in line_of(ask, convolutional().eval(), labels=labels)
 
 
-@pytest.mark.parametrize("name", [name for name in DOORS if name != "guided_backprop"])
+@pytest.mark.parametrize("name", DOORS)
 @pytest.mark.parametrize(
     "wrapped",
     [lambda model: lambda images: model(images), lambda model: Then(lambda x, z: {"logits": z})],

@@ -212,18 +212,6 @@ def test_a_suite_of_nothing_is_refused_at_once():
     assert len(model.sizes) == 1
 
 
-@pytest.mark.parametrize("ask", EXAMINED.values(), ids=EXAMINED)
-def test_train_mode_brings_a_warning(ask):
-    """A model in train mode, or a part of it, is warned of where the caller stands; one in eval mode is not."""
-    with pytest.warns(UserWarning, match=r"train mode.*model\.eval\(\)") as caught:
-        ask(convolutional().train(), IMAGES, LABELS)
-    assert caught[0].filename == __file__
-    part = convolutional().eval()
-    part[1].train()
-    with pytest.warns(UserWarning, match="train mode"):
-        ask(part, IMAGES, LABELS)
-
-
 @pytest.mark.filterwarnings("error")
 @each_door
 def test_eval_mode_brings_none(ask):
@@ -231,45 +219,10 @@ def test_eval_mode_brings_none(ask):
     ask(convolutional().eval(), IMAGES, LABELS)
 
 
-class Drifting(nn.Module):
-    """Layers that change buffers in train mode: statistics, vectors of power iteration, a counter of its own."""
-
-    def __init__(self):
-        super().__init__()
-        convolutions = [nn.Conv2d(3 if k == 0 else 4, 4, 3, padding=1) for k in range(3)]
-        old, new = nn.utils.spectral_norm(convolutions[1]), nn.utils.parametrizations.spectral_norm(convolutions[2])
-        norms = [nn.BatchNorm2d(4), nn.InstanceNorm2d(4, track_running_stats=True)]
-        self.layers = nn.Sequential(
-            convolutions[0], norms[0], old, norms[1], nn.ReLU(), new, nn.Flatten(), nn.Linear(256, 3)
-        )
-        self.register_buffer("calls", torch.zeros(()))
-
-    def forward(self, images):
-        if self.training:
-            self.calls = self.calls + 1  # another tensor, where the other buffers are changed in place
-        return self.layers(images)
-
-
-@pytest.mark.parametrize("name", [*ATTACKS, *EXAMINED])
-@pytest.mark.filterwarnings("ignore:the model is in train mode")
-@pytest.mark.filterwarnings("ignore::FutureWarning")
-def test_every_buffer_is_left_as_it_was(name):
-    """In train mode statistics of InstanceNorm, vectors of spectral norm and buffers of one's own stay, too."""
-    model = Drifting().train()
-    model(IMAGES)
-    before = {key: (value, value.clone()) for key, value in model.named_buffers()}
-    DOORS[name](model, IMAGES, LABELS)
-    after = dict(model.named_buffers())
-    assert all(after[key] is value and torch.equal(value, copy) for key, (value, copy) in before.items())
-    assert all(module.training for module in model.modules())
-
-
-def test_a_graph_of_the_caller_outlives_an_attack():
-    """Training may attack between its forward and backward pass: buffers that the graph rests on are not touched."""
-    model = Drifting().train()
-    loss = model(IMAGES).sum()
-    attacks.pgd(model, IMAGES, LABELS, EPS, steps=1)
-    loss.backward()
+def test_radii_that_are_no_numbers_are_refused():
+    """A fraction written as text, which presets and the command read, is no radius in Python."""
+    for eps in ("4/255", None):
+        assert "not a number" in line_of(lambda m, x, y, eps=eps: attacks.pgd(m, x, y, eps), convolutional())
 
 
 def test_no_gradient_is_told_in_one_line():

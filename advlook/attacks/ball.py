@@ -95,11 +95,15 @@ def check_attack(
 
 def check_length(value: float, norm: str, name: str) -> float:
     """A radius or step of the given norm as a float; an L2 one may exceed 1."""
+    try:
+        value = float(value)
+    except (TypeError, ValueError):
+        raise RequestError(f"{name} {value!r} is not a number; give it in units of [0, 1], such as 4/255") from None
     if norm == "linf":
         return check_eps(value, name)
     if not value >= 0:
         raise RequestError(f"{name}={value:g} is not a length; give it in pixel units of [0, 1], at least 0")
-    return float(value)
+    return value
 
 
 def check_counts(**counts: int) -> None:

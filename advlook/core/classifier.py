@@ -15,7 +15,7 @@ from advlook.core.gradients import at_least_float32, input_gradient
 
 Model = nn.Module | Callable[[Tensor], Any]
 WANTED = "images (N, 3, H, W) to logits (N, classes)"
-BROKEN = "look for nan in the weights, or for overflow in float16"
+BROKEN = "look for nan in the weights, overflow in float16, or a class masked by infinity"
 
 
 class Classifier(nn.Module):
@@ -91,7 +91,7 @@ def check_finite(values: Tensor, what: str = "the answer of the model", remedy: 
 
 def in_train_mode(model: nn.Module) -> bool:
     """Whether a part of the model is in train mode, where an answer may depend on the batch, or on chance."""
-    return any(module.training for module in model.modules())
+    return any(getattr(module, "training", False) for module in model.modules())  # frozen TorchScript has no mode
 
 
 def warn_of_train_mode(model: nn.Module) -> None:

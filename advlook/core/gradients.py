@@ -15,7 +15,7 @@ from advlook.core.errors import RequestError
 def frozen_buffers(model: nn.Module) -> Iterator[None]:
     """Within the block a forward pass in train mode normalises by batch statistics but does not record them; after it
     every other buffer, such as statistics of InstanceNorm and vectors of spectral normalisation, is as it was."""
-    modules = [module for module in model.modules() if module.training]
+    modules = [module for module in model.modules() if getattr(module, "training", False)]
     # In eval mode track_running_stats decides whether running statistics are used: those layers stay as they are.
     layers = {m for m in modules if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats}
     others = [(m._buffers, *item) for m in modules if m not in layers for item in m._buffers.items()]

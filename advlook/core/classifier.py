@@ -42,7 +42,9 @@ class Classifier(nn.Module):
         logits = _logits_of(self._answer(images), len(images))
         while self.unchecked:
             _check_classes(*self.unchecked.popitem(), logits.shape[1])
-        return logits
+        if logits.dtype == torch.float16 and images.requires_grad:
+            return _widened(images, logits)
+        return at_least_float32(logits)
 
     def _answer(self, images: Tensor) -> object:
         if self.dtype is None:
@@ -102,7 +104,7 @@ def warn_of_train_mode(model: nn.Module) -> None:
 
 
 def _logits_of(answer: object, count: int) -> Tensor:
-    """The logits of `count` images in what a model returns, in at least float32; RequestError where there are none."""
+    """The logits of `count` images in what a model returns; RequestError where there are none."""
     logits = answer
     if not isinstance(answer, Tensor):
         logits = answer.get("logits") if isinstance(answer, Mapping) else getattr(answer, "logits", None)
@@ -115,7 +117,22 @@ def _logits_of(answer: object, count: int) -> Tensor:
         shape = f"{tuple(logits.shape)} for {count} images"
         raise RequestError(f"the model returns {shape}; wrap it in a function from {WANTED}")
     check_finite(logits)
-    return at_least_float32(logits)
+    return logits
+
+
+def _widened(images: Tensor, logits: Tensor) -> Tensor:
+    """Logits in float32, whose gradients go back through float16 with a largest value of 1 an image, and get their size
+    back at the images: the gradient of a sure answer's loss would underflow, and the model pass for robust."""
+    logits, sizes = logits.float(), []
+
+    def scale(gradient: Tensor) -> Tensor:
+        size = gradient.abs().amax(1, keepdim=True)
+        sizes.append(torch.where(size > 0, size, 1.0))
+        return gradient / sizes[-1]
+
+    logits.register_hook(scale)
+    images.register_hook(lambda gradient: gradient * sizes.pop().view(-1, *[1] * (gradient.dim() - 1)))
+    return logits
 
 
 def _check_classes(name: str, numbers: Tensor, count: int) -> None:

@@ -9,6 +9,7 @@ from torch import nn
 
 from advlook.core.classifier import Classifier, check_batch, check_finite, in_train_mode
 from advlook.core.errors import RequestError
+from advlook.core.gradients import cross_entropy, input_gradient
 
 IMAGES, LABELS = random_images(8), torch.arange(8) % 2
 
@@ -107,6 +108,18 @@ def test_images_are_cast_at_the_model(dtype):
     found[:, 0].sum().backward()
     assert images.grad.dtype == torch.float32
     torch.testing.assert_close(found.float(), Linear()(IMAGES), atol=0.05, rtol=0.05)
+
+
+@pytest.mark.parametrize("margin", [0.0, 20.0, 60.0])
+def test_gradients_of_sure_answers_survive_half_precision(margin):
+    """The gradient of the loss is that of float32 where, in float16 alone, it would be 0; that of a logit stays."""
+    linear, zeros = Linear(side=4, margin=margin), torch.zeros(8, dtype=torch.int64)
+    losses = (lambda z: cross_entropy(z, zeros).sum(), lambda z: z[:, 1].sum())
+    for loss in losses:
+        exact, _ = input_gradient(linear, IMAGES, loss)
+        found, _ = input_gradient(Classifier(Linear(side=4, margin=margin).half()), IMAGES, loss)
+        assert exact.abs().amin() > 0
+        torch.testing.assert_close(found, exact, rtol=0.05, atol=0.02 * exact.abs().max().item())
 
 
 @pytest.mark.parametrize("wrong", [-1, 2, 255])

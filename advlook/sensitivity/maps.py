@@ -21,7 +21,7 @@ from advlook.attacks.ball import check_counts, check_request
 from advlook.core import RequestError, check_choice, cross_entropy, evaluating, input_gradient, logit_of, per_image
 from advlook.core.probing import check_visible
 from advlook.models.folding import for_inference
-from advlook.sensitivity.guiding import Guide
+from advlook.sensitivity.guiding import Guide, uncompiled
 
 BATCH_SIZE = 64
 # The weights `(S,)` of an image's points; and from slices of images and weights those `(images, weights, 3, H, W)`.
@@ -46,7 +46,8 @@ def guided_backprop(model: Module, images: Tensor, labels: Tensor, *, batch_size
     among them. Raises RequestError also where the model calls none, or more nonlinearities of other kinds (the message
     counts them), and where TorchScript or a custom autograd function hides some."""
     check_visible(model, "guided_backprop")
-    return _maps(model, images, labels, "logit", batch_size, guided=True)
+    with uncompiled():
+        return _maps(model, images, labels, "logit", batch_size, guided=True)
 
 
 def smooth_grad(

@@ -6,7 +6,7 @@ import torch
 from torch import Generator, Tensor
 
 from advlook.attacks.active_batch import ActiveBatch
-from advlook.attacks.ball import admit, ascend, project, random_in_ball
+from advlook.attacks.ball import ascend, prepared, project, random_in_ball
 from advlook.core import Model, RequestError, at_least_float32, check_choice, cross_entropy, frozen_buffers
 from advlook.core.gradients import logit_of, per_image
 
@@ -33,7 +33,7 @@ def apgd(
     an image is lost as soon as it is misclassified. Steps have length 2 eps at first, with momentum 0.75; at
     checkpoints, an image whose loss has stopped rising returns to its best point and halves its step size."""
     losses = {"ce": cross_entropy, "dlr": dlr, "dlr-targeted": targeted_dlr}
-    model, images, eps = admit(model, images, labels, eps, norm, steps=steps, restarts=restarts)
+    model, images, eps = prepared(model, images, labels, eps, norm, steps=steps, restarts=restarts)
     check_choice("loss", loss, losses)
     batch = ActiveBatch(model, images, labels, losses[loss], targets=None, precision="float32")
     if not len(images):

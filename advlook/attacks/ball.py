@@ -67,7 +67,7 @@ def l2_norm(batch: Tensor) -> Tensor:
     return batch.flatten(1).norm(dim=1)
 
 
-def admit(
+def prepared(
     model: Model,
     images: Tensor,
     labels: Tensor,

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from advlook import attacks
-from advlook.attacks.ball import admit
+from advlook.attacks.ball import prepared
 from advlook.attacks.suite import percent
 from advlook.core import Classifier, Model, RequestError, cross_entropy, evaluating, input_gradient, warn_of_train_mode
 
@@ -74,7 +74,7 @@ def run_checks(
     for no images, labels of another number, and as the attacks do."""
     if isinstance(images, Tensor) and isinstance(labels, Tensor) and (not len(images) or len(images) != len(labels)):
         raise RequestError(f"{len(images)} images with {len(labels)} labels: give one image or more, a label to each")
-    model, images, eps = admit(model, images, labels, eps, steps=steps, batch_size=batch_size)
+    model, images, eps = prepared(model, images, labels, eps, steps=steps, batch_size=batch_size)
     source = model if source is None else Classifier(source, labels=labels)
     for each in dict.fromkeys([model, source]):
         warn_of_train_mode(each)

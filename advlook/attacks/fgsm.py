@@ -3,7 +3,7 @@
 from torch import Generator, Tensor
 
 from advlook.attacks.active_batch import attack_loss
-from advlook.attacks.ball import admit, ascend, project, random_in_ball
+from advlook.attacks.ball import ascend, prepared, project, random_in_ball
 from advlook.core import Model, finite_gradient, frozen_buffers
 
 
@@ -23,7 +23,7 @@ def fgsm(
     `random_start` the step starts from a uniform draw in the ball; with `targets` it lowers their loss instead. Returns
     adversarial images of the same shape, detached. Raises RequestError for eps or images outside [0, 1], and for what
     `core.Classifier` refuses of the model's answers, or a gradient that is not finite."""
-    model, images, eps = admit(model, images, labels, eps, "linf", targets)
+    model, images, eps = prepared(model, images, labels, eps, "linf", targets)
     if not len(images):
         return images.detach().clone()
     start = random_in_ball(images, eps, "linf", generator) if random_start else images.detach()

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from advlook.attacks.active_batch import attack_loss
-from advlook.attacks.ball import admit, ascend, check_length, project
+from advlook.attacks.ball import ascend, check_length, prepared, project
 from advlook.core import Model, finite_gradient, frozen_buffers, per_image
 
 
@@ -24,7 +24,7 @@ def mi_fgsm(
 
     Arguments, result and errors as of `pgd`; step_size None is eps / steps; decay: the factor on the momentum in each
     step. Lost images are driven on, because an example at this model's decision boundary rarely fools another model."""
-    model, images, eps = admit(model, images, labels, eps, norm, targets, steps=steps)
+    model, images, eps = prepared(model, images, labels, eps, norm, targets, steps=steps)
     step = eps / steps if step_size is None else check_length(step_size, norm, "step_size")
     current, momentum = images.detach().clone(), torch.zeros_like(images)
     if not len(images):

@@ -3,7 +3,7 @@
 from torch import Generator, Tensor
 
 from advlook.attacks.active_batch import ActiveBatch, attack_loss
-from advlook.attacks.ball import admit, ascend, check_length, project, random_in_ball
+from advlook.attacks.ball import ascend, check_length, prepared, project, random_in_ball
 from advlook.core import Model, frozen_buffers
 
 
@@ -33,7 +33,7 @@ def pgd(
     eps or step outside [0, 1], negative ones, an unknown norm or precision, what `core.Classifier` refuses of the
     model's answers, and a gradient that is not finite."""
     effort = {"steps": steps, "restarts": restarts}
-    model, images, eps = admit(model, images, labels, eps, norm, targets, **effort)
+    model, images, eps = prepared(model, images, labels, eps, norm, targets, **effort)
     step = 2.5 * eps / steps if step_size is None else check_length(step_size, norm, "step_size")
     batch = ActiveBatch(model, images, labels, attack_loss, targets, precision)
     with frozen_buffers(model), batch.arithmetic:

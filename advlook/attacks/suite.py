@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from advlook.attacks.apgd import apgd
-from advlook.attacks.ball import admit, random_noise
+from advlook.attacks.ball import prepared, random_noise
 from advlook.attacks.fgsm import fgsm
 from advlook.attacks.mi_fgsm import mi_fgsm
 from advlook.attacks.pgd import pgd
@@ -51,7 +51,7 @@ def attack_suite(
     (targeted, 9 restarts), the latter three with `steps` steps. Those that are not defined on the model's number of
     classes are left out, and named in the result. Warns of a model in train mode. Raises RequestError as the attacks
     do, for an unknown name, and where no attack is left."""
-    model, images, eps = admit(model, images, labels, eps, norm)
+    model, images, eps = prepared(model, images, labels, eps, norm)
     for name in attacks:
         check_choice("attack", name, _PARTS)
     warn_of_train_mode(model)

@@ -1,7 +1,7 @@
-"""The door by which a model, images and labels reach every attack, map, check and measure.
+"""The checks of a model, images and labels that every attack, map, check and measure shares.
 
-What is wrong with them is said here, in one line: before the model is asked, or, where only its answer shows it, at the
-first answer."""
+An error is one line, and comes before the model is asked, or, where only its answer shows the fault, at the first
+answer."""
 
 import warnings
 from collections.abc import Callable, Mapping

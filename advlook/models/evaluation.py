@@ -59,7 +59,7 @@ class Batches:
         return self.group.total(found.to(self.device, torch.uint8)).cpu().bool()
 
 
-def behind_door(model: Model, labels: Tensor | None = None) -> Classifier:
+def as_classifier(model: Model, labels: Tensor | None = None) -> Classifier:
     """A model as this package asks it (`core.Classifier`), with batch normalisation folded in where it is one of ours.
     labels: what it is to answer."""
     model = model.model if isinstance(model, Classifier) else model
@@ -69,7 +69,7 @@ def behind_door(model: Model, labels: Tensor | None = None) -> Classifier:
 @torch.no_grad()
 def predict(model: Model, images: Shown, *, batch_size: int = 250, device: Device = "cpu") -> Tensor:
     """Logits `(N, classes)` of every image, on the CPU, in eval mode."""
-    with evaluating(behind_door(model)) as fast:
+    with evaluating(as_classifier(model)) as fast:
         batches = as_image_set(images).batches(batch_size, device)
         return torch.cat([fast(batch).float().cpu() for batch, _ in batches])
 
@@ -105,7 +105,7 @@ def _judged(model: Model, images: Shown, judges: Sequence[Judge], **batches: obj
     """What every judge says of the answer to every image: bool `(N, len(judges))`."""
     how, images = Batches(**batches), as_image_set(images)
     found = torch.zeros(len(images), len(judges), dtype=torch.bool)
-    with evaluating(behind_door(model, images.labels)) as fast:
+    with evaluating(as_classifier(model, images.labels)) as fast:
         for _, chosen, batch, labels in how.dealt(images):
             logits = fast(batch).float()
             found[chosen] = torch.stack([judge(logits, labels) for judge in judges], 1).cpu()
@@ -119,7 +119,7 @@ def survivors(
     a batch depends on `seed` and the batch's number alone, so the result does not depend on the number of processes;
     all of them get the whole. right: bool `(N,)`, which images are right without an attack, where known."""
     how, images = Batches(**batches), as_image_set(images)
-    with evaluating(behind_door(model, images.labels)) as fast:
+    with evaluating(as_classifier(model, images.labels)) as fast:
         if right is None:
             right = correct(fast, images, **batches | {"title": None})
         alive = torch.zeros_like(right)

@@ -13,7 +13,7 @@ from advlook.attacks import check_length, percent
 from advlook.core import Model, RequestError, at_least_float32, evaluating
 from advlook.data import ImageSet
 from advlook.data.tensors import Shown, as_image_set
-from advlook.models.evaluation import Batches, behind_door
+from advlook.models.evaluation import Batches, as_classifier
 
 HIGHEST = math.sqrt(0.5)  # radial frequency of the checkerboard
 GRID = 64  # points a side at which the response of filters is sampled
@@ -71,7 +71,7 @@ def fourier_sensitivity(
     where = Batches(**how)
     counts = torch.zeros(2, len(index), len(index), dtype=torch.int64, device=where.device)
     clean, axis = 0, torch.arange(side, device=where.device)
-    with evaluating(behind_door(model, images.labels)) as fast:
+    with evaluating(as_classifier(model, images.labels)) as fast:
         for _, chosen, batch, labels in where.dealt(images):
             with_phase, without = moving[chosen].to(where.device), standing[chosen].to(where.device)
             before = fast(batch).argmax(1)
@@ -95,7 +95,7 @@ def accuracy_on(model: Model, images: Shown, change: Callable[[Tensor], Tensor],
     """Accuracy in percent on `change(images)`; `change` takes and returns float `(N, 3, H, W)`. images, how, and errors
     as of `models.evaluation`."""
     images = as_image_set(images)
-    with evaluating(behind_door(model, images.labels)) as fast:
+    with evaluating(as_classifier(model, images.labels)) as fast:
         batches = Batches(**how).dealt(images)
         return percent(torch.cat([(fast(change(shown)).argmax(1) == labels).cpu() for _, _, shown, labels in batches]))
 

@@ -3,8 +3,10 @@
 A ReLU is whatever clips at zero, be it a module, a function, a method, in place, or a mask."""
 
 import re
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -53,7 +55,15 @@ _OTHERS = {
 }
 _WEIGHTED = re.compile(r"\w*Convolution|Addmm|Mm|Bmm|Baddbmm|Linear")
 _IN_PLACE = ("relu", "relu6", "hardtanh", "threshold", "clamp", "clamp_min", "clip", "leaky_relu")
-_MASKING = ("where", "masked_fill", "masked_fill_", "mul", "__setitem__")
+_MASKING = ("where", "masked_fill", "masked_fill_", "mul", "mul_", "__setitem__")
+_ADDING = ("add", "add_", "__add__", "__radd__", "__iadd__")
+
+
+def uncompiled() -> AbstractContextManager[None]:
+    """Within the block compiled models run as they were written, with a graph that shows what they do."""
+    if "torch._dynamo" not in sys.modules:  # it takes seconds to import, and nothing is compiled without
+        return nullcontext()
+    return torch.compiler.set_stance("force_eager")
 
 
 class Guide(TorchFunctionMode):
@@ -65,10 +75,11 @@ class Guide(TorchFunctionMode):
         super().__init__()
         self.title = title  # of the model, in messages
         self.masks: set[Any] = set()  # nodes of ReLUs that are written as masks
+        self.shifted: set[Any] = set()  # nodes that add a number, as hard sigmoids do before they clip
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs, name = kwargs or {}, getattr(func, "__name__", "")
-        if name.rstrip("_") in _IN_PLACE and isinstance(args[0], Tensor) and args[0]._is_view():
+        if name.rstrip("_") in _IN_PLACE and args and args[0]._is_view():
             # In place on a view, its node would be hidden inside that of the view's base.
             own = args[0].clone()
             result = func(own, *args[1:], **kwargs)
@@ -79,6 +90,8 @@ class Guide(TorchFunctionMode):
             changed = args[0] if result is None else result
             if changed.grad_fn is not None and torch.equal(changed.detach(), clipped):
                 self.masks.add(changed.grad_fn)
+        if name in _ADDING and any(isinstance(each, int | float) and each for each in args):
+            self.shifted.add(result.grad_fn)
         return result
 
     def __call__(self, logits: Tensor) -> Tensor:
@@ -86,10 +99,10 @@ class Guide(TorchFunctionMode):
         found, others = [], Counter()
         for node in _on_the_way(logits.grad_fn):
             kind = _kind(node)
-            if hasattr(node, "_forward_cls") or kind == "CppFunction":
+            if _hides(node):
                 hidden = node.name().removesuffix("Backward").rpartition("::")[2]
                 raise RequestError(f"guided_backprop cannot see what {hidden} does in {self.title}; run it without")
-            if _is_hard_sigmoid(node):
+            if self._is_hard_sigmoid(node):
                 others["Hardsigmoid"] += 1
             elif node in self.masks or _clips(node):
                 if any(_WEIGHTED.fullmatch(_kind(below)) for below in graph(node)):  # else it clips pixels
@@ -97,6 +110,7 @@ class Guide(TorchFunctionMode):
             elif kind in _OTHERS:
                 others[_OTHERS[kind]] += 1
         self.masks.clear()
+        self.shifted.clear()
         if not found or others.total() > len(found):
             counts = [*sorted(others.items(), key=lambda item: (-item[1], item[0])), ("ReLU", len(found))]
             told = ", ".join(f"{count or 'no'} {kind}" for kind, count in counts)
@@ -108,9 +122,24 @@ class Guide(TorchFunctionMode):
             node.register_prehook(_positive(_input(node)))
         return logits
 
+    def _is_hard_sigmoid(self, node: Any) -> bool:
+        """Whether it clips v + 3, say, from both sides: it is part of a hard sigmoid or hard swish, and no ReLU."""
+        bound = _BOUNDS.get(_kind(node))
+        return (
+            bool(bound) and getattr(node, f"_saved_{bound}") is not None and node.next_functions[0][0] in self.shifted
+        )
+
+
+def _hides(node: Any) -> bool:
+    """Whether a node is a function with a gradient of its own, other than those that split batches among devices."""
+    custom = getattr(node, "_forward_cls", None)
+    return _kind(node) == "CppFunction" or (
+        custom is not None and not custom.__module__.startswith("torch.nn.parallel")
+    )
+
 
 def _kind(node: Any) -> str:
-    """ "LeakyRelu" of a node of the class LeakyReluBackward0, or LeakyReluBackward1, which is in place."""
+    """Its class without the ending: "LeakyRelu" of LeakyReluBackward0 and of LeakyReluBackward1, which is in place."""
     return re.sub(r"Backward\d+$", "", type(node).__name__)
 
 
@@ -148,14 +177,6 @@ def _zero_side(node: Any) -> int | None:
     saved = node._saved_self, node._saved_other
     constants = [k for k, (before, _) in enumerate(node.next_functions) if before is None and not saved[k].any()]
     return constants[0] if constants else None
-
-
-def _is_hard_sigmoid(node: Any) -> bool:
-    """Whether it clips v + 3 from both sides: it is part of a hard sigmoid or hard swish, and no ReLU."""
-    bound, before = _BOUNDS.get(_kind(node)), node.next_functions[0][0] if node.next_functions else None
-    if not bound or getattr(node, f"_saved_{bound}", None) is None or _kind(before) != "Add":
-        return False
-    return sum(each is not None for each, _ in before.next_functions) == 1  # the other summand is a constant
 
 
 def _clipped(name: str, arguments: list[Any]) -> Tensor | None:

@@ -22,8 +22,8 @@ from advlook.attacks.ball import check_counts
 from advlook.core import Model, RequestError, check_batch, check_choice, evaluating, finite_gradient
 from advlook.core.gradients import at_least_float32, cross_entropy, logit_of, per_image
 from advlook.core.probing import check_visible
-from advlook.models.evaluation import behind_door
-from advlook.sensitivity.guiding import Guide
+from advlook.models.evaluation import as_classifier
+from advlook.sensitivity.guiding import Guide, uncompiled
 
 BATCH_SIZE = 64
 # The weights `(S,)` of an image's points; and from slices of images and weights those `(images, weights, 3, H, W)`.
@@ -49,7 +49,8 @@ def guided_backprop(model: Model, images: Tensor, labels: Tensor, *, batch_size:
     counts them), and where TorchScript or a custom autograd function hides some."""
     if isinstance(model, Module):
         check_visible(model, "guided_backprop")
-    return _maps(model, images, labels, "logit", batch_size, guided=True)
+    with uncompiled():
+        return _maps(model, images, labels, "logit", batch_size, guided=True)
 
 
 def smooth_grad(
@@ -153,7 +154,7 @@ def _maps(
     height = max(1, size // len(weights))
     width = math.ceil(len(weights) / math.ceil(len(weights) / size))
     guiding = Guide(type(model).__name__) if guided else nullcontext(lambda logits: logits)
-    with evaluating(behind_door(model, labels)) as fast, guiding as guide:
+    with evaluating(as_classifier(model, labels)) as fast, guiding as guide:
         for top in range(0, len(images), height):
             for left in range(0, len(weights), width):
                 rows, columns = slice(top, top + height), slice(left, min(left + width, len(weights)))

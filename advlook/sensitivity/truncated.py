@@ -46,13 +46,13 @@ class Truncated(nn.Module):
 
     def channels(self, size: int) -> int:
         """How many units the layer has, on images of `size` pixels a side. Which axis they are on is known from the
-        layer's type, else from a run at twice the size (the others grow), else from the layer that ran last within it.
-        RequestError for an output that has no units."""
-        last: list[nn.Module] = []  # the latest of known type
+        layer's type, else from a run at twice the size (the others grow), else from the convolution or linear layer
+        that ran last. RequestError for an output that has no units."""
+        last: list[nn.Module] = []  # the latest convolution or linear layer
         hooks = [
             module.register_forward_hook(lambda module, *_: last.__setitem__(slice(None), [module]))
             for module in self.model.modules()
-            if isinstance(module, (*_FIRST, *_LAST))
+            if isinstance(module, nn.modules.conv._ConvNd | nn.Linear)
         ]
         try:
             output = run_blank(self, size)
@@ -65,14 +65,11 @@ class Truncated(nn.Module):
             raise RequestError(f"{there} {kind}, not (N, C, H, W), (N, H, W, C), (N, L, C) or (N, C); choose another")
         shape = tuple(output.shape)
         if shape[0] != 1:
-            raise RequestError(
-                f"{there} {shape[0]} rows of shape {shape[1:]} for one image, windows of it, perhaps; choose another"
-            )
+            kind = f"{shape[0]} windows of shape {shape[1:]}"
+            raise RequestError(f"{there} {kind} for one image, not a map of units; choose another")
         axis = self._axis(shape, size, last[0] if last else None)
         if axis is None:
-            raise RequestError(
-                f"{there} shape {shape}, of which no axis is known to be that of channels; choose another"
-            )
+            raise RequestError(f"{there} shape {shape}, in which the axis of channels cannot be told; choose another")
         self.axis = axis
         return shape[axis]
 
@@ -86,10 +83,8 @@ class Truncated(nn.Module):
         if (larger := self._shape(2 * size)) and len(larger) == len(shape):
             axes = [axis for axis in axes if larger[axis] == shape[axis]]
         if len(axes) != 1 and last is not None:
-            width = len(last.weight) if last.weight is not None else last.num_features
+            width = last.out_features if isinstance(last, nn.Linear) else last.out_channels
             axes = [axis for axis in axes if shape[axis] == width]
-            if len(axes) > 1:
-                return 1 if isinstance(last, _FIRST) else end
         return axes[0] if len(axes) == 1 else None
 
     def _shape(self, size: int) -> tuple[int, ...] | None:

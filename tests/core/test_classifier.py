@@ -1,4 +1,4 @@
-"""A model behind the door: what is taken for its logits, and what is refused in one line."""
+"""What is taken for the logits of a model, and which models, images and labels are refused in one line."""
 
 from dataclasses import dataclass
 
@@ -91,7 +91,7 @@ def test_what_is_no_model_is_refused(model, says):
     assert says in line_of(Classifier, model)
 
 
-def test_a_model_behind_two_doors_is_asked_once():
+def test_a_classifier_of_a_classifier_has_its_model():
     """A classifier of a classifier has the same model, mode and type, and checks labels of its own."""
     inner = Classifier(convolutional().double().eval(), labels=torch.tensor([7]))
     outer = Classifier(inner, labels=LABELS)

@@ -31,8 +31,8 @@ def vit():
     return VisionTransformer(32, 8, 1, 2, 20, 28, num_classes=3)
 
 
-def maxvit():
-    return MaxVit((32, 32), 8, 2, [8], [1], 4, 0.0, num_classes=3)
+def maxvit(width=12):
+    return MaxVit((32, 32), width, 2, [width], [1], 4, 0.0, num_classes=3)
 
 
 def tokens_first():
@@ -43,8 +43,8 @@ LAYERS = [
     (swin, "features.0", 3, 12),  # a Sequential that permutes
     (swin, "features.0.2", 3, 12),  # LayerNorm
     (swin, "features.1", 3, 12),
-    (swin, "features.1.0.mlp.0", 3, 24),  # Linear
-    (swin, "features.1.0.mlp.1", 3, 24),  # GELU
+    (swin, "features.1.0.mlp.0", 3, 48),  # Linear
+    (swin, "features.1.0.mlp.1", 3, 48),  # GELU
     (swin, "features.2", 3, 24),  # half as wide as long, which is no reason
     (swin, "permute", 1, 24),
     (swin, "avgpool", 1, 24),
@@ -58,8 +58,8 @@ LAYERS = [
     (vit, "encoder.dropout", 2, 20),
     (vit, "encoder.layers.encoder_layer_0", 2, 20),
     (vit, "encoder.layers.encoder_layer_0.mlp.1", 2, 28),
-    (maxvit, "blocks.0", 1, 8),  # made for one size alone
-    (maxvit, "blocks.0.layers.0.layers.window_attention.mlp_layer.1", 3, 32),
+    (maxvit, "blocks.0", 1, 12),  # made for one size alone
+    (maxvit, "blocks.0.layers.0.layers.window_attention.mlp_layer.1", 3, 48),
     (tokens_first, "1", 1, 5),
     (tokens_first, "2", 1, 5),
 ]
@@ -126,6 +126,8 @@ def test_channels_that_cannot_be_told_are_refused():
     model = nn.Sequential(nn.AdaptiveAvgPool2d((6, 7)), nn.Flatten(2), nn.Flatten())
     with pytest.raises(RequestError, match=r"'1' gives shape \(1, 3, 42\), in which the axis of channels"):
         maximise(model, "1", [0], size=8)
+    with pytest.raises(RequestError, match=r"'blocks.0' gives shape \(1, 8, 8, 8\)"):
+        maximise(drawn(lambda: maxvit(8)), "blocks.0", [0], size=32)
 
 
 def test_torchscript_is_refused():

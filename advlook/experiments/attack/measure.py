@@ -13,7 +13,7 @@ from advlook.attacks.suite import SUITE, SUITE_PGD_STEPS, percent
 from advlook.core import Classifier, evaluating
 from advlook.data import ImageSet
 from advlook.models import for_inference
-from advlook.models.evaluation import Attack, accuracy_under, behind_door, correct, suite_accuracy, survivors
+from advlook.models.evaluation import Attack, accuracy_under, as_classifier, correct, suite_accuracy, survivors
 from advlook.study import ModelKey, Row, Study
 from advlook.study.verification import who
 
@@ -85,7 +85,9 @@ def transfer(study: Study, key: ModelKey, targets: Sequence[ModelKey] = ()) -> I
     _, images, where = asked(study, key)
     found = []
     with ExitStack() as stack:
-        source, *others = [stack.enter_context(evaluating(behind_door(study.model(*each)))) for each in (key, *targets)]
+        source, *others = [
+            stack.enter_context(evaluating(as_classifier(study.model(*each)))) for each in (key, *targets)
+        ]
         for batch, labels in images.batches(**where):
             moved = attacks.mi_fgsm(source, batch, labels, config.eps, steps=config.pgd_steps)
             with torch.no_grad():

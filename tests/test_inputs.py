@@ -1,4 +1,4 @@
-"""What reaches an attack, map, check or measure is checked alike, whichever of them is called."""
+"""Every attack, map, check and measure makes the same checks of its model, images and labels."""
 
 from functools import partial
 
@@ -35,8 +35,8 @@ EXAMINED = {
 }
 TAKE_GRADIENTS = {name: lambda m, x, y, f=attack: f(m, x, y, EPS) for name, attack in ATTACKS.items()}
 TAKE_GRADIENTS |= {name: partial(sensitivity.by_name, name, samples=2) for name in METHODS}
-DOORS = TAKE_GRADIENTS | EXAMINED | MEASURES
-each_door = pytest.mark.parametrize("ask", DOORS.values(), ids=DOORS)
+FUNCTIONS = TAKE_GRADIENTS | EXAMINED | MEASURES
+each_function = pytest.mark.parametrize("ask", FUNCTIONS.values(), ids=FUNCTIONS)
 
 
 def line_of(ask, model, images=IMAGES, labels=LABELS):
@@ -59,7 +59,7 @@ class Then(nn.Module):
         return self.change(images, self.network(images))
 
 
-@each_door
+@each_function
 def test_answers_that_are_not_finite_are_refused(ask):
     """Argmax of nan is class 0: no accuracy is computed of it, and no map."""
     model = convolutional().eval()
@@ -87,7 +87,7 @@ def test_checks_tell_of_gradients_that_are_not_finite():
     assert "not finite on 100.0% of images" in found[3].finding
 
 
-@each_door
+@each_function
 @pytest.mark.parametrize(
     ("change", "says"),
     [(lambda x, z: z[:, 0], "one output"), (lambda x, z: z[:, :1], "one output"), (lambda x, z: (z,), "tuple")],
@@ -97,7 +97,7 @@ def test_answers_that_are_no_logits_are_refused(ask, change, says):
     assert says in line_of(ask, Then(change), labels=torch.zeros(12, dtype=torch.int64))
 
 
-@each_door
+@each_function
 @pytest.mark.parametrize("wrong", [-1, 3])
 def test_labels_that_are_no_class_are_refused(ask, wrong):
     """One label out of range is refused, although its image is wrong already and would be left out."""
@@ -106,7 +106,7 @@ def test_labels_that_are_no_class_are_refused(ask, wrong):
     assert "3 classes" in line_of(ask, convolutional().eval(), labels=labels)
 
 
-@pytest.mark.parametrize("name", DOORS)
+@pytest.mark.parametrize("name", FUNCTIONS)
 @pytest.mark.parametrize(
     "wrapped",
     [lambda model: lambda images: model(images), lambda model: Then(lambda x, z: {"logits": z})],
@@ -114,7 +114,7 @@ def test_labels_that_are_no_class_are_refused(ask, wrong):
 )
 def test_functions_and_dictionaries_serve_as_models(name, wrapped):
     """A plain function, and a model that returns its logits in a dictionary, give what the model itself gives."""
-    model, ask = convolutional().eval(), DOORS[name]
+    model, ask = convolutional().eval(), FUNCTIONS[name]
     found, expected = [], []
     for given, results in ((wrapped(model), found), (model, expected)):
         torch.manual_seed(0)  # attacks without a generator draw from torch's own
@@ -213,7 +213,7 @@ def test_a_suite_of_nothing_is_refused_at_once():
 
 
 @pytest.mark.filterwarnings("error")
-@each_door
+@each_function
 def test_eval_mode_brings_none(ask):
     """Nothing is warned of where the model is in eval mode, or is put into it."""
     ask(convolutional().eval(), IMAGES, LABELS)

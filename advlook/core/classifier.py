@@ -47,16 +47,22 @@ class Classifier(nn.Module):
         return at_least_float32(logits)
 
     def _answer(self, images: Tensor) -> object:
-        if self.dtype is None:
-            try:  # not cast at once: a model may normalise in float32 and cast by itself
-                return self.model(images)
-            except RuntimeError:
-                parameters = self.model.parameters() if isinstance(self.model, nn.Module) else ()
-                own = next((each.dtype for each in parameters if each.is_floating_point()), images.dtype)
-                if own == images.dtype:
-                    raise
-                self.dtype = own
-        return self.model(images.to(self.dtype))
+        if self.dtype is not None:
+            return self.model(images.to(self.dtype))
+        parameters = self.model.parameters() if isinstance(self.model, nn.Module) else ()
+        own = next((each.dtype for each in parameters if each.is_floating_point()), images.dtype)
+        for dtype in dict.fromkeys((images.dtype, own)):  # its own last: it may normalise in float32 and cast by itself
+            try:
+                answer = self.model(images.to(dtype))
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError as error:
+                failed = error
+            else:
+                self.dtype = dtype
+                return answer
+        reason = str(failed).partition("\n")[0]
+        raise RequestError(f"the model does not take {_kind(images)} on {images.device} ({reason})") from failed
 
 
 def check_batch(images: Tensor, labels: Tensor, targets: Tensor | None = None) -> None:

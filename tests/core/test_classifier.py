@@ -110,6 +110,32 @@ def test_images_are_cast_at_the_model(dtype):
     torch.testing.assert_close(found.float(), Linear()(IMAGES), atol=0.05, rtol=0.05)
 
 
+def test_a_model_that_casts_by_itself_sees_float32():
+    """Where a model takes float32 images and casts behind its normalisation, they are not rounded before it."""
+    half, seen = Linear().bfloat16(), []
+
+    class Casting(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network = half
+
+        def forward(self, images):
+            seen.append(images.dtype)
+            return self.network(images.bfloat16())
+
+    Classifier(Casting())(IMAGES)
+    assert seen == [torch.float32]
+
+
+def test_images_that_the_model_does_not_take_are_told():
+    """Images of another size end in a line with their shape and torch's reason, which stays behind it."""
+    with pytest.raises(
+        RequestError, match=r"does not take torch.float32 \(8, 3, 8, 8\) on cpu \(mat1 and mat2"
+    ) as caught:
+        Classifier(Linear())(random_images(8, 8))
+    assert isinstance(caught.value.__cause__, RuntimeError)
+
+
 @pytest.mark.parametrize("margin", [0.0, 20.0, 60.0])
 def test_gradients_of_sure_answers_survive_half_precision(margin):
     """The gradient of the loss is that of float32 where, in float16 alone, it would be 0; that of a logit stays."""

@@ -54,7 +54,7 @@ def folded(model: nn.Module, *, size: int | None = None, required: Collection[st
             _switch_off(fold, name, norm)
     # Whatever was overlooked (a convolution that rescales its weights, say) changes answers by more than this.
     tolerance = 10 * torch.finfo(image.dtype).eps ** 0.5
-    for was, now in zip(before, _tensors(fold(image)), strict=True):
+    for was, now in zip(before, _tensors(fold(image.clone())), strict=True):
         check_finite(was)
         if not torch.allclose(was, now, rtol=tolerance, atol=tolerance * was.abs().max().item()):
             raise RequestError(f"folded changes the answers of {type(model).__name__}; its convolutions are unusual")
@@ -84,7 +84,7 @@ def _traced(
         image = noise[None].to(blank_image(model, side))
         try:
             with trace:
-                answer = _tensors(model(image))
+                answer = _tensors(model(image.clone()))  # which may be normalised in place
         except Exception as error:  # each network says in its own way that an image is too small
             reason = str(error).partition("\n")[0]
         else:

@@ -41,7 +41,7 @@ def first_layer(model: nn.Module, *, size: int = 64) -> str:
 
     with _hooked(model, (nn.Conv2d, nn.Linear), watch, after=True), torch.enable_grad():
         image = blank_image(model, size).requires_grad_()
-        run(model, image)
+        run(model, image.clone())  # which may be normalised in place
     if not see:
         kind = type(model).__name__
         raise RequestError(f"model {kind} runs no nn.Conv2d on the image, so it has no first filters; give another")
@@ -84,6 +84,4 @@ def _hooked(
 
 def _leads_to(image: Tensor, values: Tensor, stops: Collection[Any]) -> bool:
     """Whether values are made of the image on a way through autograd's graph that has none of these nodes."""
-    if values is image:
-        return True
     return any(getattr(node, "variable", None) is image for node in graph(values.grad_fn, stops))

@@ -105,6 +105,25 @@ def test_frozen_networks_have_a_first_layer():
         assert first_layer(model) == "main"
 
 
+class InPlace(nn.Module):
+    """Normalises the images that it is given where they lie."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, images):
+        return self.norm(self.conv(images.sub_(0.5))).mean((2, 3))
+
+
+def test_images_may_be_normalised_in_place():
+    """A model that changes its images has a first layer, and is folded."""
+    model = InPlace().eval()
+    model.norm.running_var.fill_(4.0)
+    assert first_layer(model) == "conv"
+    torch.testing.assert_close(first_filters(folded(model)), first_filters(model) / 2, rtol=1e-4, atol=0)
+
+
 @pytest.mark.parametrize(
     ("name", "layer", "size"),
     [("mobilenet_v3_small", "features.0.0", 32), ("swin_t", "features.0.0", 32), ("squeezenet1_1", "features.0", 32)],

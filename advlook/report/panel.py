@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from advlook.core import ARCH_NAMES, SETTINGS, RequestError, evaluating
+from advlook.core import ARCH_NAMES, SETTINGS, Classifier, RequestError, evaluating
 from advlook.data.image_sets import ImageSet, read_image, to_float
 from advlook.study import Study
 from advlook.study.style import COLORS, INK, RIGHT, WRONG, bare
@@ -215,8 +215,8 @@ class Panel(widgets.VBox):
 @torch.no_grad()
 def answer(model: nn.Module, images: Tensor) -> Tensor:
     """What a model says about an image `(1, 3, H, W)`: the probability of each class, `(classes,)`, on the CPU."""
-    with evaluating(model):
-        return F.softmax(model(images), dim=1)[0].cpu()
+    with evaluating(Classifier(model)) as asked:
+        return F.softmax(asked(images), dim=1)[0].cpu()
 
 
 def class_of(model: nn.Module, images: Tensor, label: int | None) -> Tensor:

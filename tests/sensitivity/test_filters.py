@@ -152,7 +152,7 @@ def test_looking_for_layers_leaves_the_model_as_it_was():
 def test_functions_are_refused():
     """A plain function has no layers, and one line says what is needed."""
     for find in (conv_layers, first_layer, first_filters, folded):
-        with pytest.raises(RequestError, match="needs an nn.Module, .* not a function"):
+        with pytest.raises(RequestError, match=r"needs an nn.Module, .* not a function"):
             find(lambda images: images)
 
 

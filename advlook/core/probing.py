@@ -31,9 +31,9 @@ def run(model: nn.Module, image: Tensor) -> Any:
 
 
 def check_visible(model: nn.Module, asked: str) -> None:
-    """Raise RequestError where a plain function or TorchScript hides the layers, which `asked` has to see."""
+    """Raise RequestError where a model shows no layers, which `asked` has to see: a function, or TorchScript."""
     if not isinstance(model, nn.Module):
-        raise RequestError(f"{asked} needs layers, and the model is of type {type(model).__name__}; give the nn.Module")
+        raise RequestError(f"{asked} needs an nn.Module, whose layers it sees, not a {type(model).__name__}")
     if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
         works = "attacks and all other maps work on TorchScript"
         raise RequestError(f"{asked} needs layers, which TorchScript hides; give the nn.Module itself ({works})")

@@ -149,6 +149,13 @@ def test_looking_for_layers_leaves_the_model_as_it_was():
         assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
 
 
+def test_functions_are_refused():
+    """A plain function has no layers, and one line says what is needed."""
+    for find in (conv_layers, first_layer, first_filters, folded):
+        with pytest.raises(RequestError, match=r"needs an nn.Module, .* not a function"):
+            find(lambda images: images)
+
+
 def test_torchscript_is_refused():
     """TorchScript shows no layers: one line, where an empty list was the answer."""
     model, images = convolutional().eval(), random_images(6, 8)

@@ -16,8 +16,7 @@ with suppress(ImportError):  # photographs of iPhones (.heic), for which Pillow 
     pillow_heif.register_heif_opener()
 
 VERSION = 2  # of the pixels that a file gives: decoded images are cached under it
-_SUFFIXES = """.jpg .jpeg .jpe .jfif .png .gif .bmp .webp .avif .heic .heif .hif .tif .tiff .jp2 .ppm .pgm .pbm .pnm
-.pfm .tga""".split()
+_FORMATS = ("AVIF", "BMP", "GIF", "HEIF", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP")  # Pillow's names
 _TURNS = {  # by EXIF orientation: what makes the stored picture upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -32,9 +31,8 @@ _BITS, _PHOTOMETRIC = ExifTags.Base.BitsPerSample, ExifTags.Base.PhotometricInte
 
 
 def image_suffixes() -> set[str]:
-    """The suffixes, in lower case, of the image files that Pillow can read here: depends on its plugins."""
-    known = Image.registered_extensions()
-    return {suffix for suffix in _SUFFIXES if known.get(suffix) in Image.OPEN}
+    """The suffixes, in lower case, of the image files that Pillow can read here; plugins add to them."""
+    return {suffix for suffix, name in Image.registered_extensions().items() if name in _FORMATS and name in Image.OPEN}
 
 
 @contextmanager
@@ -92,8 +90,8 @@ def _white(image: Image.Image) -> float | None:
 
 
 def read_image(path: Path | BinaryIO, side: int, short: int) -> np.ndarray:
-    """One image file as uint8 `(side, side, 3)`: as by `read_rgb`, the short side resized to `short`, the central `side`
-    cut out."""
+    """One image file as uint8 `(side, side, 3)`: read by `read_rgb`, the short side resized to `short` pixels, the
+    central `side` cut out."""
     image = read_rgb(path, 2 * short)  # decoded no finer than needed
     factor = short / min(image.size)
     width, height = (max(short, round(length * factor)) for length in image.size)

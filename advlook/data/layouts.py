@@ -91,24 +91,24 @@ def images_below(root: Path) -> list[Path]:
     return sort_files(root)[0]
 
 
-@cache  # a set is listed many times in a run: to say it once is enough
-def _tell(line: str) -> None:
-    if os.environ.get("RANK", "0") == "0":  # the first of the processes that torchrun starts
-        logging.getLogger("advlook").warning(line)
-
-
 def tell_passed(root: Path, others: Counter[str]) -> None:
     """Log, once in a process, which files of a folder were passed over, as no image format that Pillow reads."""
     if others:
         _tell(f"{root.parent.name}/{root.name}: passed over {_counted(others)}, which are not read as images")
 
 
+@cache  # a set is listed many times in a run
+def _tell(line: str) -> None:
+    if os.environ.get("RANK", "0") == "0":  # the first of the processes that torchrun starts
+        logging.getLogger("advlook").warning(line)
+
+
 def _counted(others: Counter[str]) -> str:
     """How many files there are of the five most frequent suffixes, and of all others."""
-    most = Counter({f"{suffix or 'without suffix'}": count for suffix, count in others.most_common(5)})
-    rest = Counter(others=others.total() - most.total())
-    heic = " (`pip install pillow-heif` reads .heic)" if ".heic" in others else ""
-    return ", ".join(f"{count} {name}" for name, count in (most + rest).items()) + heic
+    ranked = sorted(others.items(), key=lambda each: (-each[1], each[0]))
+    parts = [f"{count} {suffix or 'without suffix'}" for suffix, count in ranked[:5]]
+    rest = [f"{sum(count for _, count in ranked[5:])} others"] if ranked[5:] else []
+    return ", ".join(parts + rest) + (" (`pip install pillow-heif` reads .heic)" if ".heic" in others else "")
 
 
 def _folders(root: Path) -> list[str]:

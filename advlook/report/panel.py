@@ -19,7 +19,8 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from advlook.core import ARCH_NAMES, SETTINGS, RequestError, evaluating
-from advlook.data.image_sets import ImageSet, read_image, to_float
+from advlook.data.decoding import read_image
+from advlook.data.image_sets import ImageSet, to_float
 from advlook.study import Study
 from advlook.study.style import COLORS, INK, RIGHT, WRONG, bare
 
@@ -113,8 +114,8 @@ class Explorer(ABC):
         return figure
 
     def take(self, name: str, content: bytes | memoryview) -> None:
-        """From now on look at an uploaded file: its centre, at the size of the study's images. Raises RequestError
-        where it is no image; then nothing changes."""
+        """From now on look at an uploaded file, upright and on white: its centre, at the size of the study's images.
+        Raises RequestError where it is no image; then nothing changes."""
         data = self.study.preset.data
         try:
             pixels = torch.tensor(read_image(BytesIO(content), data.size, data.test_store))

@@ -19,8 +19,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from advlook.core import ARCH_NAMES, SETTINGS, RequestError, evaluating
-from advlook.data.decoding import read_image
-from advlook.data.image_sets import ImageSet, to_float
+from advlook.data.image_sets import ImageSet, read_image, to_float
 from advlook.study import Study
 from advlook.study.style import COLORS, INK, RIGHT, WRONG, bare
 

@@ -2,6 +2,7 @@
 
 import io
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from helpers import small_preset
 from PIL import Image
 
 from advlook.core.errors import RequestError
-from advlook.data.decoding import read_image, read_rgb
+from advlook.data.decoding import read_image, read_rgb, unreadable
 from advlook.data.image_sets import load_listing, to_float
 from advlook.data.layouts import list_images
 from advlook.data.streaming import StreamedImages, random_crop
@@ -207,6 +208,14 @@ def test_a_damaged_file_of_any_format_is_named(tmp_path, suffix):
     with pytest.raises(RequestError, match=rf"image\.{suffix} cannot be read") as told:
         read_image(path, 16, 16)
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("error", [RuntimeError, EOFError, IndexError, struct.error, MemoryError, SyntaxError])
+def test_whatever_a_decoder_raises_names_the_file(error):
+    """AVIF's raises RuntimeError for damaged data, others anything at all: it is one line that names the file."""
+    with pytest.raises(RequestError, match=r"image ant/1\.avif cannot be read \(no frame\); replace or remove it"):
+        with unreadable(Path("ant/1.avif")):
+            raise error("no frame")
 
 
 def test_streamed_photographs_are_those_that_are_kept(tmp_path, monkeypatch):

@@ -24,6 +24,7 @@ from advlook.study.folders import ROOT
 
 KERNEL = "python3"  # as executed copies name it
 CELL_TIMEOUT = 7 * 24 * 3600  # seconds; training on the paper's scale happens inside a cell
+START_TIMEOUT = 600  # seconds until a kernel answers
 OUTPUT_TIMEOUT = 600  # seconds until what a cell has printed is here: nbclient's own 4 are too few on a busy machine
 LARGE_PICTURE = 60_000  # base64 characters of a picture in an executed notebook
 PAGE_WIDTH = 800  # pixels of a page in which such a picture is read
@@ -54,7 +55,7 @@ def execute(notebook: Path, executed: Path, preset: str, environment: Mapping[st
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # it would tell every failure a second time
     options = {"kernel_name": KERNEL, "kernel_manager_class": Kernel, "execution_timeout": CELL_TIMEOUT}
     options |= {"progress_bar": False, "stderr_file": stderr, "on_notebook_start": lambda notebook: ready.append(True)}
-    options |= {"start_timeout": OUTPUT_TIMEOUT, "iopub_timeout": OUTPUT_TIMEOUT}
+    options |= {"start_timeout": START_TIMEOUT, "iopub_timeout": OUTPUT_TIMEOUT}
     options["extra_arguments"] = ["--IPKernelApp.log_level=50"]  # it hints at encryption, and tells when it is ended
     try:
         papermill.execute_notebook(str(notebook), str(executed), {"preset": preset}, **options)

@@ -51,7 +51,7 @@ def test_a_kernel_that_does_not_start_is_told_in_one_line(fault, run, tmp_path, 
         monkeypatch.setenv("JUPYTER_RUNTIME_DIR", "/proc/nowhere")
     else:
         monkeypatch.setattr(sys, "executable", str(python))
-    monkeypatch.setattr(execution, "OUTPUT_TIMEOUT", 3)
+    monkeypatch.setattr(execution, "START_TIMEOUT", 3)
     with pytest.raises(RequestError, match=r"kernel of .*python\S* does not start \(.+\); .*install ipykernel") as told:
         run()
     assert "\n" not in str(told.value)

@@ -64,9 +64,9 @@ def execute(notebook: Path, executed: Path, preset: str, environment: Mapping[st
             raise KeyboardInterrupt from None
         if ready:
             raise
-        reason, python = " ".join(str(error).split()), Path(sys.executable).name
+        reason, python = " ".join(str(error).split()), sys.executable
         remedy = f"`{python} -m pip install ipykernel` installs it, `{python} -m ipykernel` shows what fails"
-        raise RequestError(f"the Jupyter kernel of {sys.executable} does not start ({reason}); {remedy}") from None
+        raise RequestError(f"the Jupyter kernel of {python} does not start ({reason}); {remedy}") from None
     finally:
         _running.difference_update(started)
     tidy_notebook(executed)

@@ -113,8 +113,8 @@ class Explorer(ABC):
         return figure
 
     def take(self, name: str, content: bytes | memoryview) -> None:
-        """From now on look at an uploaded file: its centre, at the size of the study's images. Raises RequestError
-        where it is no image; then nothing changes."""
+        """From now on look at an uploaded file, upright and on white: its centre, at the size of the study's images.
+        Raises RequestError where it is no image; then nothing changes."""
         data = self.study.preset.data
         try:
             pixels = torch.tensor(read_image(BytesIO(content), data.size, data.test_store))

@@ -168,6 +168,10 @@ def _train(preset: str, arch: str, setting: str, seed: int) -> int:
 CHECKPOINTS = """what `advlook train` wrote, or a state dict (.safetensors, or torch's .pt, .pth, .ckpt): torchvision's,
 that of the robustness library, RobustBench's, or a plain one"""
 ATTACKS = "none, noise, fgsm, pgd, mi-fgsm, apgd-ce, apgd-dlr, or suite: pgd, apgd-ce and apgd-dlr in turn"
+CLASSES = """text file with the name of every logit's class, one a line, as folders are named (default: as the
+checkpoint tells; 1,000 classes are ImageNet's, by wnid or name). Folders may be some of the classes, in any order"""
+SPLIT = """all, or held-out: of a folder that was trained on, test/ or val/, or of class folders alone the fifth of the
+images that training left out (default: all)"""
 
 
 @_command(
@@ -183,6 +187,11 @@ ATTACKS = "none, noise, fgsm, pgd, mi-fgsm, apgd-ce, apgd-dlr, or suite: pgd, ap
     _option("--resize", "short side before the crop (default: as trained, or size/0.875)", type=at_least_one),
     _option("--limit", "so many images, drawn by a fixed seed (default: all)", type=at_least_one, default=0),
     _option("--stem", f"{', '.join(STEMS)}; needed where a checkpoint does not tell"),
+    _option(
+        "--weights", "of several sets of weights in the file, such as state_dict_ema, the one meant", metavar="NAME"
+    ),
+    _option("--classes", CLASSES, type=Path, metavar="FILE"),
+    _option("--split", SPLIT, default="all"),
 )
 def _evaluate(eps: str, mean: str | None, std: str | None, **given: Any) -> int:
     r"""Accuracy of a checkpoint on a folder of class folders.
@@ -192,6 +201,9 @@ def _evaluate(eps: str, mean: str | None, std: str | None, **given: Any) -> int:
     torchrun --nproc-per-node=8 -m advlook evaluate --checkpoint robust.pt --arch resnet50 --data imagenet/val
     advlook evaluate --checkpoint cifar.pt --arch resnet18 --data cifar10/test --stem tiny --size 32 --resize 32 \
         --mean 0.4914,0.4822,0.4465 --std 0.2470,0.2435,0.2616
+    advlook evaluate --checkpoint timm.pt --arch resnet50 --data imagenette/val --weights state_dict_ema
+    advlook evaluate --checkpoint mine.pt --arch resnet18 --data photos/ --classes names.txt
+    advlook evaluate --checkpoint mine.safetensors --arch resnet10 --data photos/ --split held-out
     """
     from advlook.models import evaluate_checkpoint
     from advlook.models.external import parse_channels
@@ -203,10 +215,8 @@ def _evaluate(eps: str, mean: str | None, std: str | None, **given: Any) -> int:
         table = evaluate_checkpoint(**given, group=group)
     if not group.leads:
         return 0
-    if "assumed" in table["normalisation"].values:
-        remedy = "give --mean and --std where it is another"
-        silent = f"{given['checkpoint']} does not say its normalisation, so ImageNet's is assumed"
-        print(f"advlook: {silent}; {remedy}", file=sys.stderr)
+    for note in table.attrs["notes"]:
+        print(f"advlook: {note}", file=sys.stderr)
     print(table.to_string(index=False, float_format=lambda value: f"{value:.2f}"))
     return 0
 

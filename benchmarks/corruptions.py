@@ -38,7 +38,8 @@ from advlook.core.presets import CorruptionsConfig
 from advlook.corruptions.filters import median_filter
 from advlook.data.test_bed import generate
 from advlook.experiments.corruptions.measure import sweeps
-from advlook.models.architectures import folded, preset_model
+from advlook.models.architectures import preset_model
+from advlook.models.folding import for_inference
 
 IMAGES = 250  # in the batches whose medians are taken, as in those of `evaluation`
 SLOW_IMAGES = 10  # of them, for the libraries that take a second for more; rates and ratios are those of an image
@@ -138,7 +139,7 @@ def compare_sweeps(preset_name: str, arch: str, count: int, rounds: int, threads
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
     preset = load_preset(preset_name)
-    model = folded(preset_model(preset, arch, 0).eval())
+    model = for_inference(preset_model(preset, arch, 0).eval())
     made = generate(count, preset.data.size, seed=0).images.float() / 255
     images = made.contiguous(memory_format=torch.channels_last)
     for operation in sweeps(images, preset.corruptions):

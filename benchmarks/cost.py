@@ -27,7 +27,8 @@ from advlook.core.names import ARCH_NAMES
 from advlook.core.preset_files import available, load_preset
 from advlook.core.presets import SETTINGS, Preset
 from advlook.data.catalogue import lookup
-from advlook.models.architectures import build_model, folded, preset_model
+from advlook.models.architectures import build_model, preset_model
+from advlook.models.folding import for_inference
 from advlook.models.fusion import COMBINATIONS, members
 
 REFERENCE = "resnet50", 224  # what `--rate` is stated for
@@ -116,7 +117,7 @@ def memory_table(preset: Preset) -> Iterator[str]:
     for arch in preset.archs:
         model, size = preset_model(preset, arch, 0), preset.data.size
         states = 3 * 4 * sum(value.numel() for value in model.parameters())  # weights, gradients, momentum
-        attacked = evaluation * kept(folded(model.eval()), size, torch.float32)
+        attacked = evaluation * kept(for_inference(model.eval()), size, torch.float32)
         trained = training * kept(model.train(), size, torch.bfloat16) + states
         yield f"| {ARCH_NAMES[arch]} | {trained / 1e9:.1f} | {attacked / 1e9:.1f} |"
 

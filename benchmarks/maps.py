@@ -33,9 +33,11 @@ from torch import Tensor, nn
 from advlook.attacks.ball import ascend
 from advlook.core.preset_files import available, load_preset
 from advlook.data.test_bed import generate
-from advlook.models.architectures import folded, preset_model
+from advlook.models.architectures import preset_model
+from advlook.models.folding import for_inference
+from advlook.sensitivity.filters import conv_layers
 from advlook.sensitivity.maps import BATCH_SIZE, integrated_gradients, smooth_grad
-from advlook.sensitivity.units import conv_layers, maximise
+from advlook.sensitivity.units import maximise
 
 GOAL = 1.3  # times as fast as captum
 TOGETHER_GOAL = 5.0  # times as fast as unit by unit
@@ -145,7 +147,7 @@ def plain_maximise(model: nn.Module, layer: str, unit: int, start: Tensor, steps
 
 def compare_units(model: nn.Module, size: int, steps: int, rounds: int) -> None:
     """Print how much faster many units together are than one after another."""
-    fast = folded(model)
+    fast = for_inference(model)
     layer = wide_layer(fast, size)
     units = list(range(min(UNITS, fast.get_submodule(layer).out_channels)))
     plain = copy.deepcopy(model).to(memory_format=torch.contiguous_format)

@@ -1,7 +1,7 @@
 """Tiny models, image sets and presets for the tests."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +78,25 @@ def convolutional(classes: int = 3, width: int = 6, seed: int = 0) -> nn.Sequent
     with torch.no_grad():
         model[-1].bias -= model.eval()(random_images(64, 8, seed=9)).mean(0)
     return model.train()
+
+
+class Function(nn.Module):
+    """A module that calls a function."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, values: Tensor) -> Tensor:
+        return self.function(values)
+
+
+def between(*functions: Callable[[Tensor], Tensor]) -> nn.Sequential:
+    """Functions, one after the other, between two linear layers."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        middle = [each if isinstance(each, nn.Module) else Function(each) for each in functions]
+        return nn.Sequential(Linear(classes=4), *middle, nn.Linear(4, 3))
 
 
 def used_model(mode: str) -> nn.Sequential:

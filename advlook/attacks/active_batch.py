@@ -4,9 +4,9 @@ from collections.abc import Callable
 from contextlib import nullcontext
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from advlook.core import autocast, cross_entropy, input_gradient
+from advlook.core import Classifier, autocast, cross_entropy, finite_gradient, in_train_mode
 
 Loss = Callable[..., Tensor]  # of (logits, labels) or (logits, labels, aims) -> (N,)
 
@@ -17,7 +17,7 @@ class ActiveBatch:
     whether an image is lost is decided in the model's own arithmetic. Raises RequestError for an unknown precision."""
 
     def __init__(
-        self, model: nn.Module, images: Tensor, labels: Tensor, loss: Loss, targets: Tensor | None, precision: str
+        self, model: Classifier, images: Tensor, labels: Tensor, loss: Loss, targets: Tensor | None, precision: str
     ) -> None:
         self.arithmetic = autocast(precision, images.device)  # entered once for a whole attack: weights are cast once
         self._coarse = isinstance(self.arithmetic, torch.autocast)
@@ -26,6 +26,7 @@ class ActiveBatch:
         self.best = images.detach().clone()
         self.best_loss = torch.full((len(images),), -torch.inf, device=images.device, dtype=images.dtype)
         self.active = torch.arange(len(images), device=images.device)  # the images that are not lost
+        self._by_batch = in_train_mode(model)
         self._portion = max(1, -(-len(images) // 8))
 
     def evaluate(self, points: Tensor, gradient: bool = True) -> tuple[Tensor, Tensor, Tensor]:
@@ -39,7 +40,7 @@ class ActiveBatch:
             return self.loss(logits[:count], labels, *aims).sum()
 
         if gradient:
-            slope, logits = (part[:count] for part in input_gradient(self.model, self._padded(points), total))
+            slope, logits = (part[:count] for part in finite_gradient(self.model, self._padded(points), total))
         else:
             slope, logits = points[:0], self._logits(points)
         with torch.no_grad():
@@ -66,7 +67,7 @@ class ActiveBatch:
     def _padded(self, images: Tensor) -> Tensor:
         """The images, repeated until the batch has one of the few sizes that backends keep kernels for."""
         count = len(images)
-        if self.model.training:  # whose batch statistics it would change
+        if self._by_batch:  # it would change batch statistics
             return images
         halving, eighths = min(1 << (count - 1).bit_length(), self._portion), count + -count % self._portion
         size = halving if count < self._portion else min(eighths, len(self.labels))

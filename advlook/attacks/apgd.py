@@ -3,11 +3,11 @@
 import math
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from advlook.attacks.active_batch import ActiveBatch
-from advlook.attacks.ball import ascend, check_request, project, random_in_ball
-from advlook.core import RequestError, at_least_float32, check_choice, cross_entropy, frozen_batchnorm
+from advlook.attacks.ball import ascend, prepared, project, random_in_ball
+from advlook.core import Model, RequestError, at_least_float32, check_choice, cross_entropy, frozen_buffers
 from advlook.core.gradients import logit_of, per_image
 
 MOMENTUM = 0.75  # alpha: share of the new step; the rest is the step before
@@ -15,7 +15,7 @@ RISING = 0.75  # rho: at a checkpoint, the least share of steps that must have r
 
 
 def apgd(
-    model: nn.Module,
+    model: Model,
     images: Tensor,
     labels: Tensor,
     eps: float,
@@ -33,12 +33,12 @@ def apgd(
     an image is lost as soon as it is misclassified. Steps have length 2 eps at first, with momentum 0.75; at
     checkpoints, an image whose loss has stopped rising returns to its best point and halves its step size."""
     losses = {"ce": cross_entropy, "dlr": dlr, "dlr-targeted": targeted_dlr}
-    eps = check_request(images, labels, eps, norm, steps=steps, restarts=restarts)
+    model, images, eps = prepared(model, images, labels, eps, norm, steps=steps, restarts=restarts)
     check_choice("loss", loss, losses)
     batch = ActiveBatch(model, images, labels, losses[loss], targets=None, precision="float32")
     if not len(images):
         return batch.best
-    with frozen_batchnorm(model):
+    with frozen_buffers(model):
         if loss == "dlr-targeted":
             with torch.no_grad():
                 wrong = model(images).scatter(1, labels[:, None], -torch.inf).argsort(1, descending=True)[:, :-1]

@@ -6,18 +6,25 @@ from numbers import Integral
 
 import torch
 from torch import Generator, Tensor
-from torch.nn import Module
 
-from advlook.core import RequestError, check_choice, check_eps, per_image
+from advlook.core import Classifier, Model, RequestError, check_batch, check_choice, check_eps
+from advlook.core.gradients import at_least_float32, per_image
 
 NORMS = ("linf", "l2")
 
 
 def random_noise(
-    model: Module, images: Tensor, labels: Tensor, eps: float, *, norm: str = "linf", generator: Generator | None = None
+    model: Model | None,
+    images: Tensor,
+    labels: Tensor,
+    eps: float,
+    *,
+    norm: str = "linf",
+    generator: Generator | None = None,
 ) -> Tensor:
-    """Noise of length eps, the baseline of every table: +-eps a value ("linf"), or a random direction ("l2")."""
-    eps = check_request(images, labels, eps, norm)
+    """Noise of length eps, the baseline of every table: +-eps a value ("linf"), or a random direction ("l2"). The model
+    is not asked."""
+    eps, images = check_attack(images, labels, eps, norm), at_least_float32(images)
     noise = torch.empty_like(images, memory_format=torch.contiguous_format).normal_(generator=generator)
     return ascend(images.detach(), noise, eps, norm).clamp_(0, 1)
 
@@ -60,30 +67,43 @@ def l2_norm(batch: Tensor) -> Tensor:
     return batch.flatten(1).norm(dim=1)
 
 
-def check_request(
+def prepared(
+    model: Model,
+    images: Tensor,
+    labels: Tensor,
+    eps: float,
+    norm: str = "linf",
+    targets: Tensor | None = None,
+    **counts: int,
+) -> tuple[Classifier, Tensor, float]:
+    """The model, images and `eps` as an attack takes them; RequestError as of `check_attack`. Images are attacked in at
+    least float32: in half precision steps vanish, and projection rounds out of the ball."""
+    eps = check_attack(images, labels, eps, norm, targets, **counts)
+    return Classifier(model, labels=labels, targets=targets), at_least_float32(images), eps
+
+
+def check_attack(
     images: Tensor, labels: Tensor, eps: float, norm: str, targets: Tensor | None = None, **counts: int
 ) -> float:
     """`eps` as a float; RequestError that names what is wrong where no attack can be made of the arguments."""
     check_choice("norm", norm, NORMS)
     eps = check_length(eps, norm, "eps")
     check_counts(**counts)
-    if len(images) and not (images.amin() >= -1e-4 and images.amax() <= 1 + 1e-4):
-        span = f"[{images.amin():.3g}, {images.amax():.3g}]"
-        raise RequestError(f"images span {span}, not [0, 1]: give them unnormalised, with normalisation in the model")
-    for name, tensor in (("labels", labels), ("targets", targets)):
-        if tensor is not None and (tensor.shape != images.shape[:1] or tensor.dtype != torch.int64):
-            given = f"{tensor.dtype} {tuple(tensor.shape)}"
-            raise RequestError(f"{name} must be int64 of shape ({len(images)},), not {given}")
+    check_batch(images, labels, targets)
     return eps
 
 
 def check_length(value: float, norm: str, name: str) -> float:
     """A radius or step of the given norm as a float; an L2 one may exceed 1."""
+    try:
+        value = float(value)
+    except (TypeError, ValueError):
+        raise RequestError(f"{name} {value!r} is not a number; give it in units of [0, 1], such as 4/255") from None
     if norm == "linf":
         return check_eps(value, name)
     if not value >= 0:
         raise RequestError(f"{name}={value:g} is not a length; give it in pixel units of [0, 1], at least 0")
-    return float(value)
+    return value
 
 
 def check_counts(**counts: int) -> None:

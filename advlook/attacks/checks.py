@@ -6,16 +6,17 @@ Hein 2020). To pass is no proof of robustness; to fail means that accuracies und
 what they seem to. Accuracies are in percent of all images, right only if they are right without the attack too."""
 
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from advlook import attacks
+from advlook.attacks.ball import prepared
 from advlook.attacks.suite import percent
-from advlook.core import RequestError, cross_entropy, evaluating, input_gradient
+from advlook.core import Classifier, Model, RequestError, cross_entropy, evaluating, input_gradient, warn_of_train_mode
 
 # An attack counts as weaker than another beyond both margins: a point, and two standard deviations of chance. Of two
 # equally strong attacks, chance decides which loses an image that only one of them loses (McNemar's test).
@@ -53,12 +54,12 @@ class Check:
 
 
 def run_checks(
-    model: nn.Module,
+    model: Model,
     images: Tensor,
     labels: Tensor,
     eps: float,
     *,
-    source: nn.Module | None = None,
+    source: Model | None = None,
     steps: int = 10,
     batch_size: int = 250,
     seed: int = 0,
@@ -68,37 +69,53 @@ def run_checks(
     images: float `(N, 3, H, W)` in [0, 1], on the model's device; labels: int64 `(N,)`; eps: L-infinity radius in pixel
     units of [0, 1]; source: another model of the same classes, usually the STD one, for the check of transfer. PGD
     takes `steps` steps from a random start, FGSM starts from the image; all draws come from `seed`. Both models run in
-    eval mode and are left as they were. The cost is about that of three accuracies under PGD. Raises RequestError for
-    no images, labels of another number, and as the attacks do; autograd's RuntimeError where logits do not depend on
-    the images."""
-    if not len(images) or labels.shape != images.shape[:1]:
+    eval mode and are left as they were; one in train mode brings a warning. Where the input gradient is not finite, the
+    three checks that attack are not run. The cost is about that of three accuracies under PGD. Raises RequestError
+    for no images, labels of another number, and as the attacks do."""
+    if isinstance(images, Tensor) and isinstance(labels, Tensor) and (not len(images) or len(images) != len(labels)):
         raise RequestError(f"{len(images)} images with {len(labels)} labels: give one image or more, a label to each")
+    model, images, eps = prepared(model, images, labels, eps, steps=steps, batch_size=batch_size)
+    source = model if source is None else Classifier(source, labels=labels)
+    for each in dict.fromkeys([model, source]):
+        warn_of_train_mode(each)
     batches = list(zip(images.split(batch_size), labels.split(batch_size), strict=True))
-    generator = torch.Generator(images.device).manual_seed(seed)
-
-    with evaluating(model), evaluating(model if source is None else source):
+    with evaluating(model), evaluating(source):
         clean = torch.cat([_logits(model, x) for x, _ in batches])
-        right = clean.argmax(1) == labels
+        zero, finite, again = (torch.cat(part) for part in zip(*(_probe(model, x, y) for x, y in batches), strict=True))
+        if finite.all():
+            under_attack = _under_attack(model, None if source is model else source, batches, clean, eps, steps, seed)
+        else:
+            why = "its attacks need a finite gradient"
+            under_attack = [Check(name, None, why) for name in (_FGSM, _FAR, _TRANSFER)]
+    return [*under_attack, usable_gradients(zero, finite), logits_wanted(clean), same_answers(clean, again)]
 
-        def survivors(attack: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-            return right & torch.cat([_logits(model, attack(x, y)).argmax(1) == y for x, y in batches])
 
-        fgsm = survivors(lambda x, y: attacks.fgsm(model, x, y, eps))
-        pgd = survivors(lambda x, y: attacks.pgd(model, x, y, eps, steps=steps, generator=generator))
-        far = survivors(lambda x, y: attacks.pgd(model, x, y, FAR_EPS, steps=steps, generator=generator))
-        # MI-FGSM, because PGD stops where the source is fooled, and so rarely fools another model (Dong et al. 2018).
-        transfer = None if source is None else survivors(lambda x, y: attacks.mi_fgsm(source, x, y, eps, steps=steps))
-        grey = _logits(model, torch.full_like(images[:1], 0.5)).argmax(1)
-        probes = [_probe(model, x, y) for x, y in batches]
-        zero, finite, again = (torch.cat(parts) for parts in zip(*probes, strict=True))
+def _under_attack(
+    model: Classifier,
+    source: Classifier | None,
+    batches: Sequence[tuple[Tensor, Tensor]],
+    clean: Tensor,
+    eps: float,
+    steps: int,
+    seed: int,
+) -> list[Check]:
+    """The three checks that attack batches of images and labels, whose logits without an attack are `clean`."""
+    labels = torch.cat([y for _, y in batches])
+    right, generator = clean.argmax(1) == labels, torch.Generator(labels.device).manual_seed(seed)
 
+    def survivors(attack: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        return right & torch.cat([_logits(model, attack(x, y)).argmax(1) == y for x, y in batches])
+
+    fgsm = survivors(lambda x, y: attacks.fgsm(model, x, y, eps))
+    pgd = survivors(lambda x, y: attacks.pgd(model, x, y, eps, steps=steps, generator=generator))
+    far = survivors(lambda x, y: attacks.pgd(model, x, y, FAR_EPS, steps=steps, generator=generator))
+    # MI-FGSM, because PGD stops where the source is fooled, and so rarely fools another model (Dong et al. 2018).
+    transfer = None if source is None else survivors(lambda x, y: attacks.mi_fgsm(source, x, y, eps, steps=steps))
+    grey = _logits(model, torch.full_like(batches[0][0][:1], 0.5)).argmax(1)
     return [
         fgsm_against_pgd(fgsm, pgd),
         falls_to_zero(right, far, fooled_by_grey=labels != grey),
         transfer_against_pgd(transfer, pgd),
-        usable_gradients(zero, finite),
-        logits_wanted(clean),
-        same_answers(clean, again),
     ]
 
 
@@ -161,12 +178,12 @@ def _weaker(attack: Tensor, other: Tensor) -> bool:
 
 
 @torch.no_grad()
-def _logits(model: nn.Module, images: Tensor) -> Tensor:
-    return model(images).float()
+def _logits(model: Classifier, images: Tensor) -> Tensor:
+    return model(images)
 
 
-def _probe(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _probe(model: Classifier, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Which input gradients are zero and which finite, each `(N,) bool`, and the logits of that pass `(N, classes)`."""
     gradient, logits = input_gradient(model, images, lambda z: cross_entropy(z, labels).sum())
     gradient = gradient.flatten(1)
-    return (gradient == 0).all(1), gradient.isfinite().all(1), logits.float()
+    return (gradient == 0).all(1), gradient.isfinite().all(1), logits

@@ -1,14 +1,14 @@
 """Projected gradient descent (Madry et al. 2018)."""
 
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from advlook.attacks.active_batch import ActiveBatch, attack_loss
-from advlook.attacks.ball import ascend, check_length, check_request, project, random_in_ball
-from advlook.core.gradients import frozen_batchnorm
+from advlook.attacks.ball import ascend, check_length, prepared, project, random_in_ball
+from advlook.core import Model, frozen_buffers
 
 
 def pgd(
-    model: nn.Module,
+    model: Model,
     images: Tensor,
     labels: Tensor,
     eps: float,
@@ -30,11 +30,13 @@ def pgd(
     others. An image that survives gets its perturbation of highest loss. precision: of the gradients, "float32" (the
     model's own), "bfloat16", or "auto" (bfloat16 where it is native); whether an image is lost is decided in the
     model's own. Returns adversarial images of the same shape, detached. Raises RequestError for images, an L-infinity
-    eps or step outside [0, 1], negative ones, or an unknown norm or precision."""
-    eps = check_request(images, labels, eps, norm, targets, steps=steps, restarts=restarts)
+    eps or step outside [0, 1], negative ones, an unknown norm or precision, what `core.Classifier` refuses of the
+    model's answers, and a gradient that is not finite."""
+    effort = {"steps": steps, "restarts": restarts}
+    model, images, eps = prepared(model, images, labels, eps, norm, targets, **effort)
     step = 2.5 * eps / steps if step_size is None else check_length(step_size, norm, "step_size")
     batch = ActiveBatch(model, images, labels, attack_loss, targets, precision)
-    with frozen_batchnorm(model), batch.arithmetic:
+    with frozen_buffers(model), batch.arithmetic:
         for _ in range(restarts):
             start = random_in_ball(images, eps, norm, generator) if random_start else images.detach()
             current = start[batch.active]

@@ -2,20 +2,21 @@
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from advlook.attacks.apgd import apgd
-from advlook.attacks.ball import check_request, random_noise
+from advlook.attacks.ball import prepared, random_noise
 from advlook.attacks.fgsm import fgsm
 from advlook.attacks.mi_fgsm import mi_fgsm
 from advlook.attacks.pgd import pgd
-from advlook.core import check_choice, frozen_batchnorm
+from advlook.core import Model, RequestError, check_choice, frozen_buffers, warn_of_train_mode
 
 SUITE = ("pgd", "apgd-ce", "apgd-dlr")
+LEAST_CLASSES = {"apgd-dlr": 3, "apgd-t": 4}  # whose losses divide by differences of so many logits
 SUITE_PGD_STEPS = 10  # the suite begins with a cheap attack, which loses most of the images that any attack loses
 
 
@@ -25,6 +26,7 @@ class SuiteResult:
 
     attacked: Tensor  # (N, 3, H, W); a lost image as changed by the attack that lost it
     survived: dict[str, Tensor]  # "clean", then each attack in turn: bool (N,)
+    left_out: dict[str, str] = field(default_factory=dict)  # attacks that are not defined on this model, and why
 
     @property
     def accuracy(self) -> dict[str, float]:
@@ -33,7 +35,7 @@ class SuiteResult:
 
 
 def attack_suite(
-    model: nn.Module,
+    model: Model,
     images: Tensor,
     labels: Tensor,
     eps: float,
@@ -46,25 +48,40 @@ def attack_suite(
     """Several attacks in turn, each on the images that the ones before could not change.
 
     images: float `(N, 3, H, W)` in [0, 1], one batch; attacks: of "pgd" (10 steps), "apgd-ce", "apgd-dlr" and "apgd-t"
-    (targeted, 9 restarts), the latter three with `steps` steps. Put the model in eval mode first. Raises RequestError
-    as the attacks do, and for an unknown name."""
-    check_request(images, labels, eps, norm)
+    (targeted, 9 restarts), the latter three with `steps` steps. Those that are not defined on the model's number of
+    classes are left out, and named in the result. Warns of a model in train mode. Raises RequestError as the attacks
+    do, for an unknown name, and where no attack is left."""
+    model, images, eps = prepared(model, images, labels, eps, norm)
     for name in attacks:
         check_choice("attack", name, _PARTS)
+    warn_of_train_mode(model)
     attacked = images.detach().clone()
     if not len(images):
         return SuiteResult(attacked, {name: torch.zeros(0, dtype=torch.bool) for name in ("clean", *attacks)})
-    with torch.no_grad(), frozen_batchnorm(model):
-        right = model(images).argmax(1) == labels
+    with torch.no_grad(), frozen_buffers(model):
+        logits = model(images)
+        left_out = undefined(attacks, logits.shape[1])
+        right = logits.argmax(1) == labels
         survived = {"clean": right}
         for name in attacks:
+            if name in left_out:
+                continue
             left = right.nonzero()[:, 0]
             found = _PARTS[name](model, images[left], labels[left], eps, steps, generator, norm=norm)
             right = right.clone()
             if len(left):
                 right[left] = model(found).argmax(1) == labels[left]
             attacked[left], survived[name] = found, right
-    return SuiteResult(attacked, survived)
+    return SuiteResult(attacked, survived, left_out)
+
+
+def undefined(attacks: Sequence[str], classes: int) -> dict[str, str]:
+    """Which of these attacks need more than so many classes, and how many; RequestError where all do."""
+    found = {name: f"needs {LEAST_CLASSES[name]} classes" for name in attacks if classes < LEAST_CLASSES.get(name, 0)}
+    if found and len(found) == len(set(attacks)):
+        needs = ", ".join(f"{name} {need}" for name, need in found.items())
+        raise RequestError(f"{needs}, and the model has {classes}; take pgd or apgd-ce")
+    return found
 
 
 def percent(chosen: Tensor) -> float:

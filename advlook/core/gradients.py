@@ -1,35 +1,61 @@
 """Gradients with respect to images, and the modes of a model while they are taken."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from advlook.core.errors import RequestError
+
 
 @contextmanager
-def frozen_batchnorm(model: nn.Module) -> Iterator[None]:
-    """Within the block a forward pass in train mode normalises by batch statistics but does not record them."""
-    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+def frozen_buffers(model: nn.Module) -> Iterator[None]:
+    """Within the block a forward pass in train mode normalises by batch statistics but does not record them; after it
+    every other buffer, such as statistics of InstanceNorm and vectors of spectral normalisation, is as it was."""
+    modules = [module for module in model.modules() if getattr(module, "training", False)]
     # In eval mode track_running_stats decides whether running statistics are used: those layers stay as they are.
-    layers = [norm for norm in norms if norm.training and norm.track_running_stats]
+    layers = {m for m in modules if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats}
+    others = [(m._buffers, *item) for m in modules if m not in layers for item in m._buffers.items()]
     try:
         for layer in layers:
             layer.track_running_stats = False
+        for owner, name, buffer in others:  # copies are changed: a graph of the caller may rest on the buffers
+            owner[name] = None if buffer is None else buffer.clone()
         yield
     finally:
         for layer in layers:
             layer.track_running_stats = True
+        for owner, name, buffer in others:
+            owner[name] = buffer
 
 
 def input_gradient(model: nn.Module, images: Tensor, loss: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-    """Gradient of `loss(logits)`, a scalar, by `images` alone, `(N, 3, H, W)`, and the logits; both detached."""
+    """Gradient of `loss(logits)`, a scalar, by `images` alone, `(N, 3, H, W)`, and the logits; both detached. Raises
+    RequestError where the logits carry no gradient."""
+    if torch.is_inference_mode_enabled():
+        raise RequestError("no gradient can be taken under torch.inference_mode(); use torch.no_grad() in its place")
     images = images.detach().requires_grad_()
     with torch.enable_grad():
         logits = model(images)
-        (gradient,) = torch.autograd.grad(loss(logits), images)
+        (gradient,) = torch.autograd.grad(loss(logits), images, allow_unused=True) if logits.requires_grad else (None,)
+    if gradient is None:
+        raise RequestError("the model's answer has no gradient to the images; it must not detach them, nor leave torch")
     return gradient, logits.detach()
+
+
+def graph(node: Any, stops: Collection[Any] = ()) -> Iterator[Any]:
+    """A node of autograd's graph and all that come before it in the forward pass, but for `stops` and what only they
+    lead to."""
+    seen, left = set(stops), [node]
+    while left:
+        node = left.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            yield node
+            left += [before for before, _ in node.next_functions]
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -54,7 +80,7 @@ def at_least_float32(logits: Tensor) -> Tensor:
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[nn.Module]:
     """Within the block the model is in eval mode; afterwards every module is in its former mode."""
-    modes = [(module, module.training) for module in model.modules()]
+    modes = [(module, module.training) for module in model.modules() if hasattr(module, "training")]  # not frozen ones
     model.eval()
     try:
         yield model

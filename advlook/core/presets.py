@@ -95,6 +95,8 @@ class ExternalConfig:
 
     std: str | Several[str]  # of the standard models
     adv: str | Several[str]  # of the adversarially trained models
+    std_weights: str = ""  # of several sets of weights in the file, such as an average beside the last: the one meant
+    adv_weights: str = ""  # the same
     arch: str = ""  # one of ARCHITECTURES, or as of models/builders.py; "": the name of this section
 
     @property

@@ -9,10 +9,10 @@ from advlook.core.errors import RequestError
 
 
 def parse_eps(text: str) -> float:
-    """Read "4/255" or "0.0157" as a radius; RequestError where it is no number or lies outside [0, 1]."""
+    """Read "4/255", "0.5/255" or "0.0157" as a radius; RequestError where it is no number or lies outside [0, 1]."""
     try:
-        value = float(Fraction(text))
-    except (ValueError, ZeroDivisionError, OverflowError):
+        value = float(Fraction(*map(Fraction, text.split("/"))))  # of one number or two
+    except (TypeError, ValueError, ZeroDivisionError, OverflowError):
         raise RequestError(f"eps {text!r} is not a number; write it as a fraction such as 4/255") from None
     return check_eps(value)
 

@@ -16,8 +16,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from advlook.core.errors import RequestError
-from advlook.core.gradients import evaluating
+from advlook.core import Classifier, RequestError, check_batch, evaluating
 from advlook.data.image_sets import luminance
 
 # Chosen on 100 pairs of Imagenette's training photographs at 160 pixels, with blocks of 8: a classifier from elsewhere
@@ -74,10 +73,12 @@ def texture_sources(
 ) -> Tensor:
     """Which photographs have a texture that tells their class: bool `(N,)`, whether `judge` names a photograph's class
     when its tiles of `tile` pixels are shuffled. photographs: float `(N, 3, H, W)` in [0, 1], of sides that are
-    multiples of `tile`; labels: int64 `(N,)`, of the judge's classes. Raises RequestError as `shuffle_tiles`."""
+    multiples of `tile`; labels: int64 `(N,)`, of the judge's classes. Raises RequestError as `shuffle_tiles` and
+    `core.Classifier`."""
+    check_batch(photographs, labels)
     shown = shuffle_tiles(photographs, tile)
-    with evaluating(judge):
-        found = [judge(batch).argmax(1) for batch in shown.split(batch_size)]
+    with evaluating(Classifier(judge, labels=labels)) as asked:
+        found = [asked(batch).argmax(1) for batch in shown.split(batch_size)]
     return torch.cat([*found, labels[:0]]) == labels
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 
-from advlook.data.image_sets import to_float
+from advlook.data.image_sets import to_bytes, to_float
 
 Apply = Callable[[Tensor, float, torch.Generator], Tensor]
 
@@ -37,7 +37,8 @@ class Corruption:
 
 def gaussian_noise(images: Tensor, deviation: float, generator: torch.Generator) -> Tensor:
     """Independent Gaussian noise on every value."""
-    return images + deviation * torch.randn(images.shape, generator=generator, device=images.device)
+    noise = torch.randn(images.shape, generator=generator, device=images.device)
+    return images + (deviation * noise).to(images)  # of the images' type, whatever that is
 
 
 def zoom_blur(images: Tensor, most: float, generator: torch.Generator) -> Tensor:
@@ -60,13 +61,13 @@ def pixelate(images: Tensor, share: float, generator: torch.Generator) -> Tensor
 
 
 def jpeg(images: Tensor, quality: float, generator: torch.Generator) -> Tensor:
-    """Written as JPEG of this quality and read again."""
+    """Written as JPEG of this quality and read again; values outside [0, 1] are clipped first."""
     read = []
-    for pixels in images.mul(255).round().to("cpu", torch.uint8).permute(0, 2, 3, 1).numpy():
+    for pixels in to_bytes(images).permute(0, 2, 3, 1).numpy(force=True):
         file = io.BytesIO()
         Image.fromarray(pixels).save(file, "JPEG", quality=int(quality))
         read.append(torch.from_numpy(np.array(Image.open(file))))
-    return to_float(torch.stack(read).permute(0, 3, 1, 2)).to(images.device)
+    return to_float(torch.stack(read).permute(0, 3, 1, 2)).to(images)
 
 
 FAMILIES = {

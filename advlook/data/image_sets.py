@@ -3,21 +3,20 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Generator, Tensor
 
 from advlook.core import ALONE, DataConfig, Device, Group, RequestError, digest, tqdm, write_atomically
 from advlook.data import test_bed
 from advlook.data.catalogue import find, set_folder
 from advlook.data.crops import cut_out, draw_crops
+from advlook.data.decoding import VERSION, read_image
 from advlook.data.layouts import Labelled, Listing
 
 Batch = tuple[Tensor, Tensor]  # images and labels
@@ -63,6 +62,11 @@ def _take(images: Tensor, chosen: slice | Tensor) -> Tensor:
 def to_float(images: Tensor) -> Tensor:
     """uint8 `(N, 3, H, W)` to float32 in [0, 1], channels last."""
     return images.contiguous(memory_format=torch.channels_last).float().div_(255)
+
+
+def to_bytes(images: Tensor) -> Tensor:
+    """Float images in [0, 1] to uint8: rounded, and clipped where they lie outside."""
+    return images.float().mul(255).round_().clamp_(0, 255).to(torch.uint8)
 
 
 def luminance(images: Tensor) -> Tensor:
@@ -119,7 +123,7 @@ def load_listing(
         pixels = torch.from_numpy(np.stack(list(decode()))).permute(0, 3, 1, 2)
     else:
         stats = [(str(path.relative_to(root)), stat.st_size, stat.st_mtime_ns) for path, stat in _stats(files)]
-        path = cache / f"{root.parent.name}-{root.name}-{side}of{short}px-{digest(stats)}.npy"
+        path = cache / f"{root.parent.name}-{root.name}-{side}of{short}px-{digest([VERSION, stats])}.npy"
         pixels = mapped_pixels(path, len(files), side, decode)
     return ImageSet(pixels, torch.tensor(listing.labels), listing.classes)
 
@@ -153,37 +157,12 @@ def fingerprint(config: DataConfig, folder: Path) -> str | None:
     """Hash of the names and sizes of a set's test images; None for a generated set, or one that is not there yet."""
     if config.name == "synthetic" or not set_folder(config.name, folder).is_dir():
         return None
-    listing = find(config.name, "test", folder)
+    return listing_digest(find(config.name, "test", folder))
+
+
+def listing_digest(listing: Listing) -> str:
+    """Hash of the names and sizes of the listed files."""
     return digest([(str(path.relative_to(listing.root)), stat.st_size) for path, stat in _stats(listing.files)])
-
-
-@contextmanager
-def unreadable(path: Path | BinaryIO) -> Iterator[None]:
-    """What Pillow or the system raises within the block, as a RequestError that names the image."""
-    try:
-        yield
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise RequestError(f"image {path} cannot be read ({error}); replace or remove it") from None
-
-
-def read_rgb(path: Path | BinaryIO, least: int | None = None) -> Image.Image:
-    """One image file in RGB; a JPEG perhaps at a fraction of its size, but no side of it below `least` pixels."""
-    with unreadable(path), Image.open(path) as image:
-        if least:
-            image.draft("RGB", (least, least))
-        if image.mode.startswith("I;16"):  # 16-bit grey, which Pillow would cut off at 255
-            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-        return image.convert("RGB")
-
-
-def read_image(path: Path | BinaryIO, side: int, short: int) -> np.ndarray:
-    """One image file as uint8 `(side, side, 3)`: the short side resized to `short`, the central `side` cut out."""
-    image = read_rgb(path, 2 * short)  # decoded no finer than needed
-    factor = short / min(image.size)
-    width, height = (max(short, round(length * factor)) for length in image.size)
-    image = image.resize((width, height), Image.Resampling.BICUBIC)
-    left, top = (width - side) // 2, (height - side) // 2
-    return np.asarray(image.crop((left, top, left + side, top + side)))
 
 
 def _decode(files: Sequence[Path], side: int, short: int, description: str | None) -> Iterator[np.ndarray]:

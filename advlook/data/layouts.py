@@ -1,9 +1,13 @@
 """On-disk layouts of image sets: functions of a folder and a split, "train" or "test", to a `Listing`."""
 
 import csv
+import logging
+import os
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,8 +17,8 @@ from scipy.io import loadmat
 from torch import Tensor
 
 from advlook.core.errors import RequestError
+from advlook.data.decoding import image_suffixes
 
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff"}
 IMAGENETTE_CLASSES = tomllib.loads(Path(__file__).with_name("imagenette.toml").read_text(encoding="utf-8"))
 TEST_SHARE = 5  # of a set without a split, one image in so many is for testing
 
@@ -49,27 +53,70 @@ def shuffled(count: int, seed: int) -> list[int]:
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist()
 
 
-def list_images(root: Path) -> Listing:
-    """Every image file in a folder of class folders; RequestError for an empty one."""
+def list_images(root: Path, tell: bool = True) -> Listing:
+    """Every image file in a folder of class folders; RequestError for an empty one. tell: log once how many other files
+    there are, by suffix."""
     classes = _folders(root) if root.is_dir() else []
     if not classes:
         lacks = "has no class folders" if root.is_dir() else "does not exist"
         raise RequestError(f"folder {root} {lacks}; put one folder of images per class in it")
-    found = [images_below(root / name) for name in classes]
-    for name, files in zip(classes, found, strict=True):
+    found, passed = zip(*(sort_files(root / name) for name in classes), strict=True)
+    for name, files, others in zip(classes, found, passed, strict=True):
         if not files:
-            raise RequestError(f"class folder {root / name} holds no images; add some or remove the folder")
+            instead = f" but {_counted(others)}" if others else ""
+            raise RequestError(f"class folder {root / name} holds no images{instead}; add some or remove the folder")
+    if tell:
+        tell_passed(root, sum(passed, Counter()))
     labels = [label for label, files in enumerate(found) for _ in files]
     return Listing(root, [path for files in found for path in files], labels, tuple(classes))
 
 
+def sort_files(root: Path) -> tuple[list[Path], Counter[str]]:
+    """Every image file in a folder and those in it, in a fixed order; and how many other files, by suffix. Names that
+    begin with a dot, and `__MACOSX`, are what systems and editors leave behind: they are neither."""
+    suffixes, images, others = image_suffixes(), [], Counter()
+    for place, folders, files in os.walk(root):
+        folders[:] = filter(_shown, folders)
+        for name in filter(_shown, files):
+            suffix = os.path.splitext(name)[1].lower()
+            if suffix in suffixes:
+                images.append(Path(place, name))
+            else:
+                others[suffix] += 1
+    return sorted(images), others
+
+
 def images_below(root: Path) -> list[Path]:
     """Every image file in a folder and those in it, in a fixed order."""
-    return sorted(path for path in root.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    return sort_files(root)[0]
+
+
+def tell_passed(root: Path, others: Counter[str]) -> None:
+    """Log, once in a process, which files of a folder were passed over, as no image format that Pillow reads."""
+    if others:
+        _tell(f"{root.parent.name}/{root.name}: passed over {_counted(others)}, which are not read as images")
+
+
+@cache  # a set is listed many times in a run
+def _tell(line: str) -> None:
+    if os.environ.get("RANK", "0") == "0":  # the first of the processes that torchrun starts
+        logging.getLogger("advlook").warning(line)
+
+
+def _counted(others: Counter[str]) -> str:
+    """How many files there are of the five most frequent suffixes, and of all others."""
+    ranked = sorted(others.items(), key=lambda each: (-each[1], each[0]))
+    parts = [f"{count} {suffix or 'without suffix'}" for suffix, count in ranked[:5]]
+    rest = [f"{sum(count for _, count in ranked[5:])} others"] if ranked[5:] else []
+    return ", ".join(parts + rest) + (" (`pip install pillow-heif` reads .heic)" if ".heic" in others else "")
 
 
 def _folders(root: Path) -> list[str]:
-    return sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    return sorted(entry.name for entry in root.iterdir() if entry.is_dir() and _shown(entry.name))
+
+
+def _shown(name: str) -> bool:
+    return not name.startswith(".") and name != "__MACOSX"
 
 
 def class_folders(root: Path, split: str, tests: Sequence[str] = ("test", "val")) -> Listing:
@@ -102,7 +149,7 @@ def imagenet(root: Path, split: str) -> Listing:
         return class_folders(root, split, tests=("val",))
     answers = _imagenet_answers(root)
     classes = tuple(sorted(set(answers.values())))
-    files = sorted(p for p in flat.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+    files = images_below(flat)
     return Listing(flat, files, _numbered((answers[p.stem] for p in files), classes), classes)
 
 
@@ -130,7 +177,7 @@ def tiny_imagenet(root: Path, split: str) -> Listing:
     words = _table(root / "words.txt")
     classes = tuple(words[wnid].split(",")[0] for wnid in wnids)
     if split == "train":
-        found = list_images(root / "train")
+        found = list_images(root / "train", tell=False)  # where lists of boxes lie beside the images
         labels = _numbered((found.classes[label] for label in found.labels), wnids)
         return replace(found, labels=labels, classes=classes)
     answers = {name: line.split()[0] for name, line in _table(root / "val" / "val_annotations.txt").items()}

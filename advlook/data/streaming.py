@@ -2,8 +2,8 @@
 
 Worker processes decode and crop a few batches ahead; bytes go to the device, where they become floats. A crop depends
 on the epoch's draw and the image's number alone, not on the number of workers or of processes that train together.
-OpenCV decodes faster than Pillow, to which it leaves what is no plain JPEG (`benchmarks/input.py`). Where the cores are
-too few for the GPU, NVIDIA DALI's `decoders.image_random_crop` could decode there and draws such crops."""
+OpenCV decodes faster than Pillow, to which it leaves what is no plain, upright JPEG (`benchmarks/input.py`). Where the
+cores are too few for the GPU, NVIDIA DALI's `decoders.image_random_crop` could decode there and draws such crops."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +21,8 @@ from torch.utils.data import DataLoader
 from advlook.core import ALONE, DataConfig, Device, Group, RequestError, mixed_seed
 from advlook.data import image_sets
 from advlook.data.crops import random_resized_crops, resized
-from advlook.data.image_sets import Batch, ImageSet, read_image, shuffled_batches, to_float, unreadable
+from advlook.data.decoding import read_image, read_rgb, turn_of, unreadable
+from advlook.data.image_sets import Batch, ImageSet, shuffled_batches, to_float
 from advlook.data.layouts import Labelled, Listing
 from advlook.data.test_bed import FreshImages
 
@@ -31,7 +32,7 @@ REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.
 
 @dataclass(frozen=True)
 class StreamedImages(Labelled):
-    """The images of a listing, decoded anew whenever they are shown: whole ones as by `image_sets.read_image`, training
+    """The images of a listing, decoded anew whenever they are shown: whole ones as by `decoding.read_image`, training
     images as crops of the files. A file that cannot be read raises RequestError when its batch is due."""
 
     listing: Listing
@@ -124,18 +125,20 @@ def random_crop(path: Path, config: DataConfig, generator: torch.Generator) -> n
     size = config.size
     with unreadable(path), Image.open(path) as header:
         width, height = header.size
-        content = path.read_bytes() if header.format == "JPEG" and header.mode in ("L", "RGB") else b""
+        plain = header.format == "JPEG" and header.mode in ("L", "RGB") and turn_of(header) is None
+        content = path.read_bytes() if plain else b""
     plain = content.rstrip(b"\0").endswith(b"\xff\xd9")  # of a JPEG that was cut off OpenCV shows the rest unsaid
+    if not plain:
+        pixels = np.array(read_rgb(path))
+        height, width = pixels.shape[:2]
     sizes = torch.tensor([height]), torch.tensor([width])
     crop = random_resized_crops(*sizes, config.crop_scale, generator)[0].tolist()
     factor = max((k for k in REDUCED if plain and min(crop[2:]) >= 2 * k * size), default=1)
     if plain:
-        flag = REDUCED.get(factor, cv2.IMREAD_COLOR) | cv2.IMREAD_IGNORE_ORIENTATION  # which Pillow ignores, too
+        flag = REDUCED.get(factor, cv2.IMREAD_COLOR) | cv2.IMREAD_IGNORE_ORIENTATION  # which `turn_of` has read
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flag)
         if pixels is None:
             raise RequestError(f"image {path} cannot be read (OpenCV cannot decode it); replace or remove it")
-    else:
-        pixels = np.array(image_sets.read_rgb(path))
     top, left, high, wide = (round(length / factor) for length in crop)
     window = torch.from_numpy(pixels[top : top + high, left : left + wide]).permute(2, 0, 1)[None]
     shown = resized(window, size)[0].permute(1, 2, 0).numpy()

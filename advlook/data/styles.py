@@ -11,7 +11,7 @@ from torch import Tensor
 from advlook.core import RequestError, digest
 from advlook.data.catalogue import find, lookup
 from advlook.data.image_sets import load_listing
-from advlook.data.layouts import Listing, images_below
+from advlook.data.layouts import Listing, images_below, sort_files, tell_passed
 
 GENERATED = "generated"  # in a preset, in place of a folder
 TEXTURES = 24  # generated ones
@@ -45,13 +45,14 @@ def _load(source: str, side: int, datasets: Path, cache: Path | None, progress: 
     if source == GENERATED:
         return Styles(generate_textures(TEXTURES, side), tuple(f"texture {number}" for number in range(TEXTURES)))
     root = datasets / source
-    files = images_below(root)
+    files, others = sort_files(root)
     if not files:
         if lookup(source):
             find(source, "train", datasets.parent)  # tells how to get it
         lacks = "holds no pictures" if root.is_dir() else "does not exist"
         ours = f"run `{_GET_PAINTINGS.format(root)}`, or " if source == PAINTINGS else ""
         raise RequestError(f"folder of styles {root} {lacks}; {ours}put any pictures in it, or write {GENERATED!r}")
+    tell_passed(root, others)
     listing = Listing(root, files, [0] * len(files), (source,))
     pictures = load_listing(listing, side, side, cache=cache, progress=progress)
     return Styles(pictures.images, tuple(str(path.relative_to(root)) for path in files))

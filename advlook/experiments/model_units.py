@@ -16,8 +16,7 @@ from advlook.experiments.corruptions import measure as corruptions
 from advlook.experiments.corruptions import scale
 from advlook.experiments.train import measure as train
 from advlook.experiments.visualize import measure as visualize
-from advlook.models import folded
-from advlook.models.evaluation import survivors
+from advlook.models.evaluation import as_classifier, survivors
 from advlook.sensitivity import METHODS
 from advlook.study import ModelKey, Row, Study
 from advlook.study.models import KEY
@@ -60,7 +59,7 @@ def _under_pgd(study: Study, key: ModelKey, numbers: np.ndarray, batch: int) -> 
     images, labels = next(study.test[torch.from_numpy(numbers)].batches(len(numbers), study.device))
     draws = torch.Generator(study.device).manual_seed(mixed_seed(0, batch))
     effort = {"steps": config.pgd_steps, "restarts": config.pgd_restarts, "precision": "auto"}
-    with evaluating(folded(study.model(*key))) as model:
+    with evaluating(as_classifier(study.model(*key))) as model:
         attacked = attacks.pgd(model, images, labels, config.eps, generator=draws, **effort)
         with torch.no_grad():
             yield {"right_pgd": (model(attacked).argmax(1) == labels).cpu().numpy()}

@@ -7,7 +7,7 @@ from torch import Generator, Tensor
 from torch.nn import Module
 
 from advlook.attacks.ball import ascend, project, random_in_ball
-from advlook.core import AdversaryConfig, frozen_batchnorm, input_gradient
+from advlook.core import AdversaryConfig, frozen_buffers, input_gradient
 
 
 def ramped_eps(config: AdversaryConfig, epoch: int, epochs: int) -> float:
@@ -25,7 +25,7 @@ def training_attack(
     one_step = how.method == "fgsm"
     step = eps if one_step and not how.random_start else how.step_size / how.eps * eps
     attacked = random_in_ball(images, eps, how.norm, noise) if how.random_start else images
-    with nullcontext() if how.updates_batchnorm else frozen_batchnorm(model):
+    with nullcontext() if how.updates_batchnorm else frozen_buffers(model):
         for _ in range(1 if one_step else how.steps):
             gradient, _ = input_gradient(model, attacked, lambda z: F.cross_entropy(z.float(), labels) * weight)
             attacked = project(ascend(attacked, gradient, step, how.norm), images, eps, how.norm)

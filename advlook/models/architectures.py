@@ -2,12 +2,10 @@
 
 import copy
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from advlook.core import ARCHITECTURES, STEMS, Preset, RequestError, check_choice
@@ -102,39 +100,25 @@ class AlexNetBN(nn.Module):
         return self.classifier(self.avgpool(self.features(images)).flatten(1))
 
 
-def _is_ours(model: nn.Module) -> bool:
+def is_ours(model: nn.Module) -> bool:
+    """Whether a model is one of this module's."""
     return isinstance(model, Normalized) and isinstance(model.network, ScaledResNet | AlexNetBN)
 
 
-@torch.no_grad()
-def folded(model: nn.Module) -> nn.Module:
-    """A copy in eval mode with batch normalisation folded in (logits differ by rounding); other models as they are."""
-    if not _is_ours(model):
-        return model
-    model = copy.deepcopy(model).eval()
-    for module in list(model.modules()):
-        children = dict(module.named_children())
-        if isinstance(module, nn.Sequential):
-            pairs = list(pairwise(children))
-        else:  # a ResNet and its blocks: conv1 and bn1, conv2 and bn2, ...
-            pairs = [(name, name.replace("conv", "bn")) for name in children if name.startswith("conv")]
-        for first, second in pairs:
-            convolution, norm = children[first], children[second]
-            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                setattr(module, first, fuse_conv_bn_eval(convolution, norm))
-                setattr(module, second, nn.Identity())
-    return model.to(memory_format=torch.channels_last)
-
-
 def split_last_layer(model: nn.Module) -> tuple[Normalized, nn.Linear]:
-    """A copy of a model of this module (else RequestError) that returns what its last layer sees; and that layer."""
-    if not _is_ours(model):
-        raise RequestError(f"a {type(model).__name__} cannot be split; it has to be one of {', '.join(ARCHITECTURES)}")
+    """A copy of a model of this module, or of torchvision's ResNet in `Normalized`, that returns what its last layer
+    sees; and that layer. RequestError for any other model."""
     backbone = copy.deepcopy(model)
-    if isinstance(backbone.network, AlexNetBN):
-        last, backbone.network.classifier[-1] = backbone.network.classifier[-1], nn.Identity()
+    network = backbone.network if isinstance(backbone, Normalized) else None
+    last = network.classifier[-1] if isinstance(network, AlexNetBN) else getattr(network, "fc", None)
+    if not isinstance(network, ResNet | AlexNetBN) or not isinstance(last, nn.Linear):
+        kind = type(model).__name__ + (f" around a {type(network).__name__}" if network is not None else "")
+        known = f"one of {', '.join(ARCHITECTURES)} by build_model or load_model, or torchvision's ResNet in Normalized"
+        raise RequestError(f"a {kind} cannot be split; it has to be {known}")
+    if isinstance(network, AlexNetBN):
+        network.classifier[-1] = nn.Identity()
     else:
-        last, backbone.network.fc = backbone.network.fc, nn.Identity()
+        network.fc = nn.Identity()
     return backbone, last
 
 

@@ -1,11 +1,16 @@
-"""Checkpoints: safetensors files that say in their metadata how they were made and how good they are."""
+"""Checkpoints: safetensors files that say in their metadata how they were made and how good they are; and the reading
+of files of weights in general, which are told by their content and not by their names. No code in a file is run."""
 
 import json
 import pickle
+import re
+import warnings
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -13,6 +18,12 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from advlook.core import RequestError, write_atomically
+
+# Archives that hold code: a file that tells them, what made them, and how to get at the weights.
+_PROGRAMS = (
+    ("constants.pkl", "TorchScript", "torch.jit.load(path).state_dict()"),
+    ("archive_format", "torch.export", "torch.export.load(path).state_dict"),
+)
 
 
 def half_precision(model: nn.Module) -> dict[str, Tensor]:
@@ -78,15 +89,87 @@ def load_state(path: Path) -> dict[str, object] | None:
     if not path.is_file():
         return None
     try:
-        return torch.load(path, weights_only=True, map_location="cpu")
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        reason = first_line(error)
-        raise RequestError(f"training state {path} cannot be read ({reason}); remove it to train anew") from None
+        return _unpickled(path)
+    except _Unreadable as error:
+        what = str(error).partition(";")[0]
+        raise RequestError(f"training state {path} cannot be read: it {what}; remove it to train anew") from None
 
 
-def first_line(error: Exception) -> str:
-    """The first line of an error's message, or its type where it has none."""
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+def is_safetensors(path: Path) -> bool:
+    """Whether a file is of safetensors, whatever its suffix; RequestError where it does not exist."""
+    head = _head(path)
+    return head[8:9] == b"{" and int.from_bytes(head[:8], "little") < path.stat().st_size
+
+
+def read_weights(path: Path) -> object:
+    """What a file of weights holds: tensors by name of safetensors, whatever torch saved of any other. Only tensors and
+    plain values are unpickled. RequestError for a file that is none, which says what it is instead where it can."""
+    if is_safetensors(path):
+        return read_tensors(path)
+    try:
+        return _unpickled(path)
+    except _Unreadable as error:
+        raise RequestError(f"checkpoint {path} {error}") from None
+
+
+class _Unreadable(Exception):
+    """What is wrong with a file, said of it, and behind a semicolon what to do."""
+
+
+def _unpickled(path: Path) -> Any:
+    """What torch saved, of tensors and plain values alone; raises _Unreadable."""
+    if reason := _instead(path):
+        raise _Unreadable(reason)
+    try:
+        with warnings.catch_warnings(), open(path, "rb") as file:  # of a path torch would heed the suffix
+            warnings.simplefilter("ignore")  # what torch warns of here, it also raises
+            return torch.load(file, weights_only=True, map_location="cpu")
+    except pickle.UnpicklingError as error:
+        code = re.search(r"GLOBAL (\S+)", str(error))
+        if not code:
+            raise _Unreadable("is no file of weights, or damaged; get or save it again") from None
+        what = f"holds the Python object {code[1]}, which is not loaded because it could run code"
+        remedy = "load it once with what wrote it, and save its weights alone: torch.save(model.state_dict(), 'new.pt')"
+        raise _Unreadable(f"{what}; where you trust it, {remedy}") from None
+    except Exception as error:  # whatever bytes the user's file has, they end in one line
+        reason = re.split(r"\. |\n", str(error))[0] or type(error).__name__  # behind it torch may advise to run code
+        raise _Unreadable(f"is no readable file of weights ({reason}); get or save it again") from None
+
+
+def _instead(path: Path) -> str | None:
+    """What a file evidently is in place of weights, and what to do; None where nothing tells."""
+    head = _head(path).removeprefix(b"\xef\xbb\xbf")
+    if not head:
+        return "is empty; get or save it again"
+    if head.startswith(b"version https://git-lfs"):
+        return "is a Git LFS pointer, which stands for the weights; run `git lfs pull` where it was cloned"
+    if head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "is a web page, not weights: its download has failed; get it again, from the link to the file itself"
+    if head.startswith(b"\x1f\x8b") or head[257:262] == b"ustar":
+        return "is an archive of gzip or tar; unpack it, and give the file of weights in it"
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            names = {name.rpartition("/")[2] for name in archive.namelist()}
+        for mark, kind, state in _PROGRAMS:
+            if mark in names:
+                remedy = f"where you trust it: torch.save({state}, 'new.pt')"
+                return f"is a program of {kind}, not weights; save its weights alone, {remedy}"
+        if "data.pkl" not in names:
+            return "is a zip archive, but not of torch.save; unpack it, and give the file of weights in it"
+    if not re.search(rb"[^\t-\r -\x7e]", head):
+        return f"is a text file ({head[:24].decode()!r}), not weights"
+    return None
+
+
+def _head(path: Path) -> bytes:
+    """The first bytes of a file; RequestError where it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(512)
+    except FileNotFoundError:
+        raise RequestError(f"checkpoint {path} does not exist") from None
+    except OSError as error:
+        raise RequestError(f"checkpoint {path} cannot be read ({error.strerror})") from None
 
 
 @contextmanager
@@ -97,4 +180,6 @@ def _opened(path: Path) -> Iterator[safe_open]:
     except FileNotFoundError:
         raise RequestError(f"checkpoint {path} does not exist") from None
     except (SafetensorError, OSError) as error:
-        raise RequestError(f"checkpoint {path} is not a readable safetensors file ({error})") from None
+        instead = path.is_file() and _instead(path)
+        reason = f"it {instead}" if instead else error
+        raise RequestError(f"checkpoint {path} is not a readable safetensors file ({reason})") from None

@@ -1,4 +1,6 @@
-"""Accuracies, in percent: clean, top-k, under attack. What shows images to a model takes the fields of `Batches`."""
+"""Accuracies, in percent: clean, top-k, under attack. What shows images to a model takes the fields of `Batches`; a
+model as `core.Classifier` does, and raises the same RequestErrors; and an image set, or a pair of float images
+`(N, 3, H, W)` in [0, 1] and labels."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,11 +15,14 @@ from torch import Generator, Tensor, nn
 
 from advlook import attacks
 from advlook.attacks import NAMED_ATTACKS, percent
-from advlook.core import ALONE, Device, Group, RequestError, check_choice, evaluating, mixed_seed, tqdm
-from advlook.data.layouts import list_images
+from advlook.attacks.suite import undefined
+from advlook.core import ALONE, Classifier, Device, Group, RequestError, check_choice, evaluating, mixed_seed, tqdm
+from advlook.core.classifier import Model
 from advlook.data.streaming import Images, StreamedImages
-from advlook.models.architectures import folded
+from advlook.data.tensors import Shown, TensorImages, as_image_set
+from advlook.models.asked import Picked, classes_asked, images_asked
 from advlook.models.external import Loaded, load_model
+from advlook.models.folding import for_inference
 
 # (model, images, labels, the generator of all that it draws) -> adversarial images
 Attack = Callable[[nn.Module, Tensor, Tensor, Generator], Tensor]
@@ -33,7 +38,9 @@ class Batches:
     group: Group = ALONE
     title: str | None = None  # of a progress bar; None: no bar
 
-    def dealt(self, images: Images, numbers: Tensor | None = None) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
+    def dealt(
+        self, images: Images | TensorImages, numbers: Tensor | None = None
+    ) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
         """This process's batches of the images `numbers` (None: all): a batch's number, its numbers, images, labels."""
         numbers = torch.arange(len(images)) if numbers is None else numbers
         mine = numbers[self.group.dealt(len(numbers), self.batch_size)]
@@ -52,11 +59,19 @@ class Batches:
         return self.group.total(found.to(self.device, torch.uint8)).cpu().bool()
 
 
+def as_classifier(model: Model, labels: Tensor | None = None) -> Classifier:
+    """A model as this package asks it (`core.Classifier`), with batch normalisation folded in where it is one of ours.
+    labels: what it is to answer."""
+    model = model.model if isinstance(model, Classifier) else model
+    return Classifier(for_inference(model) if isinstance(model, nn.Module) else model, labels=labels)
+
+
 @torch.no_grad()
-def predict(model: nn.Module, images: Images, *, batch_size: int = 250, device: Device = "cpu") -> Tensor:
+def predict(model: Model, images: Shown, *, batch_size: int = 250, device: Device = "cpu") -> Tensor:
     """Logits `(N, classes)` of every image, on the CPU, in eval mode."""
-    with evaluating(folded(model)) as fast:
-        return torch.cat([fast(batch).float().cpu() for batch, _ in images.batches(batch_size, device)])
+    with evaluating(as_classifier(model)) as fast:
+        batches = as_image_set(images).batches(batch_size, device)
+        return torch.cat([fast(batch).float().cpu() for batch, _ in batches])
 
 
 def _among_best(logits: Tensor, labels: Tensor, k: int) -> Tensor:
@@ -69,27 +84,28 @@ def top_k(logits: Tensor, labels: Tensor, k: int = 1) -> float:
     return percent(_among_best(logits, labels, k))
 
 
-def found_among(model: nn.Module, images: Images, ks: Sequence[int], **batches: object) -> Tensor:
+def found_among(model: Model, images: Shown, ks: Sequence[int], **batches: object) -> Tensor:
     """Which images have their label among the k largest logits, for each of `ks`: bool `(N, len(ks))`."""
     return _judged(model, images, [partial(_among_best, k=k) for k in ks], **batches)
 
 
-def topk_accuracy(model: nn.Module, images: Images, k: int = 5, **batches: object) -> dict[str, float]:
+def topk_accuracy(model: Model, images: Shown, k: int = 5, **batches: object) -> dict[str, float]:
     """`{"top1": ..., "top5": ...}` in percent; "top5" counts the `k` best classes."""
     first, best = found_among(model, images, (1, k), **batches).unbind(1)
     return {"top1": percent(first), "top5": percent(best)}
 
 
-def correct(model: nn.Module, images: Images, **batches: object) -> Tensor:
+def correct(model: Model, images: Shown, **batches: object) -> Tensor:
     """Which images `(N,) bool` the model is right about, without an attack."""
     return _judged(model, images, [lambda logits, labels: logits.argmax(1) == labels], **batches)[:, 0]
 
 
 @torch.no_grad()
-def _judged(model: nn.Module, images: Images, judges: Sequence[Judge], **batches: object) -> Tensor:
+def _judged(model: Model, images: Shown, judges: Sequence[Judge], **batches: object) -> Tensor:
     """What every judge says of the answer to every image: bool `(N, len(judges))`."""
-    how, found = Batches(**batches), torch.zeros(len(images), len(judges), dtype=torch.bool)
-    with evaluating(folded(model)) as fast:
+    how, images = Batches(**batches), as_image_set(images)
+    found = torch.zeros(len(images), len(judges), dtype=torch.bool)
+    with evaluating(as_classifier(model, images.labels)) as fast:
         for _, chosen, batch, labels in how.dealt(images):
             logits = fast(batch).float()
             found[chosen] = torch.stack([judge(logits, labels) for judge in judges], 1).cpu()
@@ -97,13 +113,13 @@ def _judged(model: nn.Module, images: Images, judges: Sequence[Judge], **batches
 
 
 def survivors(
-    model: nn.Module, images: Images, attack: Attack, *, seed: int = 0, right: Tensor | None = None, **batches: object
+    model: Model, images: Shown, attack: Attack, *, seed: int = 0, right: Tensor | None = None, **batches: object
 ) -> Tensor:
     """Which images `(N,) bool` are right before and after `attack(model, images, labels, generator)`. The generator of
     a batch depends on `seed` and the batch's number alone, so the result does not depend on the number of processes;
     all of them get the whole. right: bool `(N,)`, which images are right without an attack, where known."""
-    how = Batches(**batches)
-    with evaluating(folded(model)) as fast:
+    how, images = Batches(**batches), as_image_set(images)
+    with evaluating(as_classifier(model, images.labels)) as fast:
         if right is None:
             right = correct(fast, images, **batches | {"title": None})
         alive = torch.zeros_like(right)
@@ -115,30 +131,34 @@ def survivors(
     return how.joined(alive)
 
 
-def accuracy_under(model: nn.Module, images: Images, attack: Attack, **options: object) -> float:
+def accuracy_under(model: Model, images: Shown, attack: Attack, **options: object) -> float:
     """Accuracy in percent under an attack; options as of `survivors`."""
     return percent(survivors(model, images, attack, **options))
 
 
 def suite_accuracy(
-    model: nn.Module, images: Images, eps: float, *, steps: int = 100, right: Tensor | None = None, **how: Any
+    model: Model, images: Shown, eps: float, *, steps: int = 100, right: Tensor | None = None, **how: Any
 ) -> dict[str, float]:
-    """Accuracy in percent after each attack of `attacks.attack_suite` in turn: `{"pgd", "apgd-ce", "apgd-dlr"}`; right
-    as of `survivors`."""
-    where = Batches(**how)
-    left = torch.zeros(len(attacks.SUITE), dtype=torch.int64, device=where.device)
+    """Accuracy in percent after each attack of `attacks.attack_suite` in turn: `{"pgd", "apgd-ce", "apgd-dlr"}`,
+    without those that it leaves out; right as of `survivors`."""
+    where, images = Batches(**how), as_image_set(images)
+    left, ran = torch.zeros(2, len(attacks.SUITE), dtype=torch.int64, device=where.device)
 
     def suite(m: nn.Module, x: Tensor, y: Tensor, generator: Generator) -> Tensor:
         result = attacks.attack_suite(m, x, y, eps, steps=steps, generator=generator)
-        left.add_(torch.stack([result.survived[name].sum() for name in attacks.SUITE]))
+        for place, name in enumerate(attacks.SUITE):
+            if name in result.survived:
+                ran[place] += 1
+                left[place] += result.survived[name].sum()
         return result.attacked
 
     survivors(model, images, suite, right=right, **how)
-    shares = (100 * where.group.total(left).double() / len(images)).tolist()
-    return dict(zip(attacks.SUITE, shares, strict=True))
+    left, ran = where.group.total(torch.stack([left, ran]))
+    shares = zip(attacks.SUITE, (100 * left.double() / len(images)).tolist(), ran.tolist(), strict=True)
+    return {name: share for name, share, some in shares if some or not ran.any()}  # none ran: no image was right
 
 
-def robust_accuracy(model: nn.Module, images: Images, eps: float, *, steps: int = 10, **how: Any) -> dict[str, float]:
+def robust_accuracy(model: Model, images: Shown, eps: float, *, steps: int = 10, **how: Any) -> dict[str, float]:
     """Accuracies in percent, `{"clean", "fgsm", "pgd"}`, in the L-infinity ball; PGD with a random start."""
     right = correct(model, images, **how)
     under = robust_survivors(model, images, eps, steps=steps, right=right, **how)
@@ -146,7 +166,7 @@ def robust_accuracy(model: nn.Module, images: Images, eps: float, *, steps: int 
 
 
 def robust_survivors(
-    model: nn.Module, images: Images, eps: float, *, steps: int = 10, restarts: int = 1, **options: object
+    model: Model, images: Shown, eps: float, *, steps: int = 10, restarts: int = 1, **options: object
 ) -> dict[str, Tensor]:
     """Which images `(N,) bool` are right under "fgsm" and "pgd" of `robust_accuracy`; options as of `survivors`."""
     effort = {"steps": steps, "restarts": restarts, "precision": "auto"}
@@ -168,37 +188,52 @@ def evaluate_checkpoint(
     size: int | None = None,
     resize: int | None = None,
     limit: int = 0,
+    classes: Path | None = None,
+    split: str = "all",
     group: Group = ALONE,
     progress: bool = True,
     **described: Any,
 ) -> pd.DataFrame:
     """One row: accuracy in percent of any checkpoint on a folder of class folders, clean and under an attack; all
-    processes of the group return the same. limit: so many images, drawn by a fixed seed; 0: all. described: stem, mean
-    and std as of `external.load_model`; "normalisation" in the row tells where the latter come from: "given", "file",
-    or "assumed" to be ImageNet's. Images are streamed, resized to `resize` pixels on the short side (as in training,
-    else size / 0.875), and cut to the central `size` (as in training, else 224 for the published stem). Raises
-    RequestError as `load_model` does, and where size or folder do not suit."""
+    processes of the group return the same. limit: so many images, drawn by a fixed seed; 0: all. split: "all" images of
+    the folder, or those "held-out" from training (`asked.images_asked`). classes: a file that names the class of every
+    logit, one a line; folders are matched with classes by name, and only the logits of these count ("classes" and
+    "names" in the row: as of `asked.classes_asked`). described: stem, mean, std and weights as of
+    `external.load_model`; "normalisation" in the row tells where mean and std come from: "given", "file", or "assumed"
+    to be ImageNet's. Images are streamed, resized to `resize` pixels on the short side (as in training, else size /
+    0.875), and cut to the central `size` (as in training, else 224 for the published stem). The table's attrs["notes"]
+    are lines for the user on what was assumed. Raises RequestError as `load_model`, `images_asked` and `classes_asked`
+    do, and where the size does not suit."""
     check_choice("attack", attack, ("none", *NAMED_ATTACKS))
     loaded = load_model(checkpoint, arch, **described)
     side, short = _image_size(loaded, checkpoint, size, resize)
-    listing = list_images(data)
-    if len(listing.classes) != loaded.classes:
-        raise RequestError(f"{data} holds {len(listing.classes)} classes, but the checkpoint knows {loaded.classes}")
+    listing, notes = images_asked(checkpoint, data, split)
+    places, source, more = classes_asked(loaded, listing.classes, checkpoint, data, classes)
+    left_out = undefined(attacks.SUITE if attack == "suite" else (attack,), len(places))
+    if loaded.normalisation == "assumed":
+        silent = f"{checkpoint} does not say its normalisation, so ImageNet's is assumed"
+        notes = [f"{silent}; give --mean and --std where it is another", *notes]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = loaded.model.to(device, memory_format=torch.channels_last)
+    if places != list(range(loaded.classes)):
+        model = Picked(for_inference(model), places).to(device)
     images = StreamedImages(listing.subset(limit), side, short)
     # What an attack keeps in memory grows with the pixels: a GPU is filled with 250, a laptop need not be.
     batch_size = 250 if device.type == "cuda" else max(1, min(250, 250 * 64**2 // side**2))
     how = {"batch_size": batch_size, "device": device, "group": group}
     first, best = found_among(model, images, (1, 5), **how, title="clean" if progress else None).unbind(1)
     row = {"checkpoint": checkpoint.name, "images": len(images), "pixels": f"{side} of {short}"}
-    row |= {"normalisation": loaded.normalisation, "top1": percent(first), "top5": percent(best)}
+    row |= {"normalisation": loaded.normalisation, "classes": f"{len(places)} of {loaded.classes}", "names": source}
+    row |= {"top1": percent(first), "top5": percent(best)}
     if attack != "none":
         name = f"{attack}, eps {eps * 255:g}/255" + ("" if attack in ("noise", "fgsm") else f", {steps} steps")
+        name += f", without {', '.join(left_out)}" if left_out else ""
         how |= {"right": first, "title": attack if progress else None}
         chosen = NAMED_ATTACKS[attack]
         row[name] = accuracy_under(model, images, lambda m, x, y, g: chosen(m, x, y, eps, steps, g), **how)
-    return pd.DataFrame([row])
+    table = pd.DataFrame([row])
+    table.attrs["notes"] = notes + more
+    return table
 
 
 def _image_size(loaded: Loaded, checkpoint: Path, size: int | None, resize: int | None) -> tuple[int, int]:

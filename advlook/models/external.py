@@ -2,21 +2,21 @@
 
 What a file does not say is asked for (stem) or reported as assumed (normalisation). No code in a file is ever run."""
 
-import pickle
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from advlook.core import ARCHITECTURES, STEMS, Preset, RequestError, check_choice
+from advlook.data.class_names import listed, names_of_set, same_classes
 from advlook.models.architectures import IMAGENET_MEAN, IMAGENET_STD, Normalized, build_model
-from advlook.models.checkpoints import fill_model, first_line, read_metadata, read_tensors
+from advlook.models.checkpoints import fill_model, is_safetensors, read_metadata, read_weights
+from advlook.models.weight_sets import weights_in
 
-NESTED = ("state_dict", "model_state_dict", "model", "network", "net", "ema", "model_ema")
 _WRAPPERS = re.compile(r"^((module|model|network|net|attacker|_orig_mod)\.)+")
 _NORMALISER = re.compile(r"^normaliz(e|er|ation)\.")
 _NORMALISATION = {"mean": "mean", "mu": "mean", "new_mean": "mean", "std": "std", "sigma": "std", "new_std": "std"}
@@ -33,6 +33,7 @@ class Loaded:
     normalisation: str  # where mean and std come from: "given", "file" or "assumed"
     size: int | None  # pixels shown in training; None where the file does not say
     resize: int | None  # pixels of the short side of the images whose central `size` were tested on
+    names: tuple[str, ...] = ()  # of the classes, in the order of the logits; empty where nothing tells them
 
 
 def load_model(
@@ -42,22 +43,25 @@ def load_model(
     stem: str | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    weights: str | None = None,
     fallback: tuple[Sequence[float], Sequence[float]] = (IMAGENET_MEAN, IMAGENET_STD),
 ) -> Loaded:
-    """Build the model that a checkpoint holds: safetensors by its suffix, any other file as torch saves it. Width,
-    classes and stem are read from the tensors, but "small" and "tiny" differ in none: it must be given, unless the file
-    is ours, or has the names of the usual CIFAR ResNets, which are "tiny". mean, std: the normalisation, three values
-    in units of [0, 1]; by default the one in the file, else `fallback`. Raises RequestError for a file that is absent,
-    broken, holds code or another architecture, and a wrong normalisation."""
+    """Build the model that a checkpoint holds, a file of safetensors or of torch, whatever its suffix. Width, number
+    of classes and stem are read from the tensors, but "small" and "tiny" differ in none: it must be given, unless the
+    file is ours, or has the names of the usual CIFAR ResNets, which are "tiny". mean, std: the normalisation, three
+    values in units of [0, 1]; by default the one in the file, else `fallback`. weights: of several sets of weights in
+    the file, such as those of training and their average, the name of one. Raises RequestError for a file that is
+    absent, broken, holds code, another architecture or several sets, and a wrong normalisation."""
     check_choice("arch", arch, ARCHITECTURES)
     if stem is not None:
         check_choice("stem", stem, STEMS)
     if (mean is None) != (std is None):
         raise RequestError("mean and std belong together; give both or neither")
     made = _training(path, arch)
-    raw = read_tensors(path) if path.suffix == ".safetensors" else _state_dict(path)
-    state, stored = _plain(raw, path)
+    content = read_weights(path)
     first, last = ("features.0", "classifier.6") if arch == "alexnet_bn" else ("conv1", "fc")
+    raw, beside = weights_in(content, first, (last, "linear"), path, weights)
+    state, stored = _plain(raw, beside, path)
     for name, dimensions in ((f"{first}.weight", 4), (f"{last}.weight", 2)):
         if name not in state or state[name].dim() != dimensions:
             raise RequestError(f"checkpoint {path} lacks {name!r} as {arch} has it: it is of another architecture")
@@ -85,23 +89,33 @@ def load_model(
     fill_model(model.network, state, path)
     size = made.get("data", {}).get("size")
     resize = stored_metadata(path).get("test_store") if size else None
-    return Loaded(model.eval(), stem, width, classes, source, size, resize)
+    names = _class_names(content, stored_metadata(path), made, classes)
+    return Loaded(model.eval(), stem, width, classes, source, size, resize, names)
 
 
-def external_model(preset: Preset, arch: str, path: Path) -> Normalized:
+def external_model(preset: Preset, arch: str, setting: str, path: Path) -> Normalized:
     """The model in `path`, named by a preset in place of training `arch`; RequestError where they do not agree."""
-    described, data = preset.models[arch], preset.data
-    loaded = load_model(path, arch, stem=described.stem, fallback=(data.mean, data.std))
+    described, data, external = preset.models[arch], preset.data, preset.external[arch]
+    weights = getattr(external, f"{setting}_weights") or None
+    loaded = load_model(path, arch, stem=described.stem, fallback=(data.mean, data.std), weights=weights)
     widths, classes = (loaded.width, described.width), (loaded.classes, data.classes)
     for key, (found, stated) in {f"models.{arch}.width": widths, "data.classes": classes}.items():
         if found != stated:
             raise RequestError(f"checkpoint {path} needs {key} = {found}, but preset {preset.name} says {stated}")
+    check_classes(path, loaded.names, names_of_set(data.name), data.name)
     return loaded.model
+
+
+def check_classes(path: Path, names: Sequence[str], wanted: Sequence[str], images: str) -> None:
+    """Raise RequestError where a checkpoint's classes are not those of the image set, in its order; silent where either
+    are not known."""
+    if names and wanted and not same_classes(wanted, names):
+        raise RequestError(f"checkpoint {path} has the classes {listed(names)}, but {images} has {listed(wanted)}")
 
 
 def stored_metadata(path: Path) -> dict[str, object]:
     """What a checkpoint tells about itself: `read_metadata` of a safetensors file, nothing for any other."""
-    return read_metadata(path) if path.suffix == ".safetensors" else {}
+    return read_metadata(path) if is_safetensors(path) else {}
 
 
 def check_channels(values: Sequence[float], name: str, *, positive: bool = False) -> tuple[float, ...]:
@@ -132,47 +146,35 @@ def _training(path: Path, arch: str) -> dict[str, dict]:
     return made
 
 
-def _state_dict(path: Path) -> Mapping[str, Tensor]:
-    """The state dict in a file of torch, nested or not. Only tensors and plain values are unpickled."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what torch warns of here, it also raises
-            content = torch.load(path, weights_only=True, map_location="cpu")
-    except FileNotFoundError:
-        raise RequestError(f"checkpoint {path} does not exist") from None
-    except pickle.UnpicklingError as error:
-        code = re.search(r"GLOBAL (\S+)", str(error))
-        reason = f"holds the Python object {code[1]}" if code else "is no plain file of tensors"
-        raise RequestError(
-            f"checkpoint {path} {reason}, which is not loaded because it could run code; where you trust it, load it "
-            "once with what wrote it, and save its weights alone: torch.save(model.state_dict(), 'weights.pt')"
-        ) from None
-    except Exception as error:  # whatever bytes the user's file has, they end in one line
-        raise RequestError(f"checkpoint {path} cannot be read ({first_line(error)})") from None
-    for _ in range(3):  # not for as long as it goes on: a dictionary can hold itself
-        if not isinstance(content, Mapping):
-            break
-        nested = [key for key in NESTED if isinstance(content.get(key), Mapping)]
-        if len(nested) > 1:
-            several = f"several sets of weights ({', '.join(nested)})"
-            raise RequestError(f"checkpoint {path} holds {several}; save the one you mean alone")
-        content = content[nested[0]] if nested else content
-    if not isinstance(content, Mapping) or not content:
-        raise RequestError(f"checkpoint {path} holds no state dict; save one: torch.save(model.state_dict(), path)")
-    for name, value in content.items():
-        if not isinstance(name, str) or not isinstance(value, Tensor):
-            raise RequestError(f"checkpoint {path} has {name!r} among its weights, which is no tensor; save them alone")
-    return content
+def _class_names(content: object, metadata: Mapping, made: Mapping, count: int) -> tuple[str, ...]:
+    """The name of every class, where the file tells so many, or where the set that it was trained on is known."""
+    told = dict(metadata) | (dict(content) if isinstance(content, Mapping) else {})
+    numbers = told.get("class_to_idx")
+    numbered = isinstance(numbers, Mapping) and sorted(map(str, numbers.values())) == sorted(map(str, range(count)))
+    known = [told.get("classes"), told.get("class_names"), sorted(numbers, key=numbers.get) if numbered else ()]
+    for names in (*known, names_of_set(made.get("data", {}).get("name", ""))):
+        if isinstance(names, Sequence) and len(names) == count and all(isinstance(name, str) for name in names):
+            return tuple(names)
+    return ()
 
 
-def _plain(raw: Mapping[str, Tensor], path: Path) -> tuple[dict[str, Tensor], dict[str, list[float]]]:
-    """The network's tensors under torchvision's names, and "mean" and "std" where they are there."""
+def _plain(
+    own: Mapping[str, Tensor], beside: Mapping[str, Tensor], path: Path
+) -> tuple[dict[str, Tensor], dict[str, list[float]]]:
+    """A network's tensors under torchvision's names, and "mean" and "std" where they are there. Of what lies beside the
+    network single numbers are left out: they count how often it was averaged (n_averaged of AveragedModel)."""
     state: dict[str, Tensor] = {}
-    for long_name, value in raw.items():
+    for long_name, value in chain(own.items(), beside.items()):
         name = _WRAPPERS.sub("", long_name)
         name = re.sub(r"^linear\.", "fc.", name).replace(".shortcut.", ".downsample.")
         if role := _NORMALISATION.get(_NORMALISER.sub("", name)):
             name, value = role, value.flatten()
+        elif long_name in beside and value.dim() == 0:
+            continue
+        elif long_name in beside:
+            raise RequestError(
+                f"checkpoint {path} has {long_name!r} beside the network; save the network's state alone"
+            )
         if name in state and not torch.equal(state[name], value):
             raise RequestError(f"checkpoint {path} has two different tensors for {name!r}; save one network alone")
         state[name] = value

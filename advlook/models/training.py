@@ -9,11 +9,12 @@ import copy
 import math
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F
@@ -120,10 +121,10 @@ class Trainer:
         made_by = {"threads": torch.get_num_threads(), "processes": self.group.size}
         return {"key": digest(self.key)} | state | {"history": self.history} | made_by
 
-    def resume(self, path: Path) -> None:
-        """Go on from the state that the leading process finds there, if it is of the same configuration."""
+    def resume(self, path: Path, classes: Sequence[str] = ()) -> None:
+        """Go on from the state that the leading process finds there, if it is of the same configuration and classes."""
         state = self.group.told(load_state(path) if self.group.leads else None)
-        if state is None or state.get("key") != digest(self.key):
+        if state is None or state.get("key") != digest(self.key) or state.get("classes", [*classes]) != [*classes]:
             return
         for name in ("model", "optimizer", "average"):
             if getattr(self, name) is not None:
@@ -226,18 +227,20 @@ def train(
     progress: bool = True,
     progressed: Callable[[int], object] = lambda images: None,
     group: Group = ALONE,
+    noted: Mapping[str, object] = MappingProxyType({}),
 ) -> Path:
     """Train one model of the preset and write its checkpoint to `target`; resume where a state lies beside it. Every
     process of a group calls this; the leading one reads and writes the files. `test` chooses nothing: it serves for the
     accuracies watched and recorded. `progressed` is told the images of every step, and at first those done already.
-    Returns `target`. Raises NonFiniteLossError, and RequestError where no batch is full."""
+    noted: what else the checkpoint is to tell. Returns `target`. Raises NonFiniteLossError, and RequestError where no
+    batch is full."""
     trainer = Trainer(preset, arch, setting, seed, torch.device(device), group=group)
     an_epoch = epoch_images(preset, images)
     if not an_epoch:
         there = f"training images ({len(images)}; data.train_images = {preset.data.train_images})"
         raise RequestError(f"{there} do not fill a batch of {preset.training.batch_size}")
     state_path = target.with_suffix(".state")
-    trainer.resume(state_path)
+    trainer.resume(state_path, test.classes)
     name = f"{preset.name} {arch} {setting.upper()} seed {seed}"
     total, done = (epochs * an_epoch for epochs in (trainer.epochs, len(trainer.history)))
     shown = {"unit": " images", "smoothing": 0.05, "mininterval": 1, "disable": not progress}
@@ -254,22 +257,22 @@ def train(
                 found = f"FGSM accuracy is {entry['fgsm']:.1f}, but PGD accuracy {entry['pgd']:.1f}"
                 bar.write(f"{name}, epoch {entry['epoch']}: catastrophic overfitting: {found}")
             if group.leads:
-                save_state(state_path, trainer.state())
-    _save_result(trainer, test, target)
+                save_state(state_path, trainer.state() | {"classes": [*test.classes]})
+    _save_result(trainer, test, target, noted)
     if group.leads:
         state_path.unlink(missing_ok=True)
     group.gathered(None)  # nobody goes on before the file is there
     return target
 
 
-def _save_result(trainer: Trainer, test: ImageSet, target: Path) -> None:
-    """Write the trained model and, in its metadata, how it was trained and how accurate it is."""
+def _save_result(trainer: Trainer, test: ImageSet, target: Path, noted: Mapping[str, object]) -> None:
+    """Write the trained model and, in its metadata, how it was trained, on which classes, and how accurate it is."""
     final, preset = trainer.result.eval(), trainer.preset
     # Rounded first, so that the accuracies belong to the very weights in the file.
     final.load_state_dict({name: value.to(trainer.device) for name, value in half_precision(final).items()})
     reduced = isinstance(autocast(preset.training.precision, trainer.device), torch.autocast)
     metadata = {"training": trainer.key, "digest": digest(trainer.key), "preset": preset.name}
-    metadata |= {"test_store": preset.data.test_store, "history": trainer.history}
+    metadata |= {"classes": test.classes, "test_store": preset.data.test_store, "history": trainer.history, **noted}
     metadata["accuracy"] = topk_accuracy(final, test, preset.evaluation.top_k, **trainer.batches)
     metadata["arithmetic"] = "bfloat16" if reduced else "float32"
     if trainer.group.leads:

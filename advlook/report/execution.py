@@ -15,16 +15,16 @@ from typing import Any, TextIO
 import nbformat
 import papermill
 from jupyter_client import AsyncKernelManager
-from jupyter_client.kernelspec import NoSuchKernel
-from nbclient.exceptions import DeadKernelError
+from jupyter_client.kernelspec import KernelSpec
 from PIL import Image
 
 from advlook.core import RequestError
 from advlook.report import texts
 from advlook.study.folders import ROOT
 
-KERNEL = "python3"
+KERNEL = "python3"  # as executed copies name it
 CELL_TIMEOUT = 7 * 24 * 3600  # seconds; training on the paper's scale happens inside a cell
+START_TIMEOUT = 600  # seconds until a kernel answers
 OUTPUT_TIMEOUT = 600  # seconds until what a cell has printed is here: nbclient's own 4 are too few on a busy machine
 LARGE_PICTURE = 60_000  # base64 characters of a picture in an executed notebook
 PAGE_WIDTH = 800  # pixels of a page in which such a picture is read
@@ -39,10 +39,13 @@ def execute(notebook: Path, executed: Path, preset: str, environment: Mapping[st
     PapermillExecutionError where a cell fails, DeadKernelError where the kernel dies, CellTimeoutError where its output
     does not arrive, KeyboardInterrupt where it is ended by `end_kernels`; RequestError where none starts.
     """
-    started = []
+    started, ready = [], []
 
     class Kernel(AsyncKernelManager):
-        """papermill gives a kernel the environment and folder of this process, which other notebooks share."""
+        """A kernel of the Python that runs us: the one that Jupyter knows by the name may belong to another. papermill
+        gives it the environment and folder of this process, which other notebooks share."""
+
+        kernel_spec = KernelSpec(argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"])
 
         async def start_kernel(self, **options: Any) -> None:
             await super().start_kernel(**options, env=os.environ | environment, cwd=str(ROOT))
@@ -51,18 +54,19 @@ def execute(notebook: Path, executed: Path, preset: str, environment: Mapping[st
 
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # it would tell every failure a second time
     options = {"kernel_name": KERNEL, "kernel_manager_class": Kernel, "execution_timeout": CELL_TIMEOUT}
-    options |= {"progress_bar": False, "stderr_file": stderr}
-    options |= {"start_timeout": OUTPUT_TIMEOUT, "iopub_timeout": OUTPUT_TIMEOUT}
+    options |= {"progress_bar": False, "stderr_file": stderr, "on_notebook_start": lambda notebook: ready.append(True)}
+    options |= {"start_timeout": START_TIMEOUT, "iopub_timeout": OUTPUT_TIMEOUT}
     options["extra_arguments"] = ["--IPKernelApp.log_level=50"]  # it hints at encryption, and tells when it is ended
     try:
         papermill.execute_notebook(str(notebook), str(executed), {"preset": preset}, **options)
-    except (NoSuchKernel, RuntimeError) as error:
+    except Exception as error:
         if not _running.issuperset(started):
             raise KeyboardInterrupt from None
-        if isinstance(error, DeadKernelError):
+        if ready:
             raise
-        remedy = f"`{Path(sys.executable).name} -m ipykernel install --sys-prefix` installs it"
-        raise RequestError(f"Jupyter kernel {KERNEL!r} does not start ({error}); {remedy}") from None
+        reason, python = " ".join(str(error).split()), sys.executable
+        remedy = f"`{python} -m pip install ipykernel` installs it, `{python} -m ipykernel` shows what fails"
+        raise RequestError(f"the Jupyter kernel of {python} does not start ({reason}); {remedy}") from None
     finally:
         _running.difference_update(started)
     tidy_notebook(executed)

@@ -18,7 +18,8 @@ from advlook.core import SETTINGS, evaluating
 from advlook.corruptions import gaussian_blur, hybrid, median_filter, reverse_colors
 from advlook.report.panel import ChosenImage, Controls, Explorer, answer, class_of, control, show
 from advlook.sensitivity import METHODS, TITLES, by_name, maximise
-from advlook.sensitivity.units import PARAMETERISATIONS, conv_layers
+from advlook.sensitivity.filters import conv_layers
+from advlook.sensitivity.units import PARAMETERISATIONS
 from advlook.study import Study
 from advlook.study.style import brightest, new_figure
 

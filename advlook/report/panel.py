@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from advlook.core import ARCH_NAMES, SETTINGS, RequestError, evaluating
+from advlook.core import ARCH_NAMES, SETTINGS, Classifier, RequestError, evaluating
 from advlook.data.image_sets import ImageSet, read_image, to_float
 from advlook.study import Study
 from advlook.study.style import COLORS, INK, RIGHT, WRONG, bare
@@ -113,8 +113,8 @@ class Explorer(ABC):
         return figure
 
     def take(self, name: str, content: bytes | memoryview) -> None:
-        """From now on look at an uploaded file: its centre, at the size of the study's images. Raises RequestError
-        where it is no image; then nothing changes."""
+        """From now on look at an uploaded file, upright and on white: its centre, at the size of the study's images.
+        Raises RequestError where it is no image; then nothing changes."""
         data = self.study.preset.data
         try:
             pixels = torch.tensor(read_image(BytesIO(content), data.size, data.test_store))
@@ -215,8 +215,8 @@ class Panel(widgets.VBox):
 @torch.no_grad()
 def answer(model: nn.Module, images: Tensor) -> Tensor:
     """What a model says about an image `(1, 3, H, W)`: the probability of each class, `(classes,)`, on the CPU."""
-    with evaluating(model):
-        return F.softmax(model(images), dim=1)[0].cpu()
+    with evaluating(Classifier(model)) as asked:
+        return F.softmax(asked(images), dim=1)[0].cpu()
 
 
 def class_of(model: nn.Module, images: Tensor, label: int | None) -> Tensor:

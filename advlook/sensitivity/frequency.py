@@ -7,12 +7,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from advlook.attacks import check_length, percent
-from advlook.core import RequestError, evaluating
+from advlook.core import Model, RequestError, at_least_float32, evaluating
 from advlook.data import ImageSet
-from advlook.models import Batches, folded
+from advlook.data.tensors import Shown, as_image_set
+from advlook.models.evaluation import Batches, as_classifier
 
 HIGHEST = math.sqrt(0.5)  # radial frequency of the checkerboard
 GRID = 64  # points a side at which the response of filters is sampled
@@ -31,7 +32,13 @@ class FourierSensitivity:
 
 @torch.no_grad()
 def fourier_sensitivity(
-    model: nn.Module, images: ImageSet, eps: float, *, stride: int = 1, generator: Generator | None = None, **how: Any
+    model: Model,
+    images: ImageSet | tuple[Tensor, Tensor],
+    eps: float,
+    *,
+    stride: int = 1,
+    generator: Generator | None = None,
+    **how: Any,
 ) -> FourierSensitivity:
     """How often a model errs under a perturbation of one frequency and fixed length (Yin et al. 2019).
 
@@ -43,9 +50,10 @@ def fourier_sensitivity(
     a = sqrt(2) / S: eps is the L2 norm over the whole image (theirs is that of one channel, smaller by sqrt(3)).
     Where f and -f are one frequency (fy and fx both 0 or 1/2), the phase is 0 and a = 1 / S. Nothing is clamped to
     [0, 1], which would add other frequencies. Every frequency meets the same draws. stride: the grid is thinned to
-    every so many-th multiple of 1 / S. how: as of `models.evaluation.Batches`. Raises RequestError for a negative eps,
-    images that are not square, or a grid without frequencies."""
-    eps = check_length(eps, "l2", "eps")
+    every so many-th multiple of 1 / S. images: a set, or a pair of float images in [0, 1] and labels. how: as of
+    `models.evaluation.Batches`. Raises RequestError for a negative eps, images that are not square, a grid without
+    frequencies, and what `core.Classifier` refuses."""
+    eps, images = check_length(eps, "l2", "eps"), as_image_set(images)
     height, side = images.images.shape[-2:]
     if height != side:
         raise RequestError(f"images of {(height, side)} pixels are not square; crop them")
@@ -63,7 +71,7 @@ def fourier_sensitivity(
     where = Batches(**how)
     counts = torch.zeros(2, len(index), len(index), dtype=torch.int64, device=where.device)
     clean, axis = 0, torch.arange(side, device=where.device)
-    with evaluating(folded(model)) as fast:
+    with evaluating(as_classifier(model, images.labels)) as fast:
         for _, chosen, batch, labels in where.dealt(images):
             with_phase, without = moving[chosen].to(where.device), standing[chosen].to(where.device)
             before = fast(batch).argmax(1)
@@ -83,9 +91,11 @@ def fourier_sensitivity(
 
 
 @torch.no_grad()
-def accuracy_on(model: nn.Module, images: ImageSet, change: Callable[[Tensor], Tensor], **how: Any) -> float:
-    """Accuracy in percent on `change(images)`; `change` takes and returns float `(N, 3, H, W)`."""
-    with evaluating(folded(model)) as fast:
+def accuracy_on(model: Model, images: Shown, change: Callable[[Tensor], Tensor], **how: Any) -> float:
+    """Accuracy in percent on `change(images)`; `change` takes and returns float `(N, 3, H, W)`. images, how, and errors
+    as of `models.evaluation`."""
+    images = as_image_set(images)
+    with evaluating(as_classifier(model, images.labels)) as fast:
         batches = Batches(**how).dealt(images)
         return percent(torch.cat([(fast(change(shown)).argmax(1) == labels).cpu() for _, _, shown, labels in batches]))
 
@@ -108,7 +118,8 @@ def high_pass(images: Tensor, cutoff: float) -> Tensor:
 
 def filtered(images: Tensor, factor: Tensor) -> Tensor:
     """Images `(N, C, H, W)` with every frequency of `rfft2` multiplied by a factor `(H, W // 2 + 1)`."""
-    return torch.fft.irfft2(torch.fft.rfft2(images) * factor, s=images.shape[-2:])
+    spectrum = torch.fft.rfft2(at_least_float32(images))  # there is none of half precision
+    return torch.fft.irfft2(spectrum * factor, s=images.shape[-2:]).to(images.dtype)
 
 
 def shuffle_blocks(images: Tensor, block: int, generator: Generator | None = None) -> Tensor:
@@ -153,7 +164,7 @@ def power_spectrum(maps: Tensor, *, grid: int | None = None, mean: bool = False)
     """Power P(f) = sum over channels of |DFT(map - its mean)|^2 / (H W), `(N, H, W)` from maps `(N, C, H, W)`. In the
     order of `torch.fft.fft2`; by Parseval the sum is the map's energy around its mean. grid: maps are padded with zeros
     to so many pixels a side; mean: the mean is not subtracted."""
-    power = torch.fft.fft2(maps, s=grid and (grid, grid), norm="ortho").abs().square().sum(1)
+    power = torch.fft.fft2(at_least_float32(maps), s=grid and (grid, grid), norm="ortho").abs().square().sum(1)
     if not mean:
         power[:, 0, 0] = 0
     return power

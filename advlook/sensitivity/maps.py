@@ -5,55 +5,56 @@ labels `(N,)`, the class explained for each, and return maps `(N, 3, H, W)`: raw
 dtype and device, detached. The model is evaluated in eval mode and left as it was: mode, parameters, gradients,
 buffers, hooks. No forward pass holds more than `batch_size` images, points or noisy copies; its value changes results
 by rounding alone. `of`: the gradient of what, "logit" or "loss". All raise RequestError for images outside [0, 1],
-labels of another type or shape or that are no class of the model, counts below 1, and an unknown `of`."""
+labels of another type or shape or that are no class of the model, counts below 1, an unknown `of`, a gradient that is
+not finite, and what `core.Classifier` refuses. Images of half precision are explained in float32."""
 
 import math
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from functools import partial
-from numbers import Number
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
-from torch.nn import Module, ReLU
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.nn import Module
 
-from advlook.attacks.ball import check_counts, check_request
-from advlook.core import RequestError, check_choice, cross_entropy, evaluating, input_gradient, logit_of, per_image
-from advlook.models.architectures import folded
+from advlook.attacks.ball import check_counts
+from advlook.core import Model, RequestError, check_batch, check_choice, evaluating, finite_gradient
+from advlook.core.gradients import at_least_float32, cross_entropy, logit_of, per_image
+from advlook.core.probing import check_visible
+from advlook.models.evaluation import as_classifier
+from advlook.sensitivity.guiding import Guide, uncompiled
 
 BATCH_SIZE = 64
 # The weights `(S,)` of an image's points; and from slices of images and weights those `(images, weights, 3, H, W)`.
 Points = tuple[Tensor, Callable[[slice, slice], Tensor]]
-_aten = torch.ops.aten
-_RELUS = (_aten.relu, _aten.relu_, _aten.threshold, _aten.threshold_)
-_CLAMPS = (_aten.clamp, _aten.clamp_, _aten.clamp_min, _aten.clamp_min_)
 
 
-def vanilla_gradient(model: Module, images: Tensor, labels: Tensor, *, batch_size: int = BATCH_SIZE) -> Tensor:
+def vanilla_gradient(model: Model, images: Tensor, labels: Tensor, *, batch_size: int = BATCH_SIZE) -> Tensor:
     """Gradient of the label's logit (Simonyan et al. 2014; paper, equations 7 and 11), in logits per unit of [0, 1]."""
     return _maps(model, images, labels, "logit", batch_size)
 
 
-def loss_gradient(model: Module, images: Tensor, labels: Tensor, *, batch_size: int = BATCH_SIZE) -> Tensor:
+def loss_gradient(model: Model, images: Tensor, labels: Tensor, *, batch_size: int = BATCH_SIZE) -> Tensor:
     """Gradient of the label's cross-entropy (paper, equations 8, 9 and 12), in nats per unit of [0, 1]."""
     return _maps(model, images, labels, "loss", batch_size)
 
 
-def guided_backprop(model: Module, images: Tensor, labels: Tensor, *, batch_size: int = BATCH_SIZE) -> Tensor:
+def guided_backprop(model: Model, images: Tensor, labels: Tensor, *, batch_size: int = BATCH_SIZE) -> Tensor:
     """Guided backpropagation (Springenberg et al. 2015; equations 13 to 15 of the paper).
 
     The gradient of the label's logit, but every ReLU passes on positive gradients alone, and those only where its input
-    was positive. ReLUs may work in place. Raises RequestError also where the forward pass calls no `nn.ReLU` module, or
-    a functional ReLU (the message names the module that calls it)."""
-    return _maps(model, images, labels, "logit", batch_size, guided=True)
+    was positive. A ReLU is whatever clips activations at zero: modules, functions and methods, in place or not, ReLU6
+    among them. Raises RequestError also where the model calls none, or more nonlinearities of other kinds (the message
+    counts them), and where TorchScript or a custom autograd function hides some."""
+    if isinstance(model, Module):
+        check_visible(model, "guided_backprop")
+    with uncompiled():
+        return _maps(model, images, labels, "logit", batch_size, guided=True)
 
 
 def smooth_grad(
-    model: Module,
+    model: Model,
     images: Tensor,
     labels: Tensor,
     *,
@@ -67,10 +68,11 @@ def smooth_grad(
 
     samples: number of copies; sigma: standard deviation of their Gaussian noise as a fraction (else RequestError) of
     each image's range. Copies are not clamped to [0, 1]; draws do not depend on the batch size."""
+    check_batch(images, labels)
     check_counts(samples=samples)
     if not 0 <= sigma <= 1:
         raise RequestError(f"sigma={sigma:g} is not a fraction of an image's range; give it in [0, 1], such as 0.15")
-    clean = images.detach()
+    clean = at_least_float32(images.detach())
 
     def noisy(rows: slice, columns: slice) -> Tensor:
         batch = clean[rows]
@@ -86,7 +88,7 @@ def smooth_grad(
 
 
 def integrated_gradients(
-    model: Module,
+    model: Model,
     images: Tensor,
     labels: Tensor,
     *,
@@ -102,22 +104,23 @@ def integrated_gradients(
     the image minus the baseline (left out with `product=False`, as in the paper's figures). With the product a map sums
     to what the label's logit gains along the line. baseline: broadcasts to the images (else RequestError); black by
     default."""
+    check_batch(images, labels)
     check_counts(steps=steps)
-    end = images.detach()
-    given = torch.as_tensor(baseline, dtype=images.dtype, device=images.device).detach()
+    end = at_least_float32(images.detach())
+    given = torch.as_tensor(baseline, dtype=end.dtype, device=images.device).detach()
     try:
         start = given.expand(images.shape)
     except RuntimeError:
         shape = tuple(given.shape)
         raise RequestError(f"baseline of shape {shape} does not broadcast to images {tuple(images.shape)}") from None
     nodes, weights = (torch.from_numpy(values) for values in np.polynomial.legendre.leggauss(steps))
-    shares = ((1 + nodes) / 2).to(images)
+    shares = ((1 + nodes) / 2).to(end)
 
     def between(rows: slice, columns: slice) -> Tensor:
         return torch.lerp(start[rows, None], end[rows, None], shares[columns].view(1, -1, 1, 1, 1))
 
     mean = _maps(model, images, labels, of, batch_size, (weights / 2, between))
-    return mean * (end - start) if product else mean
+    return (mean * (end - start)).to(images.dtype) if product else mean
 
 
 _METHODS = (vanilla_gradient, loss_gradient, guided_backprop, smooth_grad, integrated_gradients)
@@ -127,7 +130,7 @@ TITLES = dict(zip(METHODS, _TITLES, strict=True))
 
 
 def by_name(
-    method: str, model: Module, images: Tensor, labels: Tensor, *, samples: int = 50, generator: Generator | None = None
+    method: str, model: Model, images: Tensor, labels: Tensor, *, samples: int = 50, generator: Generator | None = None
 ) -> Tensor:
     """The map of one of METHODS; `samples`: SmoothGrad's copies (without generator by seed 0), or steps."""
     check_choice("method", method, METHODS)
@@ -138,31 +141,26 @@ def by_name(
 
 
 def _maps(
-    model: Module,
-    images: Tensor,
-    labels: Tensor,
-    of: str,
-    size: int,
-    points: Points | None = None,
-    guided: bool = False,
+    model: Model, images: Tensor, labels: Tensor, of: str, size: int, points: Points | None = None, guided: bool = False
 ) -> Tensor:
     """Sums of gradients at points, each with its weight; without `points` at the images alone."""
-    check_request(images, labels, 0.0, "linf")
+    check_batch(images, labels)
     check_counts(batch_size=size)
     check_choice("of", of, ("logit", "loss"))
     sums = torch.zeros(images.shape, dtype=torch.promote_types(images.dtype, torch.float32), device=images.device)
-    weights, drawn = points or (torch.ones(1), lambda rows, columns: images.detach()[rows, None])
+    weights, drawn = points or (torch.ones(1), lambda rows, columns: at_least_float32(images.detach())[rows, None])
     weights = weights.to(sums)
     # Whole images side by side where they fit, else the points of one in equal parts.
     height = max(1, size // len(weights))
     width = math.ceil(len(weights) / math.ceil(len(weights) / size))
-    with evaluating(folded(model)) as fast, _guiding(fast) if guided else nullcontext(fast) as forward:
+    guiding = Guide(type(model).__name__) if guided else nullcontext(lambda logits: logits)
+    with evaluating(as_classifier(model, labels)) as fast, guiding as guide:
         for top in range(0, len(images), height):
             for left in range(0, len(weights), width):
                 rows, columns = slice(top, top + height), slice(left, min(left + width, len(weights)))
                 at = drawn(rows, columns)
                 repeated = labels[rows].repeat_interleave(at.shape[1])
-                gradient, _ = input_gradient(forward, at.flatten(0, 1), lambda z, y=repeated: _score(z, y, of))
+                gradient, _ = finite_gradient(fast, at.flatten(0, 1), lambda z, y=repeated: _score(guide(z), y, of))
                 parts = gradient.unflatten(0, at.shape[:2]).to(sums.dtype)
                 sums[rows] += (parts * weights[columns].view(1, -1, 1, 1, 1)).sum(1)
     return sums.to(images.dtype)
@@ -170,75 +168,6 @@ def _maps(
 
 def _score(logits: Tensor, labels: Tensor, of: str) -> Tensor:
     """What the gradient is taken of, summed over the images, which do not depend on each other."""
-    if labels.amin() < 0 or labels.amax() >= logits.shape[1]:
-        span = f"[{labels.amin()}, {labels.amax()}]"
-        raise RequestError(f"labels span {span}, but the model's {logits.shape[1]} classes count from 0")
     if of == "loss":
         return cross_entropy(logits, labels).sum()
     return logit_of(logits, labels).sum()
-
-
-class _GuidedReLU(torch.autograd.Function):
-    """ReLU that passes back positive gradients alone, where its input was positive."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, inplace: bool) -> Tensor:
-        off = values <= 0
-        ctx.save_for_backward(off)
-        if not inplace:
-            return values.masked_fill(off, 0)
-        ctx.mark_dirty(values)  # the rest of the model may count on it
-        return values.masked_fill_(off, 0)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        (off,) = ctx.saved_tensors
-        return gradient.clamp(min=0).masked_fill_(off, 0), None
-
-
-@contextmanager
-def _guiding(model: Module) -> Iterator[Callable[[Tensor], Tensor]]:
-    """Within the block, a forward pass of the model whose ReLU modules are guided."""
-    # Modules with another forward, subclasses of nn.ReLU among them, call a functional ReLU: `_ReLUWatch` refuses that.
-    plain = [m for m in model.modules() if getattr(m.forward, "__func__", None) is ReLU.forward]
-    called = set()
-
-    def guided(relu: ReLU, values: Tensor) -> Tensor:
-        called.add(relu)
-        return _GuidedReLU.apply(values, relu.inplace)
-
-    def forward(images: Tensor) -> Tensor:
-        with _ReLUWatch(model):
-            logits = model(images)
-        if not called:
-            raise RequestError(f"guided_backprop guides nn.ReLU modules, but {type(model).__name__} calls none")
-        return logits
-
-    try:
-        for relu in plain:  # by the instance's own forward, so that a module that is called twice is guided twice
-            relu.forward = partial(guided, relu)
-        yield forward
-    finally:
-        for relu in plain:
-            vars(relu).pop("forward", None)
-
-
-class _ReLUWatch(TorchDispatchMode):
-    """Refuses ReLUs that are called as functions, by whatever name: it sees the operators that run."""
-
-    def __init__(self, model: Module) -> None:
-        super().__init__()
-        self.names = {module: name or "the model" for name, module in model.named_modules()}
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        packet, bounds = func.overloadpacket, [*args[1:], *kwargs.values()]
-        rectifies = bounds and isinstance(bounds[0], Number) and bounds[0] == 0 and bounds[1:] in ([], [None])
-        if packet in _RELUS or (packet in _CLAMPS and rectifies):
-            frame = sys._getframe(1)
-            while frame and not (isinstance(owner := frame.f_locals.get("self"), Module) and owner in self.names):
-                frame = frame.f_back
-            where = f"{self.names[owner]} ({type(owner).__name__})" if frame else "the model"
-            called = f"the functional ReLU ({packet.__name__}) in the forward of {where}"
-            raise RequestError(f"guided_backprop cannot guide {called}; make it an nn.ReLU module")
-        return func(*args, **kwargs)

@@ -1,16 +1,17 @@
-"""The filters of the first layer, and images that excite units (channels of the output) of any layer of a model."""
+"""Images that excite units (channels of the output) of any layer of a model."""
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import chain
 
 import torch
 from torch import Tensor, nn
 
 from advlook.attacks.ball import ascend, check_counts, l2_norm
-from advlook.core import RequestError, autocast, check_choice, evaluating, input_gradient, per_image, tqdm
+from advlook.core import RequestError, autocast, check_choice, check_finite, evaluating, finite_gradient, tqdm
+from advlook.core.gradients import at_least_float32, per_image
+from advlook.core.probing import blank_image
 from advlook.sensitivity.frequency import filtered
+from advlook.sensitivity.truncated import Truncated
 
 PARAMETERISATIONS = ("pixels", "fourier")
 CONTRAST = 0.02  # root mean square of the noise that an ascent starts from, in units of [0, 1]
@@ -24,38 +25,6 @@ class Maximised:
     activations: Tensor  # (U,), of `images`
     start_activations: Tensor  # (U,), of the noise that `images` began as
     all_activations: Tensor  # (U, starts), reached from every start
-
-
-def conv_layers(model: nn.Module, *, size: int = 64) -> list[str]:
-    """Names of the convolutions in the order in which they first run on an image of `size` pixels a side."""
-    ran: dict[str, None] = {}  # a set that keeps the order
-    with ExitStack() as stack:
-        for name, module in model.named_modules():
-            if isinstance(module, nn.Conv2d):
-                stack.enter_context(module.register_forward_pre_hook(lambda *_, name=name: ran.setdefault(name)))
-        stack.enter_context(evaluating(model))
-        _run_blank(model, size)
-    return list(ran)
-
-
-def first_filters(model: nn.Module, *, size: int = 64) -> Tensor:
-    """Weights `(units, 3, k, k)`, a copy, of the convolution that runs first on an image of `size` pixels a side.
-
-    To compare the strength of filters, give a `folded` model. Raises RequestError where no convolution sees the image.
-    """
-    names = conv_layers(model, size=size)
-    if not names:
-        raise RequestError(f"model {type(model).__name__} runs no nn.Conv2d, so it has no first filters; give another")
-    weights = model.get_submodule(names[0]).weight.detach().clone()
-    if weights.shape[1] != 3:
-        raise RequestError(f"the filters of {names[0]!r} have shape {tuple(weights.shape)}, not (units, 3, k, k)")
-    return weights
-
-
-def on_one_scale(filters: Sequence[Tensor]) -> tuple[list[Tensor], float]:
-    """Filters of several models as images in [0, 1] on one scale about 0.5, and the weight at its end."""
-    limit = max(float(weights.abs().max()) for weights in filters)
-    return [0.5 + weights / (2 * limit or 1.0) for weights in filters], limit
 
 
 def colour_variance(images: Tensor) -> Tensor:
@@ -85,8 +54,9 @@ def maximise(
     mean square of `step_size`, in units of [0, 1], whatever the size of the gradient, and leaves out pixels that it
     would push out of [0, 1]. Of all images of an ascent the best is kept.
 
-    size: pixels a side; units: channels of the layer's output, `(N, C, H, W)` or `(N, C)`; starts: ascents of each
-    unit, whose noise depends on the generator, the unit and the start alone; batch_size: images in memory at once.
+    size: pixels a side; units: channels of the layer's output, `(N, C, H, W)`, `(N, H, W, C)`, tokens `(N, L, C)` or
+    `(N, C)`, found by running the model; starts: ascents of each unit, whose noise depends on the generator, the unit
+    and the start alone; batch_size: images in memory at once.
     `parameterisation="fourier"`: the spectra of noise and steps are scaled by 1/f (Olah et al. 2017); jitter: every
     step sees the image shifted cyclically by up to so many pixels. Both favour smooth images, whatever the model.
     precision: of the ascent, as in `attacks.pgd`; activations are in the model's own. Raises RequestError for a layer
@@ -94,7 +64,7 @@ def maximise(
     units = [int(unit) for unit in units]
     check_counts(size=size, steps=steps, starts=starts, batch_size=batch_size)
     _check_ascent(units, size, step_size, parameterisation, jitter)
-    target, like = _Truncated(model, layer), _blank(model, size)
+    target, like = Truncated(model, layer), at_least_float32(blank_image(model, size))
     arithmetic = autocast(precision, like.device)
     seed, shift_seed = torch.randint(2**31, (2,), generator=generator, device=generator and generator.device).tolist()
     scale = _spectrum_scale(size) if parameterisation == "fourier" else None
@@ -114,43 +84,11 @@ def maximise(
                 best, *reached = _ascent(target, images, numbers, length, scale, shifts, bar)
             if precision != "float32":
                 with torch.no_grad():
-                    reached = [_of_units(target(shown), numbers).mean(1) for shown in (best, images)]
+                    reached = [_of_units(target(shown), numbers).to(like.dtype).mean(1) for shown in (best, images)]
             parts.append((best, *reached))
     images, reached, began = (torch.cat(part).unflatten(0, (-1, starts)) for part in zip(*parts, strict=True))
     rows, best = torch.arange(len(units), device=like.device), reached.argmax(1)
     return Maximised(images[rows, best].contiguous(), reached[rows, best], began[rows, best], reached)
-
-
-class _Reached(Exception):
-    """Ends a forward pass at a layer, and carries the layer's output."""
-
-
-class _Truncated(nn.Module):
-    """A model up to one of its layers, whose output it returns; the layers behind it do not run."""
-
-    def __init__(self, model: nn.Module, layer: str) -> None:
-        super().__init__()
-        self.model, self.layer = model, layer
-        try:
-            model.get_submodule(layer)
-        except AttributeError:
-            names = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
-            some = names if len(names) < 6 else [*names[:3], "...", *names[-2:]]
-            raise RequestError(f"layer {layer!r} is unknown; the model has, for example, {', '.join(some)}") from None
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Output of the layer, `(N, C, H, W)` or `(N, C)`."""
-
-        def stop(_module: nn.Module, _inputs: object, output: Tensor) -> None:
-            raise _Reached(output)
-
-        # Nothing behind the layer runs, so no in-place ReLU overwrites its output.
-        with self.model.get_submodule(self.layer).register_forward_hook(stop):
-            try:
-                self.model(images)
-            except _Reached as reached:
-                return reached.args[0]
-        raise RequestError(f"layer {self.layer!r} does not run in the model's forward pass; choose another")
 
 
 def _of_units(output: Tensor, units: Tensor) -> Tensor:
@@ -166,8 +104,9 @@ def _ascent(
     first: Tensor | None = None
     for shift in shifts:
         seen = images.roll(tuple(shift), (2, 3))
-        gradient, output = input_gradient(model, seen, lambda output: _of_units(output, units).sum())
+        gradient, output = finite_gradient(model, seen, lambda output: _of_units(output, units).sum())
         reached = _of_units(output, units).to(images.dtype).mean(1)
+        check_finite(reached, "the activation")
         if first is None:
             best, highest, first = seen, reached, reached
         better = reached > highest
@@ -197,12 +136,6 @@ def _noise(count: int, size: int, scale: Tensor | None, seed: int) -> Tensor:
     return (0.5 + noise * per_image(length / l2_norm(noise))).clamp_(0, 1)
 
 
-def _blank(model: nn.Module, size: int) -> Tensor:
-    """A black image `(1, 3, size, size)`, of the type and on the device of the model."""
-    state = (value for value in chain(model.parameters(), model.buffers()) if value.is_floating_point())
-    return next(state, torch.zeros(0)).new_zeros(1, 3, size, size)
-
-
 def _check_ascent(units: list[int], size: int, step_size: float, parameterisation: str, jitter: int) -> None:
     """Raise RequestError for a request that makes no ascent."""
     if not units:
@@ -214,23 +147,9 @@ def _check_ascent(units: list[int], size: int, step_size: float, parameterisatio
         raise RequestError(f"jitter={jitter} must be from 0 to below size={size}, in pixels")
 
 
-def _run_blank(model: nn.Module, size: int) -> Tensor:
-    """The model's output for a black image; RequestError where it cannot take one of that size."""
-    try:
-        with torch.no_grad():
-            return model(_blank(model, size))
-    except RuntimeError as error:
-        reason = str(error).partition("\n")[0]
-        raise RequestError(f"size={size} does not suit this network ({reason}); give another") from None
-
-
-def _check_units(target: _Truncated, size: int, units: Sequence[int]) -> None:
+def _check_units(target: Truncated, size: int, units: Sequence[int]) -> None:
     """Raise RequestError where the layer has no such units."""
-    output = _run_blank(target, size)
-    if not isinstance(output, Tensor) or output.dim() not in (2, 4):
-        kind = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else f"type {type(output).__name__}"
-        raise RequestError(f"layer {target.layer!r} gives {kind}, not (N, C, H, W) or (N, C); choose another")
+    channels = target.channels(size)
     for unit in units:
-        if not 0 <= unit < output.shape[1]:
-            there = f"layer {target.layer!r} has units 0 to {output.shape[1] - 1}"
-            raise RequestError(f"unit {unit} is unknown; {there}")
+        if not 0 <= unit < channels:
+            raise RequestError(f"unit {unit} is unknown; layer {target.layer!r} has units 0 to {channels - 1}")

@@ -14,7 +14,7 @@ from advlook.core.preset_files import load_preset
 from advlook.data import image_sets, streaming, test_bed
 from advlook.models.architectures import preset_model
 from advlook.models.checkpoints import load_checkpoint, read_metadata
-from advlook.models.external import external_model, stored_metadata
+from advlook.models.external import check_classes, external_model, stored_metadata
 from advlook.models.training import epoch_images, train
 from advlook.study.folders import ROOT, data_folder
 
@@ -124,9 +124,11 @@ class Models:
 
         Raises RequestError where it is external, and so never trained, and not there."""
         self.check_model(arch, setting)
-        if found := self.find_checkpoint(arch, setting, seed):
-            return found
         preset = self.preset
+        if found := self.find_checkpoint(arch, setting, seed):
+            if arch not in preset.external and (names := read_metadata(found).get("classes")):
+                check_classes(found, names, self.test.classes, f"{preset.data.name} now")
+            return found
         if arch in preset.external:
             if seed not in preset.seeds:
                 there = ", ".join(map(str, preset.seeds))
@@ -139,7 +141,8 @@ class Models:
         with self.group.leader_first():
             images = self.training_images, self.test
         how = {"device": self.device, "progress": self.progress, "progressed": progressed, "group": self.group}
-        return train(preset, arch, setting, seed, *images, target, **how)
+        noted = {"test_images": self.data_digest}
+        return train(preset, arch, setting, seed, *images, target, noted=noted, **how)
 
     def require_external(self) -> None:
         """Raise RequestError where a checkpoint from elsewhere is absent: not to be told only after hours."""
@@ -185,7 +188,7 @@ class Models:
             if setting == "random":
                 model = preset_model(self.preset, arch, seed)
             elif arch in self.preset.external:
-                model = external_model(self.preset, arch, self.checkpoint(*key))
+                model = external_model(self.preset, arch, setting, self.checkpoint(*key))
             else:
                 model = load_checkpoint(self.checkpoint(*key), preset_model(self.preset, arch, seed))
             self._models[key] = model.eval().to(self.device, memory_format=torch.channels_last)

@@ -24,7 +24,7 @@ from advlook.core.gradients import cross_entropy, input_gradient
 from advlook.core.preset_files import load_preset
 from advlook.core.presets import ArchConfig
 from advlook.data.test_bed import FreshImages, generate
-from advlook.models.architectures import folded
+from advlook.models.folding import for_inference
 from advlook.models.training import Trainer
 
 if os.environ.get("ADVLOOK_PEERS"):
@@ -62,7 +62,7 @@ def victim(request):
         for _ in range(trainer.epochs):
             trainer.train_epoch(FreshImages(5000, SIDE), lambda count: None)
     # Contiguous, because torchattacks' PGDL2 fails on the gradients of a channels-last model.
-    model = folded(trainer.model).to(memory_format=torch.contiguous_format)
+    model = for_inference(trainer.model).to(memory_format=torch.contiguous_format)
     drawn = generate(4 * IMAGES, SIDE, seed=0)
     images, labels = drawn.images.float() / 255, drawn.labels
     # What both libraries draw at random is the same only if none of the images is lost before the attack.

@@ -4,15 +4,15 @@ import torch
 import torch.nn.functional as F
 from helpers import convolutional, random_images
 
-from advlook.core.gradients import cross_entropy, frozen_batchnorm, input_gradient
+from advlook.core.gradients import cross_entropy, frozen_buffers, input_gradient
 
 
-def test_frozen_batchnorm_normalises_by_the_batch():
+def test_frozen_buffers_normalises_by_the_batch():
     """Frozen batch normalisation gives train mode's outputs, and in eval mode changes nothing."""
     images = random_images(6, 8)
     for training in (True, False):
         model = convolutional().train(training)
-        with frozen_batchnorm(model):
+        with frozen_buffers(model):
             frozen = model(images)
         assert model[1].num_batches_tracked == 0
         torch.testing.assert_close(frozen, model(images), atol=0, rtol=0)

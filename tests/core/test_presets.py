@@ -126,14 +126,18 @@ def test_unreadable_preset_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "value"), [("4/255", 4 / 255), ("0", 0), ("1", 1), ("0.5", 0.5), ("8/255", 8 / 255), (" 1/2 ", 0.5)]
+    ("text", "value"),
+    [
+        *[("4/255", 4 / 255), ("0", 0), ("1", 1), ("0.5", 0.5), ("8/255", 8 / 255), (" 1/2 ", 0.5)],
+        *[("0.5/255", 0.5 / 255), ("1.25 / 255", 1.25 / 255), ("5e-1/255", 0.5 / 255), (".5/255.0", 0.5 / 255)],
+    ],
 )
 def test_eps_is_a_fraction(text, value):
     """Radii are read as exact fractions of the pixel range."""
     assert parse_eps(text) == value
 
 
-@pytest.mark.parametrize("text", ["8", "-1/255", "256/255", "1/0", "four", "", "nan", "1e999"])
+@pytest.mark.parametrize("text", ["8", "-1/255", "256/255", "1/0", "four", "", "nan", "1e999", "1/2/3", "0.1/", "/255"])
 def test_eps_in_wrong_unit_names_the_unit(text):
     """A radius that is no number, or was meant in steps of 1/255, is refused with an example of the right unit."""
     with pytest.raises(RequestError, match="4/255") as caught:

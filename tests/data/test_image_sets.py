@@ -7,12 +7,13 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 import torch
-from helpers import image_set, small_preset, write_folder
+from helpers import small_preset, write_folder
 from PIL import Image
 
 from advlook.core.errors import RequestError
 from advlook.data import image_sets, test_bed
-from advlook.data.image_sets import ImageSet, load, load_listing, load_set, read_image, to_float
+from advlook.data.decoding import read_image
+from advlook.data.image_sets import load, load_listing, load_set
 from advlook.data.layouts import IMAGENETTE_CLASSES, Listing, list_images
 
 
@@ -83,6 +84,17 @@ def test_cache_follows_the_files(tmp_path):
     assert decode(folder, side=8).images.shape == (5, 3, 8, 8)
 
 
+def test_images_decoded_by_an_earlier_version_are_decoded_anew(tmp_path, monkeypatch):
+    """What was kept before a file gave other pixels (photographs on their side, say) is not shown again."""
+    folder = write_folder(tmp_path / "train")
+    monkeypatch.setattr(image_sets, "VERSION", image_sets.VERSION - 1)
+    decode(folder)
+    monkeypatch.undo()
+    monkeypatch.setattr(image_sets, "read_image", refuse)
+    with pytest.raises(AssertionError):
+        decode(folder)
+
+
 def test_cache_on_disk_is_not_changed_by_writing(tmp_path):
     """Who writes into the images of a set does not change what the next one reads."""
     folder = write_folder(tmp_path / "train")
@@ -126,117 +138,6 @@ def test_class_count_is_checked(tmp_path):
     write_folder(tmp_path / "mine" / "train")
     with pytest.raises(RequestError, match=r"holds 3 classes, but the preset states 7"):
         load(config(name=str(tmp_path / "mine"), classes=7), "train", tmp_path, progress=False)
-
-
-@pytest.mark.parametrize(
-    ("mode", "colour", "suffix", "expected"),
-    [
-        ("RGB", (200, 100, 50), "png", (200, 100, 50)),
-        ("RGB", (200, 100, 50), "jpg", (200, 100, 50)),
-        ("RGBA", (200, 100, 50, 255), "png", (200, 100, 50)),
-        ("L", 90, "png", (90, 90, 90)),
-        ("L", 90, "jpg", (90, 90, 90)),
-        ("LA", (90, 255), "png", (90, 90, 90)),
-        ("1", 1, "png", (255, 255, 255)),
-        ("P", (204, 102, 51), "png", (204, 102, 51)),
-        ("CMYK", (0, 128, 255, 0), "jpg", (255, 127, 0)),
-        ("CMYK", (0, 128, 255, 0), "tif", (255, 127, 0)),
-        ("I;16", 90 * 257, "png", (90, 90, 90)),
-    ],
-)
-def test_every_mode_becomes_rgb(tmp_path, mode, colour, suffix, expected):
-    """Grey, palette, transparent, CMYK and 16-bit images come out as the RGB colours they show."""
-    path = tmp_path / f"image.{suffix}"
-    image = Image.new("RGB", (40, 40), colour).convert("P") if mode == "P" else Image.new(mode, (40, 40), colour)
-    image.save(path)
-    pixels = read_image(path, 16, 16)
-    assert pixels.shape == (16, 16, 3)
-    assert pixels.dtype == np.uint8
-    assert np.abs(pixels.astype(int) - np.array(expected)).max() <= 3
-
-
-def test_centre_is_cut_out(tmp_path):
-    """Of an oblong image the short side fills the square, and of the long one the middle is kept."""
-    pixels = np.random.default_rng(0).integers(0, 256, (20, 50, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "wide.png")
-    Image.fromarray(pixels.swapaxes(0, 1)).save(tmp_path / "tall.png")
-    for side, margin in ((20, 0), (12, 4)):
-        wide, tall = (read_image(tmp_path / f"{name}.png", side, 20) for name in ("wide", "tall"))
-        assert np.array_equal(wide, pixels[margin : 20 - margin, 15 + margin : 35 - margin])
-        assert np.array_equal(tall, wide.swapaxes(0, 1))
-
-
-@pytest.mark.parametrize(("width", "height"), [(61, 23), (23, 61), (300, 299), (7, 5), (1, 9), (16, 16)])
-def test_every_shape_fills_the_square(tmp_path, width, height):
-    """Images smaller, larger and thinner than the square fill it, without a border."""
-    Image.new("RGB", (width, height), (9, 99, 199)).save(tmp_path / "image.png")
-    for short in (16, 19):
-        assert (read_image(tmp_path / "image.png", 16, short) == np.array([9, 99, 199])).all()
-
-
-def textures(count=64, side=16):
-    return torch.randint(0, 256, (count, 3, side, side), generator=generator(5)).to(torch.uint8)
-
-
-def test_to_float_is_exact_and_channels_last():
-    """Bytes become their share of 255, in the layout that convolutions want."""
-    images = textures()
-    floats = to_float(images)
-    assert torch.equal(floats, images.float() / 255)
-    assert floats.is_contiguous(memory_format=torch.channels_last)
-
-
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_training_images_are_the_chosen_ones(layout):
-    """Whatever the layout in memory, a batch pairs images with their own labels."""
-    images = textures(40).contiguous(memory_format=layout)
-    settings = config(crop_scale=1.0, shift=0, flip=False)
-    for batch, labels in ImageSet(images, torch.arange(40), ()).training_batches(settings, 8, generator()):
-        assert torch.equal(batch, to_float(images[labels]))
-
-
-@pytest.mark.parametrize(("train_images", "batches"), [(0, 6), (20, 2), (1000, 6)])
-def test_epoch_sees_every_image_at_most_once(train_images, batches):
-    """An epoch is made of full batches of different images, in an order of its own."""
-    numbers = torch.arange(50)
-    images = ImageSet(numbers.view(-1, 1, 1, 1).expand(-1, 3, 16, 16).to(torch.uint8), numbers, ())
-    settings = config(crop_scale=1.0, shift=0, flip=False, train_images=train_images)
-    epochs = [list(images.training_batches(settings, 8, generator(seed))) for seed in (0, 0, 1)]
-    for epoch in epochs:
-        assert [len(labels) for _, labels in epoch] == [8] * batches
-        seen = torch.cat([labels for _, labels in epoch])
-        assert len(seen.unique()) == len(seen)
-        pixels = torch.cat([batch[:, 0, 0, 0] for batch, _ in epoch])
-        assert torch.equal((pixels * 255).round().long(), seen)
-    orders = [torch.cat([labels for _, labels in epoch]).tolist() for epoch in epochs]
-    assert orders[0] == orders[1] != orders[2]
-
-
-def test_batches_cover_everything_in_order():
-    """Evaluation sees each image once, in order, as float in [0, 1]."""
-    images = image_set(10)
-    batches = list(images.batches(4))
-    assert [len(labels) for _, labels in batches] == [4, 4, 2]
-    assert torch.equal(torch.cat([labels for _, labels in batches]), images.labels)
-    floats = torch.cat([batch for batch, _ in batches])
-    assert floats.dtype == torch.float32
-    assert torch.equal((floats * 255).round().to(torch.uint8), images.images)
-    chosen = torch.tensor([7, 0, 3])
-    (batch, labels), (last, _) = images.batches(2, chosen=chosen)
-    assert torch.equal(torch.cat([batch, last]), floats[chosen])
-    assert torch.equal(labels, images.labels[chosen[:2]])
-
-
-def test_subset_is_deterministic():
-    """A subset is the start of one fixed shuffle: smaller ones lie within larger ones, and 0 means all."""
-    numbers = torch.arange(100)
-    images = ImageSet(torch.zeros(100, 3, 2, 2, dtype=torch.uint8), numbers, ("a",))
-    ten, thirty = images.subset(10), images.subset(30)
-    assert torch.equal(images.subset(10).labels, ten.labels)
-    assert torch.equal(thirty.labels[:10], ten.labels)
-    assert not torch.equal(images.subset(10, seed=1).labels, ten.labels)
-    assert ten.labels.tolist() != list(range(10))
-    assert all(images.subset(count) is images for count in (0, 100, 1000))
 
 
 def test_a_limit_decodes_no_more_than_it_asks_for(tmp_path, monkeypatch):

@@ -177,16 +177,6 @@ def test_crops_equal_the_slow_exact_way(tmp_path, shape, mode, suffix):
     assert 0 < mirrored < 12
 
 
-def test_orientation_is_that_of_the_stored_pixels(tmp_path):
-    """A camera's note on how it was held is ignored in training as it is in evaluation."""
-    noted = Image.Exif()
-    noted[0x0112] = 6  # turn by a quarter
-    picture(200, 100).save(tmp_path / "plain.jpg", quality=95)
-    picture(200, 100).save(tmp_path / "noted.jpg", quality=95, exif=noted)
-    plain, turned = (random_crop(tmp_path / f"{name}.jpg", CONFIG, generator(3)) for name in ("plain", "noted"))
-    assert np.array_equal(plain, turned)
-
-
 def damaged(content, how):
     return {"empty": b"", "no image": b"nothing", "cut off": content[: len(content) // 2]}[how]
 

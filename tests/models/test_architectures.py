@@ -8,7 +8,7 @@ from torch import fx, nn
 
 from advlook.core.errors import RequestError
 from advlook.core.presets import ARCHITECTURES
-from advlook.models.architectures import build_model, folded
+from advlook.models.architectures import build_model
 
 
 def small(arch, stem="tiny", classes=5, **options):
@@ -129,26 +129,3 @@ def test_unknown_names_are_refused():
         build_model("vgg16", 10)
     with pytest.raises(RequestError, match=r"'Imagenet' is unknown; choose from imagenet, small, tiny"):
         small("resnet10", stem="Imagenet")
-
-
-@pytest.mark.parametrize("arch", ARCHITECTURES)
-def test_folded_model_answers_the_same(arch):
-    """Folding removes every batch normalisation, keeps the logits and input gradients, and leaves the model alone."""
-    model = small(arch, "small").double()  # in single precision rounding flips ReLUs of deep untrained networks
-    for low in (0.0, 0.3):
-        model(random_images(16, 64, low, 0.6).double())  # statistics that are not those of the initialisation
-    fold, images = folded(model), random_images(4, 64).double().requires_grad_()
-    assert not any(isinstance(module, nn.BatchNorm2d) for module in fold.modules())
-    assert not fold.training
-    assert model.training
-    assert any(isinstance(module, nn.BatchNorm2d) for module in model.modules())
-    logits = [m(images) for m in (model.eval(), fold)]
-    gradients = [torch.autograd.grad(z.logsumexp(1).sum(), images)[0] for z in logits]
-    for plain, other in (logits, gradients):
-        torch.testing.assert_close(other, plain, rtol=1e-6, atol=1e-9 * plain.abs().max().item())
-
-
-def test_unknown_model_is_not_folded():
-    """A model that was not built here may use its layers in any order: it is returned as it is."""
-    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
-    assert folded(model) is model

@@ -17,7 +17,8 @@ from advlook.__main__ import main
 from advlook.core.distributed import ALONE, Group
 from advlook.core.gradients import evaluating
 from advlook.data import streaming
-from advlook.data.image_sets import ImageSet, read_image, to_float
+from advlook.data.decoding import read_image
+from advlook.data.image_sets import ImageSet, to_float
 from advlook.data.layouts import list_images
 from advlook.models.architectures import build_model, preset_model
 from advlook.models.checkpoints import save_checkpoint

@@ -6,11 +6,12 @@ import pytest
 import torch
 from helpers import image_set, small_preset, snapshot
 from torch import nn
+from torchvision.models import resnet18
 
 from advlook.core.errors import RequestError
 from advlook.core.presets import EnsemblesConfig
 from advlook.models import fusion
-from advlook.models.architectures import preset_model, split_last_layer
+from advlook.models.architectures import Normalized, preset_model, split_last_layer
 from advlook.models.evaluation import correct, predict
 from advlook.models.fusion import (
     COMBINATIONS,
@@ -84,6 +85,17 @@ def test_only_known_models_are_split():
     """Of a model from elsewhere nobody knows the last layer."""
     with pytest.raises(RequestError, match="Sequential cannot be split; it has to be one of alexnet_bn"):
         split_last_layer(nn.Sequential(nn.Linear(2, 2)))
+
+
+def test_a_resnet_of_torchvision_is_split():
+    """torchvision's own ResNet behind a normalisation has a last layer that is known; with another head it is told."""
+    model = Normalized(resnet18(num_classes=4), (0.5, 0.5, 0.5), (0.2, 0.2, 0.2)).eval()
+    images = torch.rand(2, 3, 32, 32)
+    backbone, last = split_last_layer(model)
+    torch.testing.assert_close(last(backbone(images)), model(images))
+    model.network.fc = nn.Sequential(nn.Dropout(), nn.Linear(512, 4))
+    with pytest.raises(RequestError, match="a Normalized around a ResNet cannot be split; it has to be"):
+        split_last_layer(model)
 
 
 @pytest.mark.parametrize("arch", ARCHS)

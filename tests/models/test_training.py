@@ -17,7 +17,7 @@ from advlook import attacks
 from advlook.attacks.ball import project, random_in_ball
 from advlook.core.errors import RequestError
 from advlook.core.files import digest
-from advlook.core.gradients import frozen_batchnorm, input_gradient
+from advlook.core.gradients import frozen_buffers, input_gradient
 from advlook.core.precision import autocast, cpu_multiplies_bfloat16
 from advlook.core.preset_files import load_preset
 from advlook.core.presets import ControlConfig
@@ -260,7 +260,7 @@ def test_training_attack_with_random_start():
     config = adversary(random_start=True, step_size=5 / 255)
     found = training_attack(model, images, labels, config, 2 / 255, torch.Generator().manual_seed(0))
     start = random_in_ball(images, 2 / 255, "linf", torch.Generator().manual_seed(0))
-    with frozen_batchnorm(model):
+    with frozen_buffers(model):
         gradient, _ = input_gradient(model, start, lambda z: torch.nn.functional.cross_entropy(z, labels))
     expected = project(start + 2.5 / 255 * gradient.sign(), images, 2 / 255, "linf")
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
@@ -271,7 +271,7 @@ def test_training_attack_in_the_l2_ball():
     """One step in the L2 ball goes along the gradient and has the length of the radius."""
     model, images, labels = convolutional(), 0.4 + 0.2 * random_images(6, 8), torch.arange(6) % 3
     found = training_attack(model, images, labels, adversary(norm="l2", eps=0.3), 0.3, torch.Generator()) - images
-    with frozen_batchnorm(model):
+    with frozen_buffers(model):
         gradient, _ = input_gradient(model, images, lambda z: torch.nn.functional.cross_entropy(z, labels))
     torch.testing.assert_close(found.flatten(1).norm(dim=1), torch.full((6,), 0.3), atol=1e-5, rtol=0)
     similar = torch.cosine_similarity(found.flatten(1), gradient.flatten(1))

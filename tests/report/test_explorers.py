@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import ipywidgets
 import pytest
+import torch
 from helpers import convolutional, image_set, random_images, small_preset, snapshot
 from matplotlib.figure import Figure
 from PIL import Image
@@ -177,6 +178,22 @@ def test_an_upload_is_looked_at(name, study, alive):
     shown.controls["image"].value = 1
     shown.controls["image"].value = 0
     assert bytes(shown.picture.value) == first
+
+
+def test_an_upload_stands_upright_and_on_white(study, alive):
+    """A phone photograph is turned as its EXIF orientation says, and a transparent picture lies on white."""
+    shown = explorers.corruptions(study)
+    turned, exif, drawn = Image.open(io.BytesIO(png(40))), Image.Exif(), io.BytesIO()
+    exif[0x0112] = 6
+    turned.transpose(Image.Transpose.ROTATE_90).save(drawn, "PNG", exif=exif)
+    upload(shown, "phone.png", drawn.getvalue())
+    photograph = shown.explorer.uploaded.image
+    upload(shown, "own.png", png(40))
+    assert torch.equal(photograph, shown.explorer.uploaded.image)
+    drawn = io.BytesIO()
+    Image.new("RGBA", (40, 40), (0, 0, 0, 0)).save(drawn, "PNG")
+    upload(shown, "logo.png", drawn.getvalue())
+    assert (shown.explorer.uploaded.image == 1).all()
 
 
 @pytest.mark.parametrize("content", [b"", b"no image <b>at all</b>", png()[:300]], ids=["empty", "text", "cut off"])

@@ -1,8 +1,6 @@
 """The runner: skips what is up to date, survives failures and kills, and leaves no half results."""
 
-import base64
 import dataclasses
-import io
 import json
 import os
 import random
@@ -15,11 +13,9 @@ import time
 from pathlib import Path
 
 import nbformat
-import numpy as np
 import pandas as pd
 import pytest
 from helpers import small_preset, write_folder
-from PIL import Image
 from safetensors.torch import load_file
 
 from advlook.core.errors import RequestError
@@ -289,17 +285,6 @@ def test_styles_and_image_sets_are_inputs(workshop, tmp_path, monkeypatch):
     assert [a == b for a, b in zip(between, digests(), strict=True)] == [True, False, True]
 
 
-def test_nothing_is_left_of_bars_in_executed_notebooks(tmp_path):
-    """Neither the bars nor the moves of the cursor between those below one another; warnings stay."""
-    texts = ["\r 10%|#", "\n", "\x1b[A", "\n\x1b[A", "Warning: mind this\n"]
-    outputs = [nbformat.v4.new_output("stream", name="stderr", text=text) for text in texts]
-    path = tmp_path / "made.ipynb"
-    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1", outputs=outputs)]), path)
-    execution.tidy_notebook(path)
-    kept = nbformat.read(path, as_version=4).cells[0].outputs
-    assert [output.text for output in kept] == texts[-1:]
-
-
 def test_sentences_do_not_make_results_stale(workshop, capsys):
     """Another text renews the executed copy and the page without a kernel; other code runs the notebook."""
     folder, out = workshop
@@ -366,24 +351,6 @@ def test_pdfs_are_made_on_request(workshop, capsys):
     runner.reproduce("small", pdf=True)
     runner.reproduce("small")
     assert capsys.readouterr().out.count("up to date") == 2
-
-
-@pytest.mark.parametrize("kernel", [None, "import sys; sys.exit(1)"], ids=["none installed", "dies"])
-def test_a_kernel_that_does_not_start_is_told_in_one_line(kernel, workshop, tmp_path, monkeypatch):
-    """Its name and the remedy; nothing is left behind."""
-    folder, out = workshop
-    write_notebook(folder / "01_one.ipynb", PARAMETERS)
-    monkeypatch.setattr(execution, "KERNEL", "broken")
-    if kernel:
-        place = tmp_path / "kernels" / "kernels" / "broken"
-        place.mkdir(parents=True)
-        command = {"argv": [sys.executable, "-c", kernel], "display_name": "broken", "language": "python"}
-        (place / "kernel.json").write_text(json.dumps(command))
-        monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "kernels"))
-    with pytest.raises(RequestError, match=r"Jupyter kernel 'broken' does not start.*ipykernel install") as told:
-        runner.reproduce("small")
-    assert "\n" not in str(told.value)
-    assert not list(out.glob(".staging*"))
 
 
 def test_an_undeclared_parameter_is_refused(workshop):
@@ -481,28 +448,3 @@ def results(place):
         for path in place.glob("data/cache/models/**/*.safetensors")
     }
     return tables | weights
-
-
-def test_large_pictures_in_executed_notebooks_become_jpegs(tmp_path):
-    """A large picture shrinks and still shows the same, on white where it was transparent; a small one stays."""
-    rng = np.random.default_rng(0)
-    smooth = np.kron(rng.integers(0, 256, (8, 8, 3)), np.ones((50, 50, 1))) + rng.integers(0, 12, (400, 400, 3))
-    pixels = np.dstack([smooth.clip(0, 255), np.full((400, 400), 255)]).astype(np.uint8)
-    pixels[:50, :, 3] = 0
-
-    def picture(values):
-        buffer = io.BytesIO()
-        Image.fromarray(values).save(buffer, "PNG")
-        return base64.b64encode(buffer.getvalue()).decode()
-
-    shown = [nbformat.v4.new_output("display_data", {"image/png": picture(p)}) for p in (pixels, pixels[:8, :8])]
-    path = tmp_path / "made.ipynb"
-    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1", outputs=shown)]), path)
-    execution.tidy_notebook(path)
-    large, small = nbformat.read(path, as_version=4).cells[0].outputs
-    assert small.data == {"image/png": picture(pixels[:8, :8])}
-    assert list(large.data) == ["image/jpeg"]
-    assert len(large.data["image/jpeg"]) < len(picture(pixels)) / 2
-    seen = np.asarray(Image.open(io.BytesIO(base64.b64decode(large.data["image/jpeg"]))), dtype=float)
-    assert abs(seen[60:] - pixels[60:, :, :3]).mean() < 8
-    assert seen[:40].min() > 240

@@ -1,7 +1,6 @@
 """Sensitivity maps: closed forms, a network computed by hand, captum, and a model left as it was."""
 
 import copy
-from functools import partial
 
 import numpy as np
 import pytest
@@ -62,17 +61,6 @@ class Points(nn.Module):
     def forward(self, images):
         self.seen.append(images.detach())
         return self.linear(images)
-
-
-class Calls(nn.Module):
-    """Applies a function between two linear layers, one ReLU module behind it."""
-
-    def __init__(self, function):
-        super().__init__()
-        self.first, self.last, self.relu, self.function = Linear(classes=4), nn.Linear(4, 3), nn.ReLU(), function
-
-    def forward(self, images):
-        return self.last(self.relu(self.function(self.first(images))))
 
 
 # The methods against closed forms and each other.
@@ -205,130 +193,6 @@ def test_equal_under_a_fixed_generator():
     assert not torch.equal(first, other)
     smooth_grad(model, images, LABELS, samples=2)
     assert not torch.equal(torch.get_rng_state(), state)
-
-
-# Guided backpropagation.
-
-
-class ByHand(nn.Module):
-    """Two layers of three hidden values each on one pixel of three channels, with weights small enough for paper."""
-
-    def __init__(self, shared, inplace):
-        super().__init__()
-        self.first, self.second, self.last = nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False), nn.Linear(3, 2)
-        self.relu = nn.ReLU(inplace)
-        self.other = self.relu if shared else nn.ReLU(inplace)
-        with torch.no_grad():
-            self.first.weight.copy_(torch.tensor([[1.0, 2.0, 0.0], [0.0, 1.0, -2.0], [-1.0, 0.0, 2.0]]))
-            self.second.weight.copy_(torch.tensor([[1.0, 1.0, -1.0], [2.0, 0.0, 1.0], [0.0, 1.0, 1.0]]))
-            self.last.weight.copy_(torch.tensor([[1.0, -1.0, 2.0], [0.0, 1.0, -3.0]]))
-
-    def forward(self, images):
-        hidden = self.relu(self.first(images.flatten(1)))
-        return self.last(self.other(self.second(hidden)))
-
-
-@pytest.mark.parametrize("shared", [False, True])
-@pytest.mark.parametrize("inplace", [False, True])
-def test_guided_backprop_by_hand(shared, inplace):
-    """On a network small enough for paper the map is the one computed there, unlike the plain gradient."""
-    # Pixel (1, 0.5, 1): the first layer gives (2, -1.5, 1) -> (2, 0, 1); the second (1, 5, 1), all positive.
-    # Class 0 hands back (1, -1, 2), of which guiding keeps (1, 0, 2). Through the second layer that is (1, 3, 1), of
-    # which the first ReLU keeps (1, 0, 1), and through the first layer (0, 2, 2).
-    # Class 1 hands back (0, 1, -3) -> (0, 1, 0) -> (2, 0, 1) -> (2, 0, 1) -> (1, 4, 2).
-    image = torch.tensor([1.0, 0.5, 1.0]).view(1, 3, 1, 1)
-    model = ByHand(shared, inplace)
-    guided = guided_backprop(model, image.repeat(2, 1, 1, 1), torch.tensor([0, 1]))
-    torch.testing.assert_close(guided.flatten(1), torch.tensor([[0.0, 2.0, 2.0], [1.0, 4.0, 2.0]]))
-    # Without guiding: (1, -1, 2) -> (-1, 3, 0) -> (-1, 0, 0) -> (-1, -2, 0).
-    plain = vanilla_gradient(model, image, torch.tensor([0]))
-    torch.testing.assert_close(plain.flatten(), torch.tensor([-1.0, -2.0, 0.0]))
-
-
-def test_inplace_relu_changes_what_others_see():
-    """A model that counts on an in-place ReLU computes the same while it is guided."""
-
-    class Statement(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.first, self.relu, self.last = Linear(classes=4), nn.ReLU(inplace=True), nn.Linear(4, 3)
-
-        def forward(self, images):
-            hidden = self.first(images)
-            self.relu(hidden)
-            return self.last(hidden)
-
-    model, images = Statement(), random_images(6)
-    usual = nn.Sequential(model.first, nn.ReLU(), model.last)
-    torch.testing.assert_close(guided_backprop(model, images, LABELS), guided_backprop(usual, images, LABELS))
-    assert not torch.equal(guided_backprop(model, images, LABELS), vanilla_gradient(model, images, LABELS))
-
-
-def test_module_under_two_parents():
-    """A ReLU registered in two places is guided in both, and afterwards an ordinary ReLU again."""
-    relu = nn.ReLU(inplace=True)
-    first, middle, last = Linear(classes=4), nn.Linear(4, 4), nn.Linear(4, 3)
-    shared = nn.Sequential(nn.Sequential(first, relu), nn.Sequential(middle, relu), last)
-    apart = nn.Sequential(first, nn.ReLU(), middle, nn.ReLU(), last)
-    images = random_images(6)
-    torch.testing.assert_close(guided_backprop(shared, images, LABELS), guided_backprop(apart, images, LABELS))
-    assert shared[0][1] is shared[1][1] is relu
-    values = torch.tensor([-1.0, 2.0], requires_grad=True)
-    (-relu(values * 1)).sum().backward()
-    assert values.grad.tolist() == [0, -1]
-
-
-FUNCTIONAL = {
-    "F.relu": F.relu,
-    "F.relu in place": partial(F.relu, inplace=True),
-    "torch.relu": torch.relu,
-    "Tensor.relu": torch.Tensor.relu,
-    "Tensor.relu_": torch.Tensor.relu_,
-    "Tensor.clamp": lambda values: values.clamp(min=0),
-    "clamp_min": lambda values: torch.clamp_min(values, 0.0),
-    "F.threshold": lambda values: F.threshold(values, 0, 0),
-}
-
-
-@pytest.mark.parametrize("function", FUNCTIONAL.values(), ids=FUNCTIONAL.keys())
-def test_functional_relu_is_refused_by_name(function):
-    """A ReLU that is no module is refused, whatever it is called by, in one line that names the module it is in."""
-    model = nn.Sequential(nn.Identity(), Calls(function)).train()
-    before = snapshot(model)
-    with pytest.raises(RequestError) as caught:
-        guided_backprop(model, random_images(6), LABELS)
-    assert "functional ReLU" in str(caught.value)
-    assert "1 (Calls)" in str(caught.value)
-    assert "\n" not in str(caught.value)
-    assert snapshot(model) == before
-    assert "forward" not in vars(model[1].relu)
-
-
-@pytest.mark.parametrize(
-    "function", [torch.tanh, F.relu6, lambda values: values.clamp(0, 1), lambda values: values.clamp(min=-1)]
-)
-def test_other_activations_pass(function):
-    """What is no ReLU keeps its ordinary gradient and is not refused."""
-    guided_backprop(Calls(function), random_images(6), LABELS)
-
-
-def test_own_relu_module_is_refused():
-    """A subclass of nn.ReLU with a forward of its own is not silently taken for the plain gradient."""
-
-    class Counting(nn.ReLU):
-        def forward(self, values):
-            return F.relu(values)
-
-    with pytest.raises(RequestError, match=r"1 \(Counting\)"):
-        guided_backprop(nn.Sequential(Linear(classes=3), Counting()), random_images(6), LABELS)
-
-
-@pytest.mark.parametrize("model", [Linear(classes=3), Smooth().float()], ids=["linear", "tanh"])
-def test_model_without_relus_is_refused(model):
-    """Where no ReLU module is called there is nothing to guide, and the message says so by the model's name."""
-    model.unused = nn.ReLU()
-    with pytest.raises(RequestError, match=type(model).__name__):
-        guided_backprop(model, random_images(6), LABELS)
 
 
 # What all five promise.

@@ -1,4 +1,4 @@
-"""Layers: filters on one scale, layers in the order they run, and images that excite units as far as can be known."""
+"""Images that excite units, as far as can be known; units wherever a layer has its channels."""
 
 from functools import partial
 
@@ -8,17 +8,9 @@ from helpers import FailingHead, Linear, Recorder, convolutional, random_images,
 from torch import nn
 
 from advlook.core.errors import RequestError
-from advlook.models.architectures import build_model, folded
+from advlook.models.architectures import build_model
 from advlook.sensitivity.frequency import filtered
-from advlook.sensitivity.units import (
-    _noise,
-    _spectrum_scale,
-    colour_variance,
-    conv_layers,
-    first_filters,
-    maximise,
-    on_one_scale,
-)
+from advlook.sensitivity.units import _noise, _spectrum_scale, colour_variance, maximise
 
 VARIANTS = {
     "pixels": {},
@@ -41,20 +33,6 @@ def hooks(model):
 
 def build_small(arch, **changes):
     return build_model(arch, 3, stem="tiny", width=8, seed=0, **changes).eval()
-
-
-class Backwards(nn.Module):
-    """Registers its convolutions in another order than it runs them in; one runs twice, one never."""
-
-    def __init__(self):
-        super().__init__()
-        self.never = nn.Conv2d(3, 3, 1)
-        self.last = nn.Conv2d(4, 2, 1)
-        self.twice = nn.Conv2d(4, 4, 3, padding=1)
-        self.first = nn.Conv2d(3, 4, 5)
-
-    def forward(self, images):
-        return self.last(self.twice(self.twice(self.first(images)))).mean((2, 3))
 
 
 @pytest.mark.parametrize("parameterisation", ["pixels", "fourier"])
@@ -199,8 +177,6 @@ def test_model_is_left_as_it_was(variant):
     before = snapshot(model)
     with torch.no_grad():
         maximise(model, "4", [0, 1], size=8, steps=2, generator=seeded(), **variant)
-        conv_layers(model)
-        first_filters(model).zero_()
         assert not torch.is_grad_enabled()
     assert snapshot(model) == before
     assert hooks(model) == 0
@@ -214,11 +190,6 @@ def test_model_is_left_as_it_was_after_an_exception(call):
     with pytest.raises(ArithmeticError):
         maximise(model, "1.3", [0, 1], size=8, generator=seeded())
     assert snapshot(model) == before
-    assert hooks(model) == 0
-    model = nn.Sequential(convolutional(), FailingHead(1)).train()
-    with pytest.raises(ArithmeticError):
-        conv_layers(model)
-    assert all(module.training for module in model.modules())
     assert hooks(model) == 0
 
 
@@ -299,54 +270,6 @@ def test_jitter_shifts_what_the_model_sees():
     assert {y for y, _ in rolls} == {x for _, x in rolls} == {-2, -1, 0, 1, 2}
 
 
-def test_convolutions_are_named_in_forward_order():
-    """Names come in the order in which convolutions run, whatever the order of registration; unused ones do not."""
-    assert conv_layers(Backwards()) == ["first", "twice", "last"]
-    assert conv_layers(build_small("alexnet_bn")) == [f"network.features.{i}" for i in (0, 4, 8, 11, 14)]
-    blocks = [f"network.layer{stage}.0." for stage in (1, 2, 3, 4)]
-    convolutions = [f"{block}{name}" for block in blocks for name in ("conv1", "conv2", "downsample.0")]
-    convolutions.remove("network.layer1.0.downsample.0")
-    assert conv_layers(build_small("resnet10")) == ["network.conv1", *convolutions]
-
-
-def test_published_networks_run_at_the_default_size():
-    """The default size suits the published stems, of which AlexNet's is the most demanding."""
-    assert first_filters(build_model("alexnet_bn", 3, width=8)).shape == (8, 3, 11, 11)
-
-
-def test_first_filters_are_those_that_run_first():
-    """The first filters are the weights, copied, of the convolution that sees the image."""
-    model = Backwards()
-    found = first_filters(model)
-    assert torch.equal(found, model.first.weight)
-    assert found.data_ptr() != model.first.weight.data_ptr()
-    assert not found.requires_grad
-
-
-def test_folded_filters_have_the_strength_that_counts():
-    """Four times the weights in front of batch normalisation change nothing, and nothing in the folded filters."""
-    weak, strong = build_small("resnet10"), build_small("resnet10")
-    with torch.no_grad():
-        strong.network.conv1.weight *= 4
-        strong.network.bn1.running_var *= 16
-    torch.testing.assert_close(first_filters(strong), 4 * first_filters(weak))
-    torch.testing.assert_close(*(first_filters(folded(m)) for m in (strong, weak)), rtol=1e-4, atol=0)
-
-
-def test_one_scale_keeps_ratios():
-    """On the common scale zero is grey, the largest weight of all models is its end, and ratios are the weights'."""
-    weights = [random_images(4, 3, -0.2, 0.1, seed=1), random_images(6, 5, -3, 4, seed=2)]
-    images, limit = on_one_scale(weights)
-    assert limit == float(weights[1].max())
-    for drawn, real in zip(images, weights, strict=True):
-        assert drawn.shape == real.shape
-        assert drawn.min() >= 0
-        assert drawn.max() <= 1
-        torch.testing.assert_close((drawn - 0.5) * 2 * limit, real, atol=1e-6, rtol=0)
-    assert images[1].max() == 1
-    assert (on_one_scale([torch.zeros(2, 3, 3, 3)])[0][0] == 0.5).all()
-
-
 def test_colour_variance():
     """Grey noise and a single colour have none; red and cyan halves have that of a coin; contrast counts squared."""
     grey = random_images(2, 8)[:, :1].expand(-1, 3, -1, -1)
@@ -389,23 +312,3 @@ def test_request_that_makes_no_sense_is_refused(wrong, names):
     assert all(name in str(caught.value) for name in names)
     assert hooks(model) == 0
     assert all(module.training for module in model.modules())
-
-
-def test_layer_without_units_is_refused():
-    """A layer that gives no maps, never runs, or cannot be reached by an image of that size is named."""
-    with pytest.raises(RequestError, match=r"'1' gives shape \(1, 3, 64\)"):
-        maximise(nn.Sequential(nn.Identity(), nn.Flatten(2)), "1", [0], size=8)
-    with pytest.raises(RequestError, match="'never' does not run"):
-        maximise(Backwards(), "never", [0], size=8)
-    with pytest.raises(RequestError, match="size=4 does not suit this network"):
-        maximise(Backwards(), "first", [0], size=4)
-    with pytest.raises(RequestError, match="size=4 does not suit this network"):
-        conv_layers(Backwards(), size=4)
-
-
-def test_model_without_first_filters_is_refused():
-    """A model without a convolution, or with one that sees something else than three channels, is refused."""
-    with pytest.raises(RequestError, match="Linear runs no"):
-        first_filters(Linear(), size=4)
-    with pytest.raises(RequestError, match=r"shape \(2, 1, 3, 3\)"):
-        first_filters(nn.Sequential(nn.AvgPool3d((3, 1, 1)), nn.Conv2d(1, 2, 3)))

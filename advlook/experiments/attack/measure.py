@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from advlook import attacks
 from advlook.attacks.checks import run_checks
 from advlook.attacks.suite import SUITE, SUITE_PGD_STEPS, percent
-from advlook.core import evaluating
+from advlook.core import Classifier, evaluating
 from advlook.data import ImageSet
-from advlook.models import folded
-from advlook.models.evaluation import Attack, accuracy_under, correct, suite_accuracy, survivors
+from advlook.models import for_inference
+from advlook.models.evaluation import Attack, accuracy_under, as_classifier, correct, suite_accuracy, survivors
 from advlook.study import ModelKey, Row, Study
 from advlook.study.verification import who
 
@@ -85,7 +85,9 @@ def transfer(study: Study, key: ModelKey, targets: Sequence[ModelKey] = ()) -> I
     _, images, where = asked(study, key)
     found = []
     with ExitStack() as stack:
-        source, *others = [stack.enter_context(evaluating(folded(study.model(*each)))) for each in (key, *targets)]
+        source, *others = [
+            stack.enter_context(evaluating(as_classifier(study.model(*each)))) for each in (key, *targets)
+        ]
         for batch, labels in images.batches(**where):
             moved = attacks.mi_fgsm(source, batch, labels, config.eps, steps=config.pgd_steps)
             with torch.no_grad():
@@ -117,9 +119,9 @@ def trust(study: Study, key: ModelKey) -> Iterator[Row]:
     model, shown, _ = asked(study, key)
     images, labels = next(shown.batches(len(shown), study.device))
     others = [s for s in study.preset.seeds if s != seed] or ([seed] if setting == "adv" else [])
-    source = folded(study.model(arch, "std", others[0])) if others else None
+    source = for_inference(study.model(arch, "std", others[0])) if others else None
     options = {"source": source, "steps": config.pgd_steps, "batch_size": config.batch_size}
-    for check in run_checks(folded(model), images, labels, config.eps, **options):
+    for check in run_checks(for_inference(model), images, labels, config.eps, **options):
         yield check.as_row()
 
 
@@ -135,7 +137,7 @@ def examples(study: Study, key: ModelKey, count: int) -> dict[str, Tensor]:
     config, model = study.preset.evaluation, study.model(*key)
     images, labels = next(study.test.subset(count, seed=1).batches(count, study.device))
     generator = torch.Generator(study.device).manual_seed(0)
-    with evaluating(model):
+    with evaluating(Classifier(model)) as model:
         attacked = attacks.pgd(model, images, labels, config.eps, steps=config.pgd_steps, generator=generator)
         found = {"images": images, "attacked": attacked, "labels": labels}
         for name, version in (("before", images), ("after", attacked)):

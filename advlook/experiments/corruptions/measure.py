@@ -19,7 +19,7 @@ from advlook.core.presets import CorruptionsConfig
 from advlook.corruptions import gaussian_blur, median_filter, reverse_colors
 from advlook.corruptions.severities import FAMILIES
 from advlook.data import ImageSet
-from advlook.models import folded
+from advlook.models.evaluation import as_classifier
 from advlook.stats import interval, pooled, right_of
 from advlook.stats.crossing import overtaken_at
 from advlook.stats.paired import relative_difference
@@ -99,7 +99,7 @@ def _hits(study: Study, key: ModelKey, images: ImageSet, operations: Operations,
     # At position 0, over the bar of the models: moving between lines leaves marks in an executed notebook.
     quiet = {"disable": not study.progress, "leave": False, "position": 0, "unit": " batches"}
     count = -(-len(images) // study.preset.evaluation.batch_size)
-    with evaluating(folded(study.model(*key))) as fast:
+    with evaluating(as_classifier(study.model(*key))) as fast:
 
         def hits(shown: Tensor, labels: Tensor) -> Tensor:
             logits = fast(shown)

@@ -21,7 +21,7 @@ from advlook.core import evaluating
 from advlook.core.names import MAIN
 from advlook.corruptions import hybrid
 from advlook.data import ImageSet
-from advlook.models import folded
+from advlook.models.evaluation import as_classifier
 from advlook.sensitivity import high_pass, low_pass
 from advlook.sensitivity.frequency import filtered, frequency_radius, shuffle_blocks
 from advlook.stats.bootstrap import Effect
@@ -47,7 +47,7 @@ def hybrid_rows(study: Study, key: ModelKey, only: str = "", chosen: slice | Ten
     answers are by the coarse image, and which by the fine one: `by_coarse`, `by_fine`. An untrained model sees no
     controls."""
     controls = slice(study.preset.corruptions.controls)
-    with torch.no_grad(), evaluating(folded(study.model(*key))) as model:
+    with torch.no_grad(), evaluating(as_classifier(study.model(*key))) as model:
         for condition, mix in conditions().items():
             if only not in ("", condition) or (key[1] == "random" and condition != MAIN):
                 continue
@@ -191,7 +191,7 @@ def _right(
     """Which images `(N,) bool` a model answers right after a change, or under a mask each."""
     found, size = [], study.preset.evaluation.batch_size
     masks = torch.zeros(len(images), 1, 1, 1) if masks is None else masks
-    with evaluating(folded(study.model(*key))) as model:
+    with evaluating(as_classifier(study.model(*key))) as model:
         for (shown, labels), mask in zip(images.batches(**study.batches), masks.split(size), strict=True):
             changed = (change(shown) if change else shown) + mask.to(shown.device)
             found.append((model(changed).argmax(1) == labels).cpu())

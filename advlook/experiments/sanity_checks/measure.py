@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from advlook.core import SETTINGS, tqdm
 from advlook.data import ImageSet
-from advlook.models import folded
+from advlook.models import for_inference
 from advlook.sensitivity import METHODS, by_name, randomised, stages
 from advlook.sensitivity.randomisation import FRESH_SEED
 from advlook.sensitivity.similarity import similarity
@@ -47,7 +47,7 @@ def maps_of(study: Study, model: nn.Module, shown: ImageSet, methods: Methods = 
     """Maps `(N, 3, H, W)`, on the CPU, of images for their labels, by method; all models see the same noise. most: of
     the samples of SmoothGrad and integrated gradients that the preset asks for; 0: all."""
     # Folded once for all methods, which do not look into a Sequential to fold it again.
-    given = nn.Sequential(folded(model)), *next(shown.batches(len(shown), study.device))
+    given = nn.Sequential(for_inference(model)), *next(shown.batches(len(shown), study.device))
     samples = study.preset.visualize.samples
     return {each: by_name(each, *given, samples=min(most or samples, samples)).cpu() for each in methods}
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from advlook.core import digest, run_all, worker_count, write_atomically
-from advlook.data import to_float
+from advlook.data import to_bytes, to_float
 from advlook.study import Study
 
 CHUNK = 16  # images made together and kept in one file; what is made again is made in whole chunks
@@ -74,7 +74,7 @@ def _make(
         found = make(images, styles, seeds=arrays[2].tolist(), **options)
     finally:
         torch.set_num_threads(threads)
-    pixels = found.mul(255).round_().to(torch.uint8).cpu().numpy()
+    pixels = to_bytes(found).cpu().numpy()
     write_atomically(path, lambda partial: np.save(partial, pixels))
     progressed(len(images))
 
@@ -84,7 +84,7 @@ def resized(images: Tensor, size: int) -> Tensor:
     if size == images.shape[-1]:
         return images
     parts = (
-        F.interpolate(to_float(part), (size, size), mode="bilinear", antialias=True).mul_(255).round_().to(torch.uint8)
+        to_bytes(F.interpolate(to_float(part), (size, size), mode="bilinear", antialias=True))
         for part in images.split(16 * CHUNK)
     )
     return torch.cat(list(parts))

@@ -13,7 +13,7 @@ from torch import nn
 from advlook.core import tqdm, write_atomically
 from advlook.corruptions import style_transfer, texture_sources
 from advlook.corruptions.style_network import SIZE
-from advlook.data import ImageSet, image_sets, to_float
+from advlook.data import ImageSet, image_sets, to_bytes, to_float
 from advlook.data.styles import assign
 from advlook.experiments.stylization import judged
 from advlook.experiments.stylization.chunks import resized
@@ -71,7 +71,7 @@ def stylized_table(study: Study, judge: nn.Module) -> pd.DataFrame:
         style_transfer(to_float(resized(contents[part], SIZE)), to_float(styles.images[drawn[part]]))
         for part in tqdm(torch.arange(len(places)).split(_BATCH), "stylizing", disable=not study.progress)
     ]
-    shown = {"plain": contents, "stylized": torch.cat(made).mul(255).round_().to(torch.uint8)}
+    shown = {"plain": contents, "stylized": to_bytes(torch.cat(made))}
     for size, (kind, images) in product(judged.STYLIZED_SIZES, shown.items()):
         table[f"{kind}_{size}"] = _answers(judge, resized(images, size))
     return pd.DataFrame(table)

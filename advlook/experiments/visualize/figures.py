@@ -9,7 +9,8 @@ from torch import Tensor
 
 from advlook.core import ARCH_NAMES, NAMES, SETTINGS
 from advlook.sensitivity import TITLES
-from advlook.sensitivity.units import Maximised, on_one_scale
+from advlook.sensitivity.filters import on_one_scale
+from advlook.sensitivity.units import Maximised
 from advlook.study import style
 
 ByMethod = Mapping[str, Tensor]

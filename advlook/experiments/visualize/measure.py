@@ -20,7 +20,8 @@ from advlook.data import ImageSet, test_bed
 from advlook.models import folded
 from advlook.sensitivity import frequency
 from advlook.sensitivity.edges import edge_correlation, energy_shares
-from advlook.sensitivity.units import Maximised, colour_variance, conv_layers, first_filters, maximise
+from advlook.sensitivity.filters import conv_layers, first_filters, first_layer
+from advlook.sensitivity.units import Maximised, colour_variance, maximise
 from advlook.study import ModelKey, Row, Study
 from advlook.study.verification import who
 
@@ -55,7 +56,9 @@ def shown_maps(study: Study, arch: str, seed: int, count: int, every: bool = Fal
 
 def filters_of(study: Study, key: ModelKey) -> Tensor:
     """First-layer filters `(units, 3, k, k)` of a model, batch normalisation folded in, on the CPU."""
-    return first_filters(folded(study.model(*key)), size=study.preset.data.size).cpu()
+    model, size = study.model(*key), study.preset.data.size
+    fold = folded(model, size=size, required=[first_layer(model, size=size)])
+    return first_filters(fold, size=size).cpu()
 
 
 def shown_units(study: Study, arch: str, seed: int, **options: object) -> dict[str, dict[str, Maximised]]:
@@ -212,7 +215,7 @@ def excited(study: Study, model: nn.Module, layer: str, units: list[int], **opti
     config = study.preset.visualize
     settings = {"size": study.preset.data.size, "steps": config.steps, "starts": config.starts}
     settings |= {"generator": torch.Generator().manual_seed(0), "precision": "auto", "progress": study.progress}
-    return maximise(folded(model), layer, units, **settings | options)
+    return maximise(folded(model, size=settings["size"], required=[]), layer, units, **settings | options)
 
 
 def scale_table(study: Study, settings: Sequence[str] = KINDS, number: str = "03") -> pd.DataFrame:

@@ -1,0 +1,157 @@
+"""Batch normalisation folded into the convolutions before it, of any network: pairs are found by running it."""
+
+import copy
+from collections import Counter, defaultdict
+from collections.abc import Collection
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torchvision.ops import FrozenBatchNorm2d
+
+from advlook.core import RequestError, check_finite
+from advlook.core.probing import blank_image, check_visible
+from advlook.models.architectures import is_ours
+
+SIZES = (64, 224, 32, 256, 384, 299)  # pixels a side that a model is tried at
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_NORMS = (_BatchNorm, FrozenBatchNorm2d)
+
+
+def for_inference(model: nn.Module) -> nn.Module:
+    """A model as evaluation runs it: of this project's a folded copy, which is faster; any other as it is."""
+    return folded(model) if is_ours(model) else model
+
+
+@torch.no_grad()
+def folded(model: nn.Module, *, size: int | None = None, required: Collection[str] | None = None) -> nn.Module:
+    """A copy in eval mode in which batch normalisation that follows a convolution is folded into it (answers differ by
+    rounding); where none follows, or it follows something else, all stays.
+
+    size: pixels a side of the image that is run to see what follows what; by default the first of SIZES that suits the
+    model. required: names of convolutions, by default all, of which it raises RequestError where a normalisation
+    follows one of them but cannot be folded, because the convolution's output has other uses, say; of others it stays.
+    RequestError as well where the model cannot be run."""
+    check_visible(model, "folded")
+    # Some models keep results with their graph (timm's LeViT), which cannot be copied as they are.
+    kept = (value for module in model.modules() for value in tree_leaves(list(vars(module).values())))
+    memo = {id(value): value.detach() for value in kept if isinstance(value, Tensor) and not value.is_leaf}
+    fold = copy.deepcopy(model, memo).eval().to(memory_format=torch.channels_last)
+    names = {module: name for name, module in fold.named_modules()}
+    if not all(any(isinstance(module, kinds) for module in names) for kinds in (_CONVOLUTIONS, _NORMS)):
+        return fold
+    image, before, pairs = _traced(fold, size, names, required)
+    for convolution, norm in pairs.items():
+        given = convolution.weight, convolution.bias, norm.running_mean, norm.running_var, norm.eps
+        convolution.weight, convolution.bias = fuse_conv_bn_weights(*given, norm.weight, norm.bias)
+    for name, norm in list(fold.named_modules(remove_duplicate=False)):
+        if norm in pairs.values():
+            _switch_off(fold, name, norm)
+    # Whatever was overlooked (a convolution that rescales its weights, say) changes answers by more than this.
+    tolerance = 10 * torch.finfo(image.dtype).eps ** 0.5
+    for was, now in zip(before, _tensors(fold(image.clone())), strict=True):
+        check_finite(was)
+        if not torch.allclose(was, now, rtol=tolerance, atol=tolerance * was.abs().max().item()):
+            raise RequestError(f"folded changes the answers of {type(model).__name__}; its convolutions are unusual")
+    return fold
+
+
+def _switch_off(model: nn.Module, name: str, norm: nn.Module) -> None:
+    """Let a normalisation pass on what it gets; what else a subclass of it does, such as a ReLU, it goes on doing."""
+    if type(norm) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, FrozenBatchNorm2d):
+        parent, _, child = name.rpartition(".")
+        setattr(model.get_submodule(parent), child, nn.Identity())
+        return
+    norm.eps = 0.0
+    norm.running_mean.zero_()
+    norm.running_var.fill_(1)
+    if norm.weight is not None:
+        norm.weight.fill_(1)
+        norm.bias.zero_()
+
+
+def _traced(
+    model: nn.Module, size: int | None, names: dict[nn.Module, str], required: Collection[str] | None
+) -> tuple[Tensor, list[Tensor], dict[nn.Module, nn.Module]]:
+    """An image, the model's answer to it, and the normalisation that follows each convolution that has one."""
+    for side in (size,) if size else SIZES:
+        noise, trace = torch.rand(3, side, side, generator=torch.Generator().manual_seed(0)), _Trace(names)
+        image = noise[None].to(blank_image(model, side))
+        try:
+            with trace:
+                answer = _tensors(model(image.clone()))  # which may be normalised in place
+        except Exception as error:  # each network says in its own way that an image is too small
+            reason = str(error).partition("\n")[0]
+        else:
+            return image, answer, trace.pairs(required)
+    sides = ", ".join(map(str, (size,) if size else SIZES))
+    raise RequestError(f"folded cannot run {type(model).__name__} on an image of {sides} px ({reason}); give its size")
+
+
+def _tensors(answer: object) -> list[Tensor]:
+    return [each for each in tree_leaves(answer) if isinstance(each, Tensor)]
+
+
+class _Trace(TorchDispatchMode):
+    """Watches which normalisations get the outputs of which convolutions, and how often each output is used."""
+
+    def __init__(self, names: dict[nn.Module, str]) -> None:
+        super().__init__()
+        self.names, self.hooks = names, ExitStack()
+        self.outputs: dict[int, tuple[Tensor, nn.Module]] = {}  # kept, so that no other tensor gets the same id
+        self.uses: Counter[int] = Counter()
+        self.sources: dict[nn.Module, list[nn.Module | None]] = defaultdict(list)
+
+    def __enter__(self) -> "_Trace":
+        for module in self.names:
+            if isinstance(module, _CONVOLUTIONS):
+                self.hooks.enter_context(module.register_forward_hook(self._made))
+            elif isinstance(module, _NORMS):
+                self.hooks.enter_context(module.register_forward_pre_hook(self._given))
+        return super().__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
+        self.hooks.close()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.uses.update(id(each) for each in tree_leaves((args, kwargs)) if id(each) in self.outputs)
+        return func(*args, **(kwargs or {}))
+
+    def _made(self, module: nn.Module, _inputs: object, output: Tensor) -> None:
+        self.outputs[id(output)] = output, module
+
+    def _given(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self.sources[module].append(self.outputs.get(id(inputs[0]), (None, None))[1])
+
+    def pairs(self, required: Collection[str] | None) -> dict[nn.Module, nn.Module]:
+        """The normalisation behind each convolution that has one, where the two can be one layer; RequestError where
+        they cannot and the convolution is required."""
+        found = {}
+        for norm, sources in self.sources.items():
+            for convolution in dict.fromkeys(each for each in sources if each is not None):
+                name, problem = self.names[convolution], self._problem(convolution, norm)
+                if not problem:
+                    found[convolution] = norm
+                elif required is None or name in required:
+                    pair = f"batch normalisation {self.names[norm]!r} into {name!r}"
+                    raise RequestError(f"folded cannot fold {pair}: {problem}; without, the filters have no strength")
+        return found
+
+    def _problem(self, convolution: nn.Module, norm: nn.Module) -> str | None:
+        """Why a convolution and the normalisation behind it cannot be one layer."""
+        uses = [self.uses[key] for key, (_, module) in self.outputs.items() if module is convolution]
+        if (
+            len(set(self.sources[norm])) > 1
+            or any(count != 1 for count in uses)
+            or len(uses) != len(self.sources[norm])
+        ):
+            return "one of the two has other uses as well"
+        if "weight" not in convolution._parameters:
+            return "its weight is computed by a parametrisation"
+        return "it keeps no running statistics" if norm.running_mean is None else None

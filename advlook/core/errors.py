@@ -11,3 +11,8 @@ def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
     """Raise RequestError, which names the choices, where `value` is none of them."""
     if value not in choices:
         raise RequestError(f"{name} {value!r} is unknown; choose from {', '.join(choices)}")
+
+
+def reason(error: BaseException) -> str:
+    """An error in one line: its type, and the first line of its message where it has one."""
+    return f"{type(error).__name__}: {error}".splitlines()[0].rstrip(": ")

@@ -11,6 +11,7 @@ import pandas as pd
 from PIL import Image
 
 from advlook.core import RequestError, check_choice, tqdm
+from advlook.core.errors import reason
 from advlook.data import layouts
 from advlook.data.layouts import Listing, of_torchvision
 
@@ -87,7 +88,7 @@ def _listed(entry: Entry, split: str, folder: Path) -> Listing:
     except RequestError:
         raise
     except Exception as error:  # whatever parsers raise where a file is missing or damaged
-        wrong = f"does not lie as published ({_reason(error)}); wanted there: {entry.stored}"
+        wrong = f"does not lie as published ({reason(error)}); wanted there: {entry.stored}"
         raise RequestError(f"{entry.title} at {root} {wrong}") from None
 
 
@@ -104,7 +105,7 @@ def get(name: str, folder: Path) -> Path:
     try:
         (_export if entry.exported else _unpack)(entry, root)
     except (OSError, RuntimeError) as error:
-        wrong = f"is not at {root} and could not be downloaded ({_reason(error)})"
+        wrong = f"is not at {root} and could not be downloaded ({reason(error)})"
         remedy = f"{entry.obtain(folder)} where there is a network, or put {entry.stored} there"
         raise RequestError(f"{entry.title} {wrong}; {remedy}") from None
     return root
@@ -138,10 +139,6 @@ def _known(name: str) -> Entry:
     if entry is None:
         raise RequestError(f"image set {name!r} is not in the catalogue; it has {', '.join(CATALOGUE)}")
     return entry
-
-
-def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0].rstrip(": ")
 
 
 @dataclass(frozen=True)

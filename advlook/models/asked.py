@@ -1,16 +1,17 @@
 """What a checkpoint is asked about: which images of a folder, and which of its classes the class folders are."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from advlook.core import RequestError, check_choice
+from advlook.core import Preset, RequestError, check_choice
 from advlook.data.class_names import find_classes, imagenet_classes, listed, read_names
 from advlook.data.image_sets import listing_digest
 from advlook.data.layouts import Listing, class_folders, list_images
-from advlook.models.external import Loaded, stored_metadata
+from advlook.models.architectures import Normalized
+from advlook.models.external import Loaded, load_model, stored_metadata, untrained
 
 SPLITS = ("all", "held-out")
 
@@ -81,3 +82,28 @@ def classes_asked(
         raise RequestError(f"{found} and does not say which; name them in the order of its logits, --classes names.txt")
     order = f"its logits are taken in the order of the folders ({listed(folders)})"
     return list(range(len(folders))), "none", [f"{silent}: {order}; give --classes names.txt where it is another"]
+
+
+def external_model(
+    preset: Preset, arch: str, setting: str, path: Path, classes: Callable[[], Sequence[str]], fresh: int | None = None
+) -> nn.Module:
+    """The model in `path`, named by a preset in place of training `arch`, with the logits of the `classes` of its
+    images in their order, where the file tells its own. fresh: the seed of initial weights in place of those in the file. Raises RequestError where file and
+    preset do not agree."""
+    data, external, described = preset.data, preset.external[arch], preset.models.get(arch)
+    how = {"weights": getattr(external, f"{setting}_weights") or None, "fallback": (data.mean, data.std)}
+    stem = described.stem if described else None
+    loaded = load_model(path, external.arch or arch, stem=stem, size=data.size, **how)
+    if described and loaded.width not in (None, described.width):
+        stated = f"preset {preset.name} says {described.width}"
+        raise RequestError(f"checkpoint {path} needs models.{arch}.width = {loaded.width}, but {stated}")
+    places = list(range(data.classes))
+    if loaded.names or loaded.classes == len(imagenet_classes()):
+        places, _, _ = classes_asked(loaded, classes(), path, Path(data.name), None)
+    elif loaded.classes != data.classes:
+        stated = f"preset {preset.name} says {data.classes}"
+        raise RequestError(f"checkpoint {path} needs data.classes = {loaded.classes}, but {stated}")
+    if fresh is not None:
+        network = loaded.model.network if isinstance(loaded.model, Normalized) else loaded.model
+        network.load_state_dict(untrained(external.arch or arch, loaded, data.size, fresh).state_dict())
+    return loaded.model if places == list(range(loaded.classes)) else Picked(loaded.model, places)

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torchvision import models as torchvision_models
 
 from advlook.core import RequestError, digest
+from advlook.core.errors import reason
 from advlook.models.architectures import IMAGENET_MEAN, IMAGENET_STD
-from advlook.models.checkpoints import first_line
 
 FORMS = "timm:NAME, torchvision:NAME, PATH.py:FUNCTION or package.module:FUNCTION"
 _CLASSES = ("num_classes", "classes", "n_classes")  # by which functions are told the number of classes
@@ -56,8 +56,7 @@ class Builder:
         except RequestError:
             raise
         except Exception as error:  # whatever the user's function does, it ends in one line
-            kind = type(error).__name__
-            raise RequestError(f"arch {self.name!r} cannot be built ({kind}: {first_line(error)})") from None
+            raise RequestError(f"arch {self.name!r} cannot be built ({reason(error)})") from None
         if not isinstance(network, nn.Module):
             raise RequestError(f"arch {self.name!r} gives a {type(network).__name__}; it has to return an nn.Module")
         return network.eval()
@@ -163,7 +162,7 @@ def _file(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
-        raise RequestError(f"{path} cannot be run ({type(error).__name__}: {first_line(error)})") from None
+        raise RequestError(f"{path} cannot be run ({reason(error)})") from None
     finally:
         sys.path.remove(folder)
     return module
@@ -173,7 +172,7 @@ def _package(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise RequestError(f"module {name!r} cannot be imported ({first_line(error)}); give {FORMS}") from None
+        raise RequestError(f"module {name!r} cannot be imported ({reason(error)}); give {FORMS}") from None
 
 
 def classes_in(network: nn.Module, state: Mapping[str, Tensor]) -> int | None:

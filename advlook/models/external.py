@@ -9,12 +9,14 @@ from itertools import chain
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from advlook.core import ARCHITECTURES, STEMS, Preset, RequestError, check_choice
+from advlook.core import ARCHITECTURES, STEMS, Classifier, RequestError, check_choice, evaluating
 from advlook.data.class_names import listed, names_of_set, same_classes
 from advlook.models.architectures import IMAGENET_MEAN, IMAGENET_STD, Normalized, build_model
+from advlook.models.builders import FORMS, Builder, builder, is_built
 from advlook.models.checkpoints import fill_model, is_safetensors, read_metadata, read_weights
+from advlook.models.foreign import filled, normalises_itself, stored_normalisation
 from advlook.models.weight_sets import weights_in
 
 _WRAPPERS = re.compile(r"^((module|model|network|net|attacker|_orig_mod)\.)+")
@@ -26,11 +28,11 @@ _NORMALISATION = {"mean": "mean", "mu": "mean", "new_mean": "mean", "std": "std"
 class Loaded:
     """A model filled from a file, and what is known about it."""
 
-    model: Normalized  # in eval mode, on the CPU
-    stem: str
-    width: int
+    model: nn.Module  # in eval mode, on the CPU, from images in [0, 1] to logits
+    stem: str | None  # None of a network that a builder makes, as is its width
+    width: int | None
     classes: int
-    normalisation: str  # where mean and std come from: "given", "file" or "assumed"
+    normalisation: str  # where mean and std come from: "given", "file", "network", "builder" or "assumed"
     size: int | None  # pixels shown in training; None where the file does not say
     resize: int | None  # pixels of the short side of the images whose central `size` were tested on
     names: tuple[str, ...] = ()  # of the classes, in the order of the logits; empty where nothing tells them
@@ -44,19 +46,25 @@ def load_model(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     weights: str | None = None,
+    size: int | None = None,
     fallback: tuple[Sequence[float], Sequence[float]] = (IMAGENET_MEAN, IMAGENET_STD),
 ) -> Loaded:
-    """Build the model that a checkpoint holds, a file of safetensors or of torch, whatever its suffix. Width, number
+    """Build the model that a checkpoint holds, a file of safetensors or of torch, whatever its suffix. arch: one of
+    ARCHITECTURES, or the name of a builder; of these the network may normalise by itself, and size is pixels a side,
+    for networks that are made for one. Of the others width, number
     of classes and stem are read from the tensors, but "small" and "tiny" differ in none: it must be given, unless the
     file is ours, or has the names of the usual CIFAR ResNets, which are "tiny". mean, std: the normalisation, three
     values in units of [0, 1]; by default the one in the file, else `fallback`. weights: of several sets of weights in
     the file, such as those of training and their average, the name of one. Raises RequestError for a file that is
     absent, broken, holds code, another architecture or several sets, and a wrong normalisation."""
-    check_choice("arch", arch, ARCHITECTURES)
-    if stem is not None:
-        check_choice("stem", stem, STEMS)
     if (mean is None) != (std is None):
         raise RequestError("mean and std belong together; give both or neither")
+    if is_built(arch):
+        return _load_built(path, builder(arch), None if mean is None else (mean, std), weights, fallback, size)
+    if arch not in ARCHITECTURES:
+        raise RequestError(f"arch {arch!r} is unknown; choose from {', '.join(ARCHITECTURES)}, or give {FORMS}")
+    if stem is not None:
+        check_choice("stem", stem, STEMS)
     made = _training(path, arch)
     content = read_weights(path)
     first, last = ("features.0", "classifier.6") if arch == "alexnet_bn" else ("conv1", "fc")
@@ -93,17 +101,52 @@ def load_model(
     return Loaded(model.eval(), stem, width, classes, source, size, resize, names)
 
 
-def external_model(preset: Preset, arch: str, setting: str, path: Path) -> Normalized:
-    """The model in `path`, named by a preset in place of training `arch`; RequestError where they do not agree."""
-    described, data, external = preset.models[arch], preset.data, preset.external[arch]
-    weights = getattr(external, f"{setting}_weights") or None
-    loaded = load_model(path, arch, stem=described.stem, fallback=(data.mean, data.std), weights=weights)
-    widths, classes = (loaded.width, described.width), (loaded.classes, data.classes)
-    for key, (found, stated) in {f"models.{arch}.width": widths, "data.classes": classes}.items():
-        if found != stated:
-            raise RequestError(f"checkpoint {path} needs {key} = {found}, but preset {preset.name} says {stated}")
-    check_classes(path, loaded.names, names_of_set(data.name), data.name)
-    return loaded.model
+def _load_built(
+    path: Path,
+    make: Builder,
+    given: tuple[Sequence[float], Sequence[float]] | None,
+    weights: str | None,
+    fallback: tuple[Sequence[float], Sequence[float]],
+    size: int | None,
+) -> Loaded:
+    content, metadata = read_weights(path), stored_metadata(path)
+    network, beside = filled(make, content, path, size, weights)
+    stored = stored_normalisation(beside)
+    if given is None and len(stored) == 1:
+        raise RequestError(f"checkpoint {path} has only one of mean and std; give both with --mean and --std")
+    source, chosen = "assumed", fallback
+    if given is not None:
+        source, chosen = "given", given
+    elif stored:
+        source, chosen = "file", (stored["mean"], stored["std"])
+    elif normalises_itself(network):
+        source, chosen = "network", None
+    elif make.mean is not None:
+        source, chosen = "builder", (make.mean, make.std)
+    if chosen is not None:
+        mean, std = check_channels(chosen[0], "mean"), check_channels(chosen[1], "std", positive=True)
+    model = network if chosen is None else Normalized(network, mean, std)
+    side = size or make.size or 224
+    count = classes_of(model, side)
+    names = _class_names(content, metadata, {}, count)
+    return Loaded(model.eval(), None, None, count, source, make.size, make.resize, names)
+
+
+def untrained(arch: str, loaded: Loaded, size: int, seed: int) -> nn.Module:
+    """The network of a loaded checkpoint, without its normalisation, with the initial weights of a seed; the global
+    random state is left as it was."""
+    if not is_built(arch):
+        return build_model(arch, loaded.classes, stem=loaded.stem, width=loaded.width, seed=seed).network
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return builder(arch)(loaded.classes, size)
+
+
+def classes_of(model: nn.Module, size: int) -> int:
+    """The number of a model's logits, by running it on a black image of `size` pixels a side."""
+    classifier = Classifier(model)
+    with torch.no_grad(), evaluating(classifier):
+        return classifier(torch.zeros(1, 3, size, size)).shape[1]
 
 
 def check_classes(path: Path, names: Sequence[str], wanted: Sequence[str], images: str) -> None:

@@ -1,71 +1,61 @@
-"""Checkpoints of networks that a builder makes: which tensors are whose, how many classes, which normalisation."""
+"""Networks that a builder makes, filled from a file, with as many classes as the file has."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from pathlib import Path
 
 from torch import Tensor, nn
 
 from advlook.core import RequestError
 from advlook.models.builders import Builder, classes_in
+from advlook.models.checkpoints import fill_model
+from advlook.models.weight_sets import weights_in
 
-WRAPPERS = ("module", "model", "network", "net", "attacker", "_orig_mod")  # what others prefix names with
 _AUXILIARY = re.compile(r"^(aux\d|AuxLogits)\.")  # GoogLeNet's and Inception's, which answer in training alone
-_COUNTERS = "num_batches_tracked"
+_NAMED = (("mean", "std"), ("mu", "sigma"), ("new_mean", "new_std"))  # what others call a normalisation
+_ROLES = {name: role for pair in _NAMED for name, role in zip(pair, ("mean", "std"), strict=True)}
 
 
-def fitted(make: Builder, raw: Mapping[str, Tensor], size: int | None) -> tuple[nn.Module, dict[str, Tensor]]:
-    """The network of a builder with as many classes as the tensors have, and its tensors under its own names. Raises
-    RequestError that names the first tensor that is missing, unknown or of another shape."""
+def filled(
+    make: Builder, content: object, path: Path, size: int | None, weights: str | None
+) -> tuple[nn.Module, dict[str, Tensor]]:
+    """The network of a builder, of as many classes as the weights in a file's `content` are of, filled with them; and
+    the tensors that lie beside the network. size: pixels a side, for networks that are built for one. weights: as of
+    `load_model`. Raises RequestError for weights of another network, image size, or several sets of them."""
     network = make(size=size)
+    layers = [name.removesuffix(".weight") for name in network.state_dict() if name.endswith(".weight")]
+    if not layers:
+        raise RequestError(f"arch {make.name!r} gives a {type(network).__name__} without weights; name another")
+    state, beside = weights_in(content, layers[0], layers[-1:], path, weights)
     own = network.state_dict()
-    state = _renamed(raw, own)
     state = {name: value for name, value in state.items() if name in own or not _AUXILIARY.match(name)}
-    classes = classes_in(network, state)
+    try:
+        classes = classes_in(network, state)
+    except RequestError as error:
+        raise RequestError(f"checkpoint {path} is of no {make.name}: {error}") from None
     if classes is not None:
         network = make(classes, size)
-        own = network.state_dict()
-    state = {name: value for name, value in own.items() if name.endswith(_COUNTERS)} | state
-    for name in sorted(own.keys() ^ state.keys()):
-        kind = "lacks" if name in own else "has an unknown tensor"
-        raise RequestError(f"it {kind} {name!r}: it is no {make.name}")
-    for name in sorted(own):
-        if own[name].shape != state[name].shape:
-            shapes = f"{tuple(state[name].shape)}, but the network has {tuple(own[name].shape)}"
-            raise RequestError(f"{name!r} has shape {shapes}: another number of classes or pixels?")
-    network.load_state_dict({name: value.to(own[name].dtype) for name, value in state.items()})
-    return network.eval(), state
+    roles = {name: value for name, value in state.items() if name not in own and _role(name)}
+    network_state = {name: value for name, value in state.items() if name not in roles}
+    return fill_model(network, network_state, path), beside | roles
 
 
-def _renamed(raw: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors without the prefixes that wrappers gave their names, as far as the network's own names go."""
-    state = dict(raw)
-    for _ in range(len(WRAPPERS)):
-        missing = [name for name in own if name not in state and not name.endswith(_COUNTERS)]
-        heads = {name.partition(".")[0] for name in state if "." in name}
-        prefix = next((head for head in WRAPPERS if head in heads), None)
-        if not missing or prefix is None:
-            break
-        state = {name.removeprefix(f"{prefix}."): value for name, value in state.items()}
-    return state
+def _role(name: str) -> str | None:
+    """Whether a tensor that is none of the network's is a "mean" or a "std", by the end of its name."""
+    last = name.rpartition(".")[2]
+    return next(
+        (role for pair in _NAMED for role, each in zip(("mean", "std"), pair, strict=True) if each == last), None
+    )
+
+
+def stored_normalisation(beside: Mapping[str, Tensor]) -> dict[str, list[float]]:
+    """ "mean" and "std" of three values each among tensors that lie beside a network, as far as they are there."""
+    found = {_role(name): value.flatten().tolist() for name, value in beside.items() if value.numel() == 3}
+    return {role: values for role, values in found.items() if role}
 
 
 def normalises_itself(network: nn.Module) -> bool:
-    """Whether a network has buffers or parameters of three values, named as a normalisation is."""
+    """Whether a network has two buffers or parameters of three values, named as a normalisation is."""
     named = [*network.named_buffers(), *network.named_parameters()]
-    roles = {name.rpartition(".")[2] for name, value in named if value.numel() == 3}
-    return any({mean, std} <= roles for mean, std in (("mean", "std"), ("mu", "sigma"), ("new_mean", "new_std")))
-
-
-def chosen_normalisation(
-    make: Builder, network: nn.Module, given: tuple[Sequence[float], Sequence[float]] | None, stored: dict
-) -> tuple[tuple[Sequence[float], Sequence[float]] | None, str]:
-    """Mean and standard deviation to put before the network, None where it has its own, and where they come from."""
-    if given is not None:
-        return given, "given"
-    if stored:
-        return (stored["mean"], stored["std"]), "file"
-    if normalises_itself(network):
-        return None, "network"
-    if make.mean is not None:
-        return (make.mean, make.std), "builder"
-    return None, "assumed"
+    ends = {name.rpartition(".")[2] for name, value in named if value.numel() == 3}
+    return any(set(pair) <= ends for pair in _NAMED)

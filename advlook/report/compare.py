@@ -2,18 +2,14 @@
 
 It writes a short preset, draws as many images as fit the time, and runs the notebooks."""
 
-import json
-import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from torch import nn
 
-from advlook.core import Preset, RequestError, evaluating, input_gradient, write_atomically
-from advlook.core.preset_files import load_preset
+from advlook.core import Preset, evaluating
 from advlook.experiments.corruptions.scale import BANDS, BLOCKS, CUTOFFS, NOISE, PASSES, conditions
 from advlook.models import folded
 
@@ -91,7 +87,9 @@ def reduced(preset: Preset, share: float, images: int) -> Preset:
     )
 
 
-def fitted(preset: Preset, images: int, seconds: float, wanted: float, notebooks: Iterable[str]) -> tuple[Preset, float]:
+def fitted(
+    preset: Preset, images: int, seconds: float, wanted: float, notebooks: Iterable[str]
+) -> tuple[Preset, float]:
     """The preset whose samples take no more than `wanted` seconds, and the seconds that they take. seconds: of showing
     one image to one model. Shares are tried from all of every sample down; the smallest is taken where none fits."""
     chosen = set(notebooks)

@@ -12,9 +12,11 @@ from advlook.core import ALONE, SETTINGS, Group, Preset, RequestError, digest, f
 from advlook.core.memory import keep_freed_memory
 from advlook.core.preset_files import load_preset
 from advlook.data import image_sets, streaming, test_bed
+from advlook.data.class_names import names_of_set
 from advlook.models.architectures import preset_model
+from advlook.models.asked import external_model
 from advlook.models.checkpoints import load_checkpoint, read_metadata
-from advlook.models.external import check_classes, external_model, stored_metadata
+from advlook.models.external import check_classes, stored_metadata
 from advlook.models.training import epoch_images, train
 from advlook.study.folders import ROOT, data_folder
 
@@ -65,6 +67,10 @@ class Models:
         if config.name == "synthetic":
             return image_sets.load_set("synthetic", "test", config.size, self.data, limit=config.test_images)
         return image_sets.load(config, "test", self.data, self.progress)
+
+    def _classes(self) -> tuple[str, ...]:
+        """The names of the classes, without opening an image where the set is known."""
+        return names_of_set(self.preset.data.name) or self.test.classes
 
     @property
     def data_digest(self) -> str | None:
@@ -186,13 +192,20 @@ class Models:
         if key not in self._models:
             self.check_model(arch, "std" if setting == "random" else setting)
             if setting == "random":
-                model = preset_model(self.preset, arch, seed)
+                model = self._untrained(arch, seed)
             elif arch in self.preset.external:
-                model = external_model(self.preset, arch, setting, self.checkpoint(*key))
+                model = external_model(self.preset, arch, setting, self.checkpoint(*key), self._classes)
             else:
                 model = load_checkpoint(self.checkpoint(*key), preset_model(self.preset, arch, seed))
             self._models[key] = model.eval().to(self.device, memory_format=torch.channels_last)
         return self._models[key]
+
+    def _untrained(self, arch: str, seed: int) -> nn.Module:
+        """The network of an architecture with the initial weights of a seed."""
+        if arch in self.preset.models:
+            return preset_model(self.preset, arch, seed)
+        path = self.checkpoint(arch, SETTINGS[0], seed)  # says what the preset does not: normalisation, stem, width
+        return external_model(self.preset, arch, SETTINGS[0], path, self._classes, seed)
 
     def metadata(self, arch: str, setting: str, seed: int = 0) -> dict[str, object]:
         """What the checkpoint says: configuration, history, accuracies; of an external model perhaps nothing."""

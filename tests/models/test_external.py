@@ -448,7 +448,7 @@ def test_absent_external_model_is_named_before_any_training(tmp_path, untrained)
     for attempt in (study.train_all, lambda: study.model("resnet10", "adv", 0)):
         with pytest.raises(RequestError, match=r"adv\.pt \(adv of \[external\.resnet10\].*put it there"):
             attempt()
-    with pytest.raises(RequestError, match="external: it has seed 0 alone, not 1"):
+    with pytest.raises(RequestError, match="external: its pairs are 0, not 1"):
         study.model("resnet10", "std", 1)
 
 

@@ -87,8 +87,8 @@ def classes_asked(
 def external_model(
     preset: Preset, arch: str, setting: str, path: Path, classes: Callable[[], Sequence[str]], fresh: int | None = None
 ) -> nn.Module:
-    """The model in `path`, named by a preset in place of training `arch`. classes: gives the names of the classes of the
-    images; where the file tells its own, the model has the logits of these, in their order. fresh: the seed of initial
+    """The model in `path`, named by a preset in place of training `arch`. classes: gives the names of the images'
+    classes; where the file tells its own, the model has the logits of these, in their order. fresh: the seed of initial
     weights in place of those in the file. Raises RequestError where file and preset do not agree."""
     data, external, described = preset.data, preset.external[arch], preset.models.get(arch)
     how = {"weights": getattr(external, f"{setting}_weights") or None, "fallback": (data.mean, data.std)}

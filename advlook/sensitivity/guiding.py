@@ -117,7 +117,7 @@ class Guide(TorchFunctionMode):
         self.shifted.clear()
         if not found or others.total() > len(found):
             counts = [*sorted(others.items(), key=lambda item: (-item[1], item[0])), ("ReLU", len(found))]
-            told = ", ".join(f"{count or 'no'} {kind}" for kind, count in counts)
+            told = ", ".join(f"{count} {kind}" if count else f"no {kind}" for kind, count in counts)
             raise RequestError(
                 f"guided_backprop is not defined for {self.title}, which calls {told}; take another map, such as "
                 "vanilla_gradient"

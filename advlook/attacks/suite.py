@@ -41,7 +41,7 @@ def attack_suite(
     eps: float,
     *,
     norm: str = "linf",
-    attacks: Sequence[str] = SUITE,
+    attacks: str | Sequence[str] = SUITE,
     steps: int = 100,
     generator: Generator | None = None,
 ) -> SuiteResult:
@@ -52,6 +52,7 @@ def attack_suite(
     classes are left out, and named in the result. Warns of a model in train mode. Raises RequestError as the attacks
     do, for an unknown name, and where no attack is left."""
     model, images, eps = prepared(model, images, labels, eps, norm)
+    attacks = (attacks,) if isinstance(attacks, str) else attacks
     for name in attacks:
         check_choice("attack", name, _PARTS)
     warn_of_train_mode(model)

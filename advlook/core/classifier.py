@@ -5,6 +5,10 @@ answer."""
 
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
+from inspect import getclosurevars
+from types import FunctionType, MethodType
 from typing import Any
 
 import torch
@@ -34,7 +38,8 @@ class Classifier(nn.Module):
             raise RequestError(f"the model is {kind}; give an nn.Module, or a function, from {WANTED}")
         again = isinstance(model, Classifier)
         self.model, self.dtype = (model.model, model.dtype) if again else (model, None)
-        self.training = getattr(model, "training", False)
+        self.behind = nn.ModuleList(modules_behind(self.model))  # so that modes and buffers are seen and kept
+        self.training = self.behind.training = getattr(model, "training", False)
         self.unchecked = {name: numbers for name, numbers in classes.items() if numbers is not None}
 
     def forward(self, images: Tensor) -> Tensor:
@@ -49,20 +54,34 @@ class Classifier(nn.Module):
     def _answer(self, images: Tensor) -> object:
         if self.dtype is not None:
             return self.model(images.to(self.dtype))
-        parameters = self.model.parameters() if isinstance(self.model, nn.Module) else ()
-        own = next((each.dtype for each in parameters if each.is_floating_point()), images.dtype)
+        own = next((each.dtype for each in self.parameters() if each.is_floating_point()), images.dtype)
         for dtype in dict.fromkeys((images.dtype, own)):  # its own last: it may normalise in float32 and cast by itself
             try:
                 answer = self.model(images.to(dtype))
             except torch.OutOfMemoryError:
                 raise
-            except RuntimeError as error:
+            except (RuntimeError, AssertionError, ValueError) as error:  # timm and torchvision assert their image size
                 failed = error
             else:
                 self.dtype = dtype
                 return answer
         reason = str(failed).partition("\n")[0]
         raise RequestError(f"the model does not take {_kind(images)} on {images.device} ({reason})") from failed
+
+
+def modules_behind(function: Model) -> list[nn.Module]:
+    """The modules that a function calls, as far as it shows them: of a method its object, of a partial what it holds,
+    and of a plain function those that it names."""
+    held: list[Any] = []
+    if isinstance(function, partial):
+        held = [function.func, *function.args, *function.keywords.values(), *modules_behind(function.func)]
+    elif isinstance(function, MethodType):
+        held = [function.__self__]
+    elif isinstance(function, FunctionType):
+        with suppress(ValueError):  # a name that has no value yet
+            named = getclosurevars(function)
+            held = [*named.nonlocals.values(), *named.globals.values()]
+    return [each for each in held if isinstance(each, nn.Module) and not isinstance(each, torch.jit.ScriptModule)]
 
 
 def check_batch(images: Tensor, labels: Tensor, targets: Tensor | None = None) -> None:
@@ -92,6 +111,8 @@ def finite_gradient(model: nn.Module, images: Tensor, loss: Callable[[Tensor], T
 
 def check_finite(values: Tensor, what: str = "the answer of the model", remedy: str = BROKEN) -> None:
     """RequestError where some of the values `(N, ...)` are nan or infinite."""
+    if values.is_meta:  # shapes without values, by which costs are counted
+        return
     # A sum costs least, and is finite only if all values are; finite values may overflow in it.
     if not values.detach().sum().isfinite() and not (finite := values.isfinite().reshape(len(values), -1).all(1)).all():
         raise RequestError(f"{what} is not finite for {(~finite).sum()} of {len(values)} images; {remedy}")

@@ -37,7 +37,9 @@ Shown = Images | TensorImages | tuple[Tensor, Tensor]  # what a model is evaluat
 def as_image_set(shown: Shown) -> Images | TensorImages:
     """An image set as it is, a pair of images and labels as one; RequestError for anything else."""
     if isinstance(shown, tuple) and len(shown) == 2:
-        return TensorImages(*shown)
+        shown = TensorImages(*shown)
     if not hasattr(shown, "batches"):
         raise RequestError(f"images are of type {type(shown).__name__}; give an image set or a pair (images, labels)")
+    if not len(shown):
+        raise RequestError("there are no images, so there is no accuracy; give at least one")
     return shown

@@ -50,6 +50,10 @@ def images_asked(checkpoint: Path, data: Path, split: str) -> tuple[Listing, lis
     if held_out and listing_digest(class_folders(data, "test")) == held_out:
         line = f"{checkpoint} was trained on four in five of the images in {data}; --split held-out leaves them out"
         return listing, [line]
+    trained = stored_metadata(checkpoint).get("training", {}).get("data", {}).get("name", "")
+    if held_out and Path(trained).name == data.resolve().name:
+        changed = f"{checkpoint} was trained on {trained}: where that is this folder, changed since, most of its images"
+        return listing, [f"{changed} were trained on"]
     return listing, []
 
 
@@ -67,7 +71,13 @@ def classes_asked(
         if len(names) != loaded.classes:
             counts = f"names {len(names)}, but {checkpoint} knows {loaded.classes:,}"
             raise RequestError(f"classes {given} {counts}; name the class of every logit, in their order")
-        return find_classes(folders, names, str(data)), "given", []
+        other = loaded.names and not same_classes(names, loaded.names)
+        lines = (
+            [f"{checkpoint} tells its classes as {listed(loaded.names)}, but those in {given} are taken"]
+            if other
+            else []
+        )
+        return find_classes(folders, names, str(data)), "given", lines
     if loaded.names:
         return find_classes(folders, loaded.names, str(data)), "file", []
     if loaded.classes == len(imagenet_classes()):

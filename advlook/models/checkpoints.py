@@ -70,6 +70,15 @@ def fill_model(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> nn.
         kind = "lacks" if name in wanted else "has an unknown tensor"
         raise RequestError(f"checkpoint {path} {kind} {name!r}: it is of another architecture or stem")
     for name in sorted(wanted):
+        value = state[name]
+        if value.is_meta or value.layout != torch.strided:
+            kind = "without values" if value.is_meta else "as a sparse tensor"
+            raise RequestError(f"checkpoint {path} has {name!r} {kind}; save plain tensors, with their values")
+        if wanted[name].is_floating_point() and not value.is_floating_point():
+            kind = str(value.dtype).removeprefix("torch.")
+            raise RequestError(
+                f"checkpoint {path} has {name!r} in {kind}: quantised; save the weights in floating point"
+            )
         if state[name].shape != wanted[name].shape:
             shapes = f"{tuple(state[name].shape)}, but the model needs {tuple(wanted[name].shape)}"
             raise RequestError(f"checkpoint {path} has {name!r} of shape {shapes}; another width or class count?")

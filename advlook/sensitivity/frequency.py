@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 
 from advlook.attacks import check_length, percent
 from advlook.core import Model, RequestError, at_least_float32, evaluating
+from advlook.core.classifier import check_finite
 from advlook.data import ImageSet
 from advlook.data.tensors import Shown, as_image_set
 from advlook.models.evaluation import Batches, as_classifier
@@ -97,7 +98,18 @@ def accuracy_on(model: Model, images: Shown, change: Callable[[Tensor], Tensor],
     images = as_image_set(images)
     with evaluating(as_classifier(model, images.labels)) as fast:
         batches = Batches(**how).dealt(images)
-        return percent(torch.cat([(fast(change(shown)).argmax(1) == labels).cpu() for _, _, shown, labels in batches]))
+        made = ((_changed(change, shown), labels) for _, _, shown, labels in batches)
+        return percent(torch.cat([(fast(shown).argmax(1) == labels).cpu() for shown, labels in made]))
+
+
+def _changed(change: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    """What a change makes of images; RequestError where it is no finite float tensor of as many images."""
+    made = change(images)
+    if not isinstance(made, Tensor) or not made.is_floating_point() or made.shape[:2] != images.shape[:2]:
+        kind = f"{made.dtype} {tuple(made.shape)}" if isinstance(made, Tensor) else type(made).__name__
+        raise RequestError(f"change gives {kind}; it has to return float images {tuple(images.shape)}")
+    check_finite(made, "what change returns", "mend what divides by 0, or takes the root or logarithm of less")
+    return made
 
 
 def low_pass(images: Tensor, cutoff: float) -> Tensor:

@@ -52,6 +52,10 @@ _OTHERS = {
     "Erf": "Erf",
     "Abs": "Abs",
     "Sin": "Sin",
+    "Exp": "exp",
+    "Atan": "atan",
+    "Minimum": "minimum",
+    "Fmin": "fmin",
 }
 _WEIGHTED = re.compile(r"\w*Convolution|Addmm|Mm|Bmm|Baddbmm|Linear")
 _IN_PLACE = ("relu", "relu6", "hardtanh", "threshold", "clamp", "clamp_min", "clip", "leaky_relu")
@@ -113,7 +117,7 @@ class Guide(TorchFunctionMode):
         self.shifted.clear()
         if not found or others.total() > len(found):
             counts = [*sorted(others.items(), key=lambda item: (-item[1], item[0])), ("ReLU", len(found))]
-            told = ", ".join(f"{count or 'no'} {kind}" for kind, count in counts)
+            told = ", ".join(f"{count} {kind}" if count else f"no {kind}" for kind, count in counts)
             raise RequestError(
                 f"guided_backprop is not defined for {self.title}, which calls {told}; take another map, such as "
                 "vanilla_gradient"
@@ -183,6 +187,9 @@ def _clipped(name: str, arguments: list[Any]) -> Tensor | None:
     """Values less their negative part, where a function is given them and the mask of that part or of the rest."""
     tensors = [each for each in arguments if isinstance(each, Tensor)] if name in _MASKING else []
     masks = [each for each in tensors if each.dtype == torch.bool]
+    if not masks and name.startswith("mul"):  # v * (v > 0).float()
+        floats = [each for each in tensors if not each.requires_grad]
+        masks = [each.bool() for each in floats if torch.equal(each, each.bool().to(each.dtype))]
     values = [each.detach() for each in tensors if each.requires_grad]
     if len(masks) != 1 or len(values) != 1 or masks[0].shape != values[0].shape:
         return None

@@ -34,6 +34,28 @@ def test_train_mode_brings_a_warning(ask):
         ask(part, IMAGES, LABELS)
 
 
+HELD = convolutional().train()
+BEHIND = {
+    "a method": lambda model: model.forward,
+    "a partial": partial,
+    "a partial of a method": lambda model: partial(model.forward),
+    "a closure": lambda model: lambda images: model(images),
+    "a global": lambda model: lambda images: HELD(images),
+}
+
+
+@pytest.mark.parametrize("behind", BEHIND.values(), ids=BEHIND)
+def test_a_model_behind_a_function_is_seen(behind):
+    """The mode and the buffers of a module that a function calls are those of a model given as it is."""
+    model = HELD if behind is BEHIND["a global"] else Drifting().train()
+    model(IMAGES)
+    before = {key: value.clone() for key, value in model.named_buffers()}
+    with pytest.warns(UserWarning, match="train mode"):
+        attacks.attack_suite(behind(model), IMAGES, LABELS, EPS, attacks="pgd")
+    assert all(torch.equal(value, before[key]) for key, value in model.named_buffers())
+    assert model.training
+
+
 class Drifting(nn.Module):
     """Layers that change buffers in train mode: statistics, vectors of power iteration, a counter of its own."""
 

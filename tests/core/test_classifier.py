@@ -136,6 +136,17 @@ def test_images_that_the_model_does_not_take_are_told():
     assert isinstance(caught.value.__cause__, RuntimeError)
 
 
+def test_a_model_that_asserts_its_size_is_told_as_well():
+    """Transformers of timm and torchvision assert the size of images: one line, with their words."""
+
+    class Fixed(nn.Module):
+        def forward(self, images):
+            assert images.shape[-1] == 224, "Input height (8) doesn't match model (224)."
+
+    with pytest.raises(RequestError, match=r"does not take .* \(Input height \(8\) doesn't match"):
+        Classifier(Fixed())(IMAGES)
+
+
 @pytest.mark.parametrize("margin", [0.0, 20.0, 60.0])
 def test_gradients_of_sure_answers_survive_half_precision(margin):
     """The gradient of the loss is that of float32 where, in float16 alone, it would be 0; that of a logit stays."""

@@ -88,6 +88,11 @@ def test_a_file_of_names_goes_before_the_checkpoint(tmp_path):
     names.write_text("Katze\nHund\nFuchs\n")
     row = asked(path, photos, classes=names)
     assert row[["top1", "classes", "names"]].values.tolist() == [[50, "2 of 3", "given"]]
+    names.write_text("fox\ncat\ndog\n")
+    assert any(
+        "tells its classes as cat, dog, fox" in note
+        for note in asked(path, write_folder(tmp_path / "pets", ("cat", "dog")), classes=names).attrs["notes"]
+    )
     names.write_text("Katze\nHund\n")
     with pytest.raises(RequestError, match=r"names\.txt names 2, but .*m\.safetensors knows 3"):
         asked(path, photos, classes=names)
@@ -175,6 +180,15 @@ def test_a_folder_that_has_changed_since_training_is_refused(trained, tmp_path):
         (photos / "ant" / "0.png").with_name(f"{number}.png").write_bytes((photos / "ant" / "0.png").read_bytes())
     with pytest.raises(RequestError, match=r"not those that were held out when .*m\.safetensors was trained"):
         asked(path, photos, split="held-out")
+
+
+def test_a_folder_of_the_name_of_the_training_images_is_told(tmp_path):
+    """With one file added the held-out part is another, but most images were still trained on: a line says so."""
+    preset = small_preset(data={"classes": 2, "name": "photos"})
+    photos = write_folder(tmp_path / "photos", ("ant", "bee"), count=10)
+    told = {"training": preset.training_key("resnet10", "std", 0), "test_images": "of before"}
+    path = saved(tmp_path / "m.safetensors", preset_model(preset, "resnet10", 0), classes=["ant", "bee"], **told)
+    assert any("most of its images were trained on" in note for note in asked(path, photos).attrs["notes"])
 
 
 def test_splits_on_disk_are_held_out_as_well(tmp_path):

@@ -108,3 +108,19 @@ def test_what_cannot_be_opened_is_named(tmp_path):
         load_model(tmp_path / "absent.pt", "resnet10")
     with pytest.raises(RequestError, match="cannot be read"):
         load_model(tmp_path, "resnet10")
+
+
+UNUSABLE = {
+    "quantised; save": lambda value: (10 * value).to(torch.int8),
+    "sparse tensor; save": lambda value: value.to_sparse(),
+    "without values; save": lambda value: value.to("meta"),
+}
+
+
+@pytest.mark.parametrize("says", UNUSABLE)
+def test_tensors_that_are_no_plain_weights_are_refused(tmp_path, says):
+    """Integers without their scale would load as weights ten times as large; sparse and empty ones would not load."""
+    state = MODEL.network.state_dict()
+    torch.save(state | {"fc.weight": UNUSABLE[says](state["fc.weight"])}, tmp_path / "theirs.pt")
+    with pytest.raises(RequestError, match=f"has 'fc.weight' .*{says}"):
+        load_model(tmp_path / "theirs.pt", "resnet10")

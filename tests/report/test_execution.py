@@ -12,6 +12,7 @@ from PIL import Image
 
 from advlook.core.errors import RequestError
 from advlook.report import execution
+from advlook.study.folders import ROOT
 
 
 @pytest.fixture
@@ -37,20 +38,17 @@ def test_notebooks_run_in_the_python_that_runs_us(run, tmp_path, monkeypatch):
     command = {"argv": ["/nowhere/python", "{connection_file}"], "display_name": "other", "language": "python"}
     (place / "kernel.json").write_text(json.dumps(command))
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
-    assert run() == sys.executable
+    assert run() == sys.executable.removeprefix(f"{ROOT}/")  # as executed notebooks tell paths within the project
 
 
-@pytest.mark.parametrize("fault", ["no Python", "dies", "hangs", "no place for its connection"])
+@pytest.mark.parametrize("fault", ["no Python", "dies", "hangs"])
 def test_a_kernel_that_does_not_start_is_told_in_one_line(fault, run, tmp_path, monkeypatch, capsys):
     """Whatever the reason: which Python it belongs to, why, and the remedy; and nothing else is printed by us."""
     python = tmp_path / "python"
     if fault in ("dies", "hangs"):
         python.write_text("#!/bin/sh\n" + ("exec sleep 60" if fault == "hangs" else "exit 1"))
         python.chmod(0o755)
-    if fault.startswith("no place"):
-        monkeypatch.setenv("JUPYTER_RUNTIME_DIR", "/proc/nowhere")
-    else:
-        monkeypatch.setattr(sys, "executable", str(python))
+    monkeypatch.setattr(sys, "executable", str(python))
     monkeypatch.setattr(execution, "START_TIMEOUT", 3)
     with pytest.raises(RequestError, match=r"kernel of .*python\S* does not start \(.+\); .*install ipykernel") as told:
         run()

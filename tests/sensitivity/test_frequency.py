@@ -190,6 +190,30 @@ def test_accuracy_on_changed_images():
     assert frequency.accuracy_on(reader(torch.ones(8, 8)), shown, lambda x: frequency.shuffle_blocks(x, 8)) == 100
 
 
+CHANGES = {
+    "bytes": (lambda x: (255 * x).byte(), "change gives torch.uint8"),
+    "an array": (lambda x: x.numpy(), "change gives ndarray"),
+    "fewer": (lambda x: x[:1], "change gives torch.float32"),
+    "nothing finite": (lambda x: x / 0 * 0, "what change returns is not finite"),
+}
+
+
+@pytest.mark.parametrize(("change", "says"), CHANGES.values(), ids=CHANGES)
+def test_what_a_change_may_not_return_is_refused(change, says):
+    """Bytes would be read as images 255 times as bright; the line is about the change, not about the model."""
+    shown = torch.rand(3, 3, 8, 8), torch.tensor([0, 1, 0])
+    with pytest.raises(RequestError, match=says):
+        frequency.accuracy_on(convolutional(), shown, change)
+
+
+def test_no_images_have_no_accuracy():
+    """An empty set is told as such."""
+    with pytest.raises(RequestError, match="there are no images"):
+        frequency.accuracy_on(
+            convolutional(), (torch.zeros(0, 3, 8, 8), torch.zeros(0, dtype=torch.int64)), torch.clone
+        )
+
+
 @pytest.mark.parametrize(("rows", "columns"), [(1, 0), (3, 4), (0, 16), (-5, 12), (16, 16)])
 def test_the_spectrum_of_a_pure_frequency_is_one_point(rows, columns):
     """It holds all the power, the ring's mean peaks there, and the median is it; colour and mean do not matter."""

@@ -145,6 +145,8 @@ RELUS = {
     "masked_fill": lambda values: values.masked_fill(values <= 0, 0),
     "masked_fill_": fill_in_place,
     "mask times values": lambda values: (values > 0) * values,
+    "mask in floats": lambda values: values * (values > 0).float(),
+    "mask in floats first": lambda values: (values > 0).to(values.dtype) * values,
     "assignment": assigned,
     "in place on a view": lambda values: F.relu((values * 1).view(6, 2, 2), inplace=True).flatten(1),
     "in place on a slice": in_slice,

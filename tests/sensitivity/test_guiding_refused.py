@@ -25,6 +25,8 @@ OTHERS = {
     "LeakyReLU": (nn.LeakyReLU(0.1), "1 LeakyReLU"),
     "PReLU": (nn.PReLU(), "1 PReLU"),
     "several": ((F.relu, torch.sigmoid, torch.tanh), "1 Sigmoid, 1 Tanh, 1 ReLU"),
+    "an exponential": (torch.exp, "1 exp, no ReLU"),
+    "a minimum of what is turned": (lambda values: -torch.minimum(-values, torch.zeros_like(values)), "1 minimum"),
     "clamps elsewhere": (lambda values: values.clamp(-1, 1), "no ReLU"),
     "nothing": (nn.Identity(), "no ReLU"),
     "masks of something else": (lambda values: torch.where(values > 1, values, 0.0), "no ReLU"),

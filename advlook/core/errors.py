@@ -7,6 +7,14 @@ class RequestError(ValueError):
     """A mistake that the user can correct; its message is one line that names the thing, the value and the remedy."""
 
 
+class NotDefinedError(RequestError):
+    """What was asked for does not exist for this network; `why` says it in a few words, for figures and tables."""
+
+    def __init__(self, message: str, why: str) -> None:
+        super().__init__(message)
+        self.why = why
+
+
 def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
     """Raise RequestError, which names the choices, where `value` is none of them."""
     if value not in choices:

@@ -14,10 +14,10 @@ from advlook.core import Preset, evaluating, mixed_seed
 from advlook.corruptions.severities import FAMILIES
 from advlook.experiments.corruptions import measure as corruptions
 from advlook.experiments.corruptions import scale
+from advlook.experiments.defined import defined_maps
 from advlook.experiments.train import measure as train
 from advlook.experiments.visualize import measure as visualize
 from advlook.models.evaluation import as_classifier, survivors
-from advlook.sensitivity import METHODS
 from advlook.study import ModelKey, Row, Study
 from advlook.study.models import KEY
 from advlook.study.verification import ATTACKED, MAPS, Derived, Unit, drawn, shares, who
@@ -77,7 +77,7 @@ def looks(study: Study, rng: random.Random, number: str, models: Iterable[ModelK
     for key in models:
         thinned = partial(visualize.fourier, study, key, thinning(study.preset))
         yield Unit(f"{number}_fourier", who(key), thinned, ("fy", "fx"), allowed=1)
-        for method in METHODS:
+        for method in defined_maps(study, key[0]):
             maps = partial(_maps, study, key, method, rng.randrange(-(-shown // size)), size)
             yield Unit(f"{number}_maps", who(key) | {"of": method}, maps, ("image",), tolerance=MAPS)
         first = who(key) | {"of": "first layer"}

@@ -16,6 +16,7 @@ from advlook.experiments.claims import measure as claims
 from advlook.experiments.controls import measure as controls
 from advlook.experiments.corruptions import measure as corruptions
 from advlook.experiments.corruptions import scale
+from advlook.experiments.defined import defined_maps
 from advlook.experiments.ensembles import measure as ensembles
 from advlook.experiments.ensembles.runs import FROZEN, every_run
 from advlook.experiments.ensembles.targets import find_targets
@@ -26,7 +27,7 @@ from advlook.experiments.stylization.chunks import CHUNK
 from advlook.experiments.train import measure as train
 from advlook.experiments.visualize import measure as visualize
 from advlook.models.evaluation import Attack, accuracy_under
-from advlook.sensitivity import METHODS, stages
+from advlook.sensitivity import stages
 from advlook.study import ModelKey, Row, Study
 from advlook.study.models import KEY
 from advlook.study.verification import ATTACKED, MAPS, Derived, Unit, drawn, shares, who
@@ -169,13 +170,13 @@ def _sanity_checks(study: Study, rng: random.Random) -> Units:
         arch, kind, seed = key
         name = sanity.name_of(key)
         for other in sanity.partners(study, key):
-            for method in METHODS:
+            for method in defined_maps(study, arch):
                 about = {"arch": arch, "method": method, "model_a": sanity.name_of(other), "model_b": name}
                 again = partial(_pair, study, other, key, method)
                 yield Unit("07_sanity", about, again, ("measure",), tolerance=MAPS)
         if kind != "random" and seed == study.preset.seeds[0]:
             for stage in stages(study.model(*key)):
-                method = rng.choice(list(METHODS))
+                method = rng.choice(defined_maps(study, arch))
                 about = {"arch": arch, "method": method, "model_a": name, "model_b": f"{name} {stage} alone"}
                 again = partial(_alone, study, key, method, stage)
                 yield Unit("07_sanity", about, again, ("measure",), tolerance=MAPS)

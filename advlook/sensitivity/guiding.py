@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.overrides import TorchFunctionMode
 
-from advlook.core.errors import RequestError
+from advlook.core.errors import NotDefinedError, RequestError
 from advlook.core.gradients import graph
 
 # Nodes that clip, by the argument that has to be 0: a bound, or a slope below it.
@@ -118,9 +118,10 @@ class Guide(TorchFunctionMode):
         if not found or others.total() > len(found):
             counts = [*sorted(others.items(), key=lambda item: (-item[1], item[0])), ("ReLU", len(found))]
             told = ", ".join(f"{count} {kind}" if count else f"no {kind}" for kind, count in counts)
-            raise RequestError(
+            raise NotDefinedError(
                 f"guided_backprop is not defined for {self.title}, which calls {told}; take another map, such as "
-                "vanilla_gradient"
+                "vanilla_gradient",
+                told,
             )
         for node in found:
             node.register_prehook(_positive(_input(node)))

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from advlook.core import SETTINGS, tqdm
 from advlook.data import ImageSet
+from advlook.experiments.defined import defined_maps
 from advlook.models import for_inference
-from advlook.sensitivity import METHODS, by_name, randomised, stages
+from advlook.sensitivity import by_name, randomised, stages
 from advlook.sensitivity.randomisation import FRESH_SEED
 from advlook.sensitivity.similarity import similarity
 from advlook.stats import interval, labelled
@@ -43,7 +44,7 @@ def shown_images(study: Study, count: int | None = None) -> ImageSet:
     return study.test.subset(min(every, count or every), seed=1)
 
 
-def maps_of(study: Study, model: nn.Module, shown: ImageSet, methods: Methods = METHODS, most: int = 0) -> Maps:
+def maps_of(study: Study, model: nn.Module, shown: ImageSet, methods: Methods, most: int = 0) -> Maps:
     """Maps `(N, 3, H, W)`, on the CPU, of images for their labels, by method; all models see the same noise. most: of
     the samples of SmoothGrad and integrated gradients that the preset asks for; 0: all."""
     # Folded once for all methods, which do not look into a Sequential to fold it again.
@@ -65,7 +66,7 @@ def sanity_table(study: Study) -> pd.DataFrame:
 
     @lru_cache(maxsize=len(KINDS) * len(study.preset.seeds))  # as many as one architecture has
     def known(key: ModelKey) -> Maps:
-        return maps_of(study, study.model(*key), shown_images(study))
+        return maps_of(study, study.model(*key), shown_images(study), defined_maps(study, key[0]))
 
     def rows(study: Study, key: ModelKey) -> Iterator[Row]:
         for other in partners(study, key):
@@ -104,8 +105,8 @@ class Cascade:
     has the fresh parameters of draw k mod DRAWS: a single draw's accident would pass for a finding. `order`: the stages
     from the output down; `original`: the maps as trained."""
 
-    def __init__(self, study: Study, key: ModelKey, methods: Methods = METHODS) -> None:
-        self.study, self.model, self.methods = study, study.model(*key), methods
+    def __init__(self, study: Study, key: ModelKey, methods: Methods = ()) -> None:
+        self.study, self.model, self.methods = study, study.model(*key), methods or defined_maps(study, key[0])
         self.order = list(reversed(stages(self.model)))
         images = shown_images(study, CASCADE_IMAGES)
         self.draws = [images[draw::DRAWS] for draw in range(min(DRAWS, len(images)))]

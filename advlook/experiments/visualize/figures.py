@@ -13,7 +13,7 @@ from advlook.sensitivity.filters import on_one_scale
 from advlook.sensitivity.units import Maximised
 from advlook.study import style
 
-ByMethod = Mapping[str, Tensor]
+ByMethod = Mapping[str, Tensor | str]  # maps, or why there are none
 
 
 def map_grid(images: Tensor, found: Mapping[str, ByMethod], shared: bool = False, side: float = 1.5) -> Figure:
@@ -24,13 +24,18 @@ def map_grid(images: Tensor, found: Mapping[str, ByMethod], shared: bool = False
     methods = list(next(iter(found.values())))
     columns, bold = list(product(found, methods)), {"fontsize": 9.5, "fontweight": "bold"}
     figure, lines = style.blocks([len(images)], [1, *[len(methods)] * len(found)], side, side)
-    limits = {method: max(float(style.brightest(maps[method])) for maps in found.values()) for method in methods}
+    there = [method for method in methods if isinstance(found[columns[0][0]][method], Tensor)]
+    limits = {method: max(float(style.brightest(maps[method])) for maps in found.values()) for method in there}
     lines[0][0].set_title("image", **bold)
     for axis, (setting, method) in zip(lines[0][1:], columns, strict=True):
         axis.set_title("\n".join([NAMES[setting], *TITLES[method].split()]), color=style.COLORS[setting], **bold)
     for place, (image, line) in enumerate(zip(images, lines, strict=True)):
         style.show(line[0], image)
         for axis, (setting, method) in zip(line[1:], columns, strict=True):
+            if method not in there:
+                reason = f"not defined:\n{found[setting][method]}".replace(", ", "\n")
+                axis.text(0.5, 0.5, reason if place == 0 else "", ha="center", va="center", fontsize=8)
+                continue
             values = found[setting][method][place]
             style.show(axis, 0.5 + values / (2 * (limits[method] if shared else float(style.brightest(values)))))
     return figure

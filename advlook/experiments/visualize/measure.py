@@ -17,10 +17,12 @@ from torch import Tensor, nn
 from advlook import sensitivity
 from advlook.core import SETTINGS
 from advlook.data import ImageSet, test_bed
+from advlook.experiments.defined import defined_maps, undefined_maps, unit_layers
 from advlook.models import folded
 from advlook.sensitivity import frequency
 from advlook.sensitivity.edges import edge_correlation, energy_shares
-from advlook.sensitivity.filters import conv_layers, first_filters, first_layer
+from advlook.sensitivity.filters import first_filters, first_layer
+from advlook.sensitivity.truncated import Truncated
 from advlook.sensitivity.units import Maximised, colour_variance, maximise
 from advlook.study import ModelKey, Row, Study
 from advlook.study.verification import who
@@ -32,25 +34,24 @@ BY_IMAGE = {  # what is kept of every image as well: models are compared image b
     "median_frequency": ("map_median_frequency", None),
     "edge_correlation": ("map_edge_correlation", 0.0),
 }
-DEPTHS = 5  # layers whose units are excited
 SHOWN = 10  # units of each layer that figures show, of those that are measured
 FIGURE_2 = ("vanilla_gradient", "loss_gradient", "guided_backprop")  # the maps that the paper shows there
 # The numbers that tell whether ADV looks at larger structures: title, rows of `03_scale`, on which side ADV would be.
 EXPECTED: list[tuple[str, str, str]] = tomllib.loads((Path(__file__).parent / "expected.toml").read_text())["number"]
 
-Maps = dict[str, Tensor]  # by method, `(N, 3, H, W)`
+Maps = dict[str, Tensor | str]  # by method, `(N, 3, H, W)`, or why there are none
 Measures = dict[tuple[str, float | None], Tensor]  # by name and level, `(N,)`
 
 
 def shown_maps(study: Study, arch: str, seed: int, count: int, every: bool = False) -> tuple[Tensor, dict[str, Maps]]:
     """Test images of a fixed draw `(count, 3, H, W)`, and by setting and method their maps by STD and ADV, on the CPU;
-    those of the paper's figure 2, or with `every` all five."""
+    those of the paper's figure 2, or with `every` all five. In place of maps that are not defined stands the reason."""
     images, labels = next(study.test.subset(count, seed=3).batches(count, study.device))
-    methods, found = sensitivity.METHODS if every else FIGURE_2, {}
+    methods, found, undefined = sensitivity.METHODS if every else FIGURE_2, {}, undefined_maps(study, arch)
     for setting in SETTINGS:
         asked = study.model(arch, setting, seed), images, labels
         samples = study.preset.visualize.samples
-        found[setting] = {m: sensitivity.by_name(m, *asked, samples=samples).cpu() for m in methods}
+        found[setting] = {m: undefined.get(m) or sensitivity.by_name(m, *asked, samples=samples).cpu() for m in methods}
     return images.cpu(), found
 
 
@@ -112,7 +113,7 @@ def maps(study: Study, key: ModelKey) -> Iterator[Row]:
     `map_median_frequency`, and `_coarse` below `BELOW`; `map_edge_correlation` at several smoothings;
     `map_energy_outline`, `_inside`, `_background`, with the areas' own shares as of "area". Means over the images."""
     shown, masks = mapped_images(study)
-    for method in sensitivity.METHODS:
+    for method in defined_maps(study, key[0]):
         found = map_measures(study, key, method)
         for (measure, at), values in found.items():
             yield {"measure": measure, "of": method, "at": at, "value": values.nanmean().item(), "images": len(shown)}
@@ -195,16 +196,14 @@ def unit_rows(study: Study, key: ModelKey, layer: str, numbers: list[int]) -> It
 
 
 def depth_layers(study: Study, model: nn.Module) -> list[str]:
-    """Names of up to `DEPTHS` convolutions, evenly spread from the first to the last; shortcuts are left out."""
-    names = [name for name in conv_layers(model, size=study.preset.data.size) if "downsample" not in name]
-    places = torch.linspace(0, len(names) - 1, min(DEPTHS, len(names))).round().int().tolist()
-    return [names[place] for place in places]
+    """Names of the layers whose units are measured (`defined.unit_layers`)."""
+    return unit_layers(model, study.preset.data.size)
 
 
 def drawn_units(study: Study, model: nn.Module, layer: str, at_most: int | None = None) -> list[int]:
     """The units of a layer that are measured: `visualize.units` of them, drawn by one seed for all models; the first
     `at_most` of the draw."""
-    channels = model.get_submodule(layer).out_channels
+    channels = Truncated(model, layer).channels(study.preset.data.size)
     order = torch.randperm(channels, generator=torch.Generator().manual_seed(0))
     return sorted(order[: study.preset.visualize.units][:at_most].tolist())
 

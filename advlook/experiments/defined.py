@@ -1,0 +1,48 @@
+"""What is defined for the networks of a study. Where a measure is not, its column says so, and all else is there."""
+
+import torch
+from torch import nn
+
+from advlook.core.errors import NotDefinedError, RequestError
+from advlook.sensitivity import METHODS, by_name, stages
+from advlook.sensitivity.filters import conv_layers
+from advlook.sensitivity.truncated import Truncated
+from advlook.study import Study
+
+DEPTHS = 5  # layers whose units are excited
+
+
+def undefined_maps(study: Study, arch: str) -> dict[str, str]:
+    """The maps that are not defined for an architecture, each with the reason in a few words."""
+    found, model = {}, study.model(arch, "std", study.preset.seeds[0])
+    image, label = next(study.test[:1].batches(1, study.device))
+    for method in METHODS:
+        try:
+            by_name(method, model, image, label, samples=1)
+        except NotDefinedError as error:
+            found[method] = error.why
+    return found
+
+
+def defined_maps(study: Study, arch: str) -> list[str]:
+    """The other maps, in the order of `sensitivity.METHODS`."""
+    return [method for method in METHODS if method not in undefined_maps(study, arch)]
+
+
+def unit_layers(model: nn.Module, size: int) -> list[str]:
+    """Names of up to DEPTHS layers whose units are looked at, evenly spread from the first to the last: convolutions,
+    without those of shortcuts; of a network with fewer of them, such as a transformer, the ends of its stages but the
+    last, which classifies."""
+    names = [name for name in conv_layers(model, size=size) if "downsample" not in name]
+    if len(names) < DEPTHS:
+        ends = [parts[-1] for parts in list(stages(model).values())[:-1]]
+        names = [name for name in dict.fromkeys([*names[:1], *ends]) if _has_units(model, name, size)]
+    places = torch.linspace(0, len(names) - 1, min(DEPTHS, len(names))).round().int().tolist()
+    return [names[place] for place in places]
+
+
+def _has_units(model: nn.Module, layer: str, size: int) -> bool:
+    try:
+        return Truncated(model, layer).channels(size) > 0
+    except RequestError:
+        return False

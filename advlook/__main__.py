@@ -81,6 +81,7 @@ def _command(*options: Option) -> Callable[[Run], Run]:
 PRESETS = f"{', '.join(available())}, or the path of a .toml"
 CHANNELS = "of red, green, blue in units of [0, 1] (default: the checkpoint's own, else ImageNet's)"
 PRESET = _option("--preset", f"{PRESETS} (default: quick)", default="quick")
+FORMS = "timm:NAME, torchvision:NAME, PATH.py:FUNCTION or package.module:FUNCTION"
 ARCH = _option("--arch", ", ".join(ARCHITECTURES), required=True)
 OUTPUT = _option("--output", "folder of results (default: figures)", type=Path)
 
@@ -219,6 +220,42 @@ def _evaluate(eps: str, mean: str | None, std: str | None, **given: Any) -> int:
         print(f"advlook: {note}", file=sys.stderr)
     print(table.to_string(index=False, float_format=lambda value: f"{value:.2f}"))
     return 0
+
+
+@_command(
+    _option("std", f"the standard model: {CHECKPOINTS}", type=Path),
+    _option("adv", "the adversarially trained model of the same architecture", type=Path),
+    _option("--arch", f"{', '.join(ARCHITECTURES)}, {FORMS}", required=True),
+    _option("--data", "folder with one folder of images per class", type=Path, required=True),
+    _option(
+        "--pair",
+        "another pair, of another training seed; may be repeated",
+        nargs=2,
+        type=Path,
+        action="append",
+        metavar=("STD", "ADV"),
+    ),
+    _option("--eps", "L-infinity radius, as a fraction (default: 4/255)", default="4/255"),
+    _option("--size", "pixels a side (default: as the models were made for)", type=at_least_one),
+    _option("--stem", f"{', '.join(STEMS)}; needed where a checkpoint of the study's architectures does not tell"),
+    _option("--classes", CLASSES, type=Path, metavar="FILE"),
+    _option("--minutes", "draw samples that fit this time (default: all images)", type=float, default=0.0),
+    _option("--name", "of the preset and the folder of results (default: from architecture and data)"),
+    OUTPUT,
+    _option("--force", "run also what is up to date", action="store_true"),
+)
+def _compare(
+    std: Path, adv: Path, pair: list[list[Path]] | None, output: Path | None, force: bool, **asked: Any
+) -> int:
+    """The whole study on a pair of models from elsewhere and a folder of photographs.
+
+    advlook compare std.pt adv.pt --arch timm:vit_tiny_patch16_224 --data photos/ --minutes 10
+    advlook compare a.pt b.pt --arch mynet.py:build --data photos/ --size 64 --pair c.pt d.pt
+    """
+    from advlook.report.compare import Asked, compare
+
+    parse_eps(asked["eps"])
+    return compare(Asked([(std, adv), *map(tuple, pair or ())], **asked), output, force)
 
 
 @_command(

@@ -98,6 +98,8 @@ class ExternalConfig:
     std_weights: str = ""  # of several sets of weights in the file, such as an average beside the last: the one meant
     adv_weights: str = ""  # the same
     arch: str = ""  # one of ARCHITECTURES, or as of models/builders.py; "": the name of this section
+    stem: Literal[*STEMS, ""] = ""  # of one of ARCHITECTURES, where its files do not tell
+    names: str = ""  # path of a text file with the name of every logit, one a line, where the files do not tell
 
     @property
     def pairs(self) -> tuple[tuple[str, str], ...]:

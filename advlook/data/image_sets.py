@@ -17,7 +17,7 @@ from advlook.data import test_bed
 from advlook.data.catalogue import find, set_folder
 from advlook.data.crops import cut_out, draw_crops
 from advlook.data.decoding import VERSION, read_image
-from advlook.data.layouts import Labelled, Listing
+from advlook.data.layouts import Labelled, Listing, list_images
 
 Batch = tuple[Tensor, Tensor]  # images and labels
 
@@ -91,7 +91,7 @@ def load(config: DataConfig, split: str, folder: Path, progress: bool = True) ->
 
 def listed(config: DataConfig, split: str, folder: Path) -> Listing:
     """The files of a split: all for training, of the test images those that the preset asks for. Errors: see `load`."""
-    listing = find(config.name, split, folder)
+    listing = _tested(config, folder) if split == "test" else find(config.name, split, folder)
     if (found := len(listing.classes)) != config.classes:
         raise RequestError(f"{listing.root} holds {found} classes, but the preset states {config.classes}")
     return listing.subset(config.test_images) if split == "test" else listing
@@ -157,7 +157,14 @@ def fingerprint(config: DataConfig, folder: Path) -> str | None:
     """Hash of the names and sizes of a set's test images; None for a generated set, or one that is not there yet."""
     if config.name == "synthetic" or not set_folder(config.name, folder).is_dir():
         return None
-    return listing_digest(find(config.name, "test", folder))
+    return listing_digest(_tested(config, folder))
+
+
+def _tested(config: DataConfig, folder: Path) -> Listing:
+    """The test split of the preset's image set; of a folder of class folders that is `whole` all of it."""
+    if config.whole:
+        return list_images(set_folder(config.name, folder))
+    return find(config.name, "test", folder)
 
 
 def listing_digest(listing: Listing) -> str:

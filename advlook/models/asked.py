@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from advlook.core import Preset, RequestError, check_choice
-from advlook.data.class_names import find_classes, imagenet_classes, listed, read_names
+from advlook.data.class_names import find_classes, imagenet_classes, listed, read_names, same_classes
 from advlook.data.image_sets import listing_digest
 from advlook.data.layouts import Listing, class_folders, list_images
 from advlook.models.architectures import Normalized
@@ -102,14 +102,15 @@ def external_model(
     weights in place of those in the file. Raises RequestError where file and preset do not agree."""
     data, external, described = preset.data, preset.external[arch], preset.models.get(arch)
     how = {"weights": getattr(external, f"{setting}_weights") or None, "fallback": (data.mean, data.std)}
-    stem = described.stem if described else None
+    stem = described.stem if described else external.stem or None
+    names = Path(external.names).expanduser() if external.names else None
     loaded = load_model(path, external.arch or arch, stem=stem, size=data.size, **how)
     if described and loaded.width not in (None, described.width):
         stated = f"preset {preset.name} says {described.width}"
         raise RequestError(f"checkpoint {path} needs models.{arch}.width = {loaded.width}, but {stated}")
     places = list(range(data.classes))
-    if loaded.names or loaded.classes == len(imagenet_classes()):
-        places, _, _ = classes_asked(loaded, classes(), path, Path(data.name), None)
+    if names or loaded.names or loaded.classes == len(imagenet_classes()):
+        places, _, _ = classes_asked(loaded, classes(), path, Path(data.name), names)
     elif loaded.classes != data.classes:
         stated = f"preset {preset.name} says {data.classes}"
         raise RequestError(f"checkpoint {path} needs data.classes = {loaded.classes}, but {stated}")

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from advlook.core.errors import RequestError
+from advlook.core.errors import UNSUITED, RequestError
 from advlook.core.gradients import at_least_float32, input_gradient
 
 Model = nn.Module | Callable[[Tensor], Any]
@@ -58,9 +58,9 @@ class Classifier(nn.Module):
         for dtype in dict.fromkeys((images.dtype, own)):  # its own last: it may normalise in float32 and cast by itself
             try:
                 answer = self.model(images.to(dtype))
-            except torch.OutOfMemoryError:
+            except (torch.OutOfMemoryError, RequestError):
                 raise
-            except (RuntimeError, AssertionError, ValueError) as error:  # timm and torchvision assert their image size
+            except UNSUITED as error:
                 failed = error
             else:
                 self.dtype = dtype
@@ -111,8 +111,6 @@ def finite_gradient(model: nn.Module, images: Tensor, loss: Callable[[Tensor], T
 
 def check_finite(values: Tensor, what: str = "the answer of the model", remedy: str = BROKEN) -> None:
     """RequestError where some of the values `(N, ...)` are nan or infinite."""
-    if values.is_meta:  # shapes without values, by which costs are counted
-        return
     # A sum costs least, and is finite only if all values are; finite values may overflow in it.
     if not values.detach().sum().isfinite() and not (finite := values.isfinite().reshape(len(values), -1).all(1)).all():
         raise RequestError(f"{what} is not finite for {(~finite).sum()} of {len(values)} images; {remedy}")

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+UNSUITED = (RuntimeError, AssertionError, ValueError)  # what networks raise for images that they are not made for
+
 
 class RequestError(ValueError):
     """A mistake that the user can correct; its message is one line that names the thing, the value and the remedy."""

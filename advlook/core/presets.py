@@ -127,8 +127,8 @@ class TrainingConfig:
     compile: bool  # by torch.compile
     check_every: Positive  # epochs between measurements of FGSM and PGD accuracy
     check_images: int
-    noise: AtLeast0 = 0.0  # standard deviation of Gaussian noise on every training image, in units of [0, 1]
-    blur: AtLeast0 = 0.0  # sigma of a Gaussian blur of every training image, in pixels of one of `data.size`
+    noise: AtLeast0 = 0.0  # largest standard deviation of Gaussian noise on training images, in units of [0, 1]
+    blur: AtLeast0 = 0.0  # largest sigma of a Gaussian blur of training images, in pixels of one of `data.size`
     stop_at: AtLeast0 = 0.0  # percent: training ends after the epoch that reaches this clean accuracy; 0: never
 
     def key(self) -> dict[str, object]:

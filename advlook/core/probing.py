@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from advlook.core.errors import RequestError
+from advlook.core.errors import UNSUITED, RequestError
 
 
 def blank_image(model: nn.Module, size: int) -> Tensor:
@@ -25,7 +25,9 @@ def run(model: nn.Module, image: Tensor) -> Any:
     """The model's output; RequestError where it cannot take an image `(1, 3, size, size)` of that size."""
     try:
         return model(image)
-    except (RuntimeError, AssertionError) as error:  # timm's networks assert the size that they are made for
+    except RequestError:
+        raise
+    except UNSUITED as error:
         reason = str(error).partition("\n")[0]
         raise RequestError(f"size={image.shape[-1]} does not suit this network ({reason}); give another") from None
 

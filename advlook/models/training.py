@@ -172,15 +172,15 @@ class Trainer:
         return entry | {"training_accuracy": 100 * right / count, "seconds": time.perf_counter() - started}
 
     def degraded(self, batch: Tensor, noise: Generator) -> Tensor:
-        """Images `(N, 3, H, W)` with the blur and the noise that the preset asks for, in [0, 1]."""
+        """Images `(N, 3, H, W)` with the blur and the noise that the preset asks for, in [0, 1]. Each eighth of a batch
+        has a strength of its own, drawn from 0 to the preset's: the model sees sharp images too."""
         config = self.config
-        if config.blur:
-            sigma = config.blur * batch.shape[-1] / self.preset.data.size
-            batch = gaussian_blur(batch, [2 * math.ceil(3 * sigma) + 1] * 2, [sigma, sigma])
-        if config.noise:
-            drawn = torch.empty_like(batch).normal_(generator=noise)
-            batch = batch.add(drawn, alpha=config.noise).clamp_(0, 1)
-        return batch
+        if not (config.blur or config.noise):
+            return batch
+        size, parts = batch.shape[-1] / self.preset.data.size, batch.chunk(8)
+        shares = torch.rand(len(parts), generator=noise, device=noise.device).tolist()
+        strengths = [(share * config.blur * size, share * config.noise) for share in shares]
+        return torch.cat([_degraded(part, *each, noise) for part, each in zip(parts, strengths, strict=True)])
 
     @property
     def finished(self) -> bool:
@@ -212,6 +212,15 @@ class Trainer:
             loss = F.cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing)
             (loss * weight).backward()
         return torch.stack([loss.detach().double() * len(labels), (logits.argmax(1) == labels).sum().double()])
+
+
+def _degraded(images: Tensor, blur: float, noise: float, draws: Generator) -> Tensor:
+    """Images blurred by `blur` pixels, then with Gaussian noise of the standard deviation `noise`, in [0, 1]."""
+    if blur:
+        images = gaussian_blur(images, [2 * math.ceil(3 * blur) + 1] * 2, [blur, blur])
+    if noise:
+        images = images.add(torch.empty_like(images).normal_(generator=draws), alpha=noise).clamp_(0, 1)
+    return images
 
 
 def train(

@@ -24,7 +24,7 @@ SIGMAS = {1: 1.0, 2: 2.0, 3: 3.0, 4: 4.0, 5: 6.0}
 PUBLISHED_SIZE, PUBLISHED_RADIUS = 224, 4  # px; 255ths, as in the Imagenette presets
 _HALF = math.sqrt(math.log(2) / 2) / math.pi  # sigma times the frequency whose amplitude a Gaussian halves
 _COLORS = {32: "#E69F00", 64: "#009E73", 128: "#56B4E9", 224: "#8C6BB1"}
-_NONE = 0.25  # where no blur stands on a logarithmic axis of sigma
+_NONE = 0.1875  # where no blur stands on a logarithmic axis of sigma
 
 
 def blur_over_sizes() -> pd.DataFrame:
@@ -67,16 +67,20 @@ def _of_published() -> pd.DataFrame:
 
 def leads(table: pd.DataFrame) -> pd.DataFrame:
     """ADV - STD in points by size, sigma and cycles: of the means over seeds; of published models at one radius."""
-    own = (table["size"] != PUBLISHED_SIZE) | table["model"].isin([0, PUBLISHED_RADIUS])
-    means = table[own].pivot_table("top1", ["size", "images", "sigma", "cycles"], "setting")
+    means = _compared(table).pivot_table("top1", ["size", "images", "sigma", "cycles"], "setting")
     return (means["adv"] - means["std"]).rename("lead").reset_index()
+
+
+def _compared(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows whose means are drawn: of published ADV models those of one radius."""
+    return table[(table["size"] != PUBLISHED_SIZE) | table["model"].isin([0, PUBLISHED_RADIUS])]
 
 
 def draw(table: pd.DataFrame) -> Figure:
     """Above, a panel a size: accuracy of STD and ADV over sigma, a thin line a model. Below: ADV - STD of all sizes,
     over sigma in pixels and over cycles per image. table: of `blur_over_sizes`."""
-    style.new_figure(1, 1, 1, 1)  # sets the study's style
-    figure = Figure(figsize=(14.5, 8), layout="constrained")
+    figure, difference = style.new_figure(1, 1, 14.5, 8)[0], leads(table)
+    figure.clear()
     sizes = list(dict.fromkeys(zip(table["size"], table["images"], strict=True)))
     above = [f"{size}" for size, _ in sizes for _ in range(2)]
     axes = figure.subplot_mosaic([above, ["pixels"] * len(sizes) + ["cycles"] * len(sizes)], height_ratios=[1, 1.15])
@@ -88,7 +92,7 @@ def draw(table: pd.DataFrame) -> Figure:
         ("pixels", "sigma", "sigma of the blur [px]"),
         ("cycles", "cycles", "cycles per image at which the blur halves amplitudes"),
     ):
-        _leads(axes[name], leads(table), over, label)
+        _leads(axes[name], difference, over, label)
     axes["pixels"].set_ylabel("ADV - STD [points]")
     handles = [*style.setting_handles(lw=2), style.handle("single models", style.LIGHT, lw=1)]
     sizes_shown = [style.handle(f"{size} px", _COLORS[size], marker="o", ms=4) for size, _ in sizes]
@@ -98,13 +102,11 @@ def draw(table: pd.DataFrame) -> Figure:
 
 def _accuracies(axis: Axes, rows: pd.DataFrame) -> None:
     for setting, of_setting in rows.groupby("setting"):
-        published = rows["size"].iloc[0] == PUBLISHED_SIZE
         for _, run in of_setting.groupby("model"):
             axis.plot(run["sigma"], run["top1"], color=style.COLORS[setting], lw=0.8, alpha=0.45)
-        shown = of_setting[of_setting["model"].isin([0, PUBLISHED_RADIUS])] if published else of_setting
-        means = shown.groupby("sigma")["top1"].mean()
+        means = _compared(of_setting).groupby("sigma")["top1"].mean()
         axis.plot(means.index, means, "o-", color=style.COLORS[setting], ms=4)
-    chance = 0.1 if published else 10.0
+    chance = 0.1 if rows["size"].iloc[0] == PUBLISHED_SIZE else 10.0
     axis.axhline(chance, color=style.GREY, lw=1, ls=":")
     axis.set(ylim=(0, 100), xlim=(0, None), xlabel="sigma [px]")
 
@@ -116,11 +118,11 @@ def _leads(axis: Axes, rows: pd.DataFrame, over: str, label: str) -> None:
         blurred = of_size[of_size["sigma"] > 0].sort_values(over)
         axis.plot(blurred[over], blurred["lead"], "o-", color=_COLORS[size], ms=4)
         if over == "sigma":  # no blur has no place among cycles per image
-            axis.plot(_NONE * 0.75, of_size.loc[of_size["sigma"] == 0, "lead"], "o", color=_COLORS[size], mfc="none")
+            axis.plot(_NONE, of_size.loc[of_size["sigma"] == 0, "lead"], "o", color=_COLORS[size], mfc="none")
     ticks = [0.25, 0.5, 1, 2, 4, 8] if over == "sigma" else [1, 2, 4, 8, 16, 32, 64]
     names = [f"{tick:g}" for tick in ticks]
     if over == "sigma":
-        ticks, names = [_NONE * 0.75, *ticks], ["none", *names]
+        ticks, names = [_NONE, *ticks], ["none", *names]
     axis.set_xticks(ticks, names)
     axis.xaxis.set_minor_locator(NullLocator())
     axis.set_xlabel(label)

@@ -13,7 +13,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from advlook.core import ARCH_NAMES, read_json, write_atomically
-from advlook.study.code import without_magics
+from advlook.study.code import parse, without_magics
 from advlook.study.folders import ROOT
 from advlook.study.provenance import write_record
 
@@ -104,7 +104,7 @@ def _with_outputs(source: NotebookNode, copy: NotebookNode, proved: bool) -> Not
 def _parsed(source: str) -> ast.Module | None:
     """The syntax tree of a cell without its magics; None where it is not Python."""
     with suppress(SyntaxError):
-        return ast.parse(without_magics(source))
+        return parse(without_magics(source))
     return None
 
 

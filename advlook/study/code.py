@@ -9,6 +9,7 @@ import ast
 import functools
 import inspect
 import textwrap
+import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -20,6 +21,17 @@ BY_RESULT = ("checkpoint", "train_all", "load_preset", "describe")
 Place = tuple[str, str]  # dotted name of a module, and of a definition in it
 # How a node reads with its references resolved, the definitions that it refers to, the names it takes from objects.
 References = tuple[str, frozenset[Place], frozenset[str]]
+
+
+_PARSING = threading.Lock()
+
+
+def parse(source: str) -> ast.Module:
+    """The syntax tree of a source, made by one thread at a time, as notebooks run side by side in threads: CPython 3.11
+    counts the depth of all trees in the making as one (python/cpython#106905), and now and then ends in a SystemError.
+    """
+    with _PARSING:
+        return ast.parse(source)
 
 
 def _dotted(path: Path) -> str:
@@ -40,7 +52,7 @@ def code_digest(thing: Callable[..., object]) -> str:
         name = thing.__qualname__.partition(".")[0]
         return source_digest(f"from {thing.__module__} import {name}\n{name}")
     try:
-        return digest(_dump(ast.parse(textwrap.dedent(inspect.getsource(thing)))))
+        return digest(_dump(parse(textwrap.dedent(inspect.getsource(thing)))))
     except (OSError, TypeError, SyntaxError):  # typed where no source is kept
         return digest(thing.__qualname__)
 
@@ -64,7 +76,7 @@ class _Module:
     """The top level of a source: its definitions, what its imports stand for, and statements that do something."""
 
     def __init__(self, source: str, name: str = "") -> None:
-        self.name, self.tree = name, ast.parse(without_magics(source))  # dotted; "" of a source that is no module
+        self.name, self.tree = name, parse(without_magics(source))  # dotted; "" of a source that is no module
         self.definitions: dict[str, ast.stmt] = {}
         self.imports: dict[str, str] = {}
         self.effects: list[ast.stmt] = []
@@ -97,7 +109,7 @@ def _nodes(places: Iterable[Place]) -> list[tuple[_Module, ast.stmt]]:
 def _references(module: _Module, node: ast.AST, attributes: frozenset[str] = frozenset()) -> References:
     """attributes: the names that reached code takes from objects, of which a class may have some."""
     resolver = _Resolver(module, attributes)
-    text = _dump(resolver.visit(ast.parse(ast.unparse(node))))
+    text = _dump(resolver.visit(parse(ast.unparse(node))))
     return text, frozenset(resolver.places), frozenset(resolver.attributes)
 
 

@@ -147,6 +147,17 @@ def test_a_model_that_asserts_its_size_is_told_as_well():
         Classifier(Fixed())(IMAGES)
 
 
+def test_what_a_model_says_by_a_request_error_is_not_told_as_another():
+    """An error of ours that a model raises, such as one inside another, reaches the user in its own words."""
+
+    class Refusing(nn.Module):
+        def forward(self, images):
+            raise RequestError("its own words")
+
+    with pytest.raises(RequestError, match=r"^its own words$"):
+        Classifier(Refusing())(IMAGES)
+
+
 @pytest.mark.parametrize("margin", [0.0, 20.0, 60.0])
 def test_gradients_of_sure_answers_survive_half_precision(margin):
     """The gradient of the loss is that of float32 where, in float16 alone, it would be 0; that of a logit stays."""

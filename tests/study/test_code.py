@@ -1,6 +1,8 @@
 """What a result rests on: the definitions that its code reaches, and nothing else of the package."""
 
 import functools
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -120,3 +122,20 @@ def test_a_function_of_ones_own_is_its_source():
         yield {"value": 2}
 
     assert code.code_digest(measurement) != first
+
+
+def test_one_thread_parses_at_a_time(monkeypatch):
+    """CPython's parser counts depth over threads: no second tree is begun while one is being made."""
+    running, most = [0], [0]
+
+    def slow(source):
+        running[0] += 1
+        most[0] = max(most[0], running[0])
+        time.sleep(0.01)
+        running[0] -= 1
+        return source
+
+    monkeypatch.setattr(code.ast, "parse", slow)
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(code.parse, "abcdefgh")) == list("abcdefgh")
+    assert most == [1]

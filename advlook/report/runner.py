@@ -124,7 +124,7 @@ def run_notebook(
     failed.unlink(missing_ok=True)
     kept = read_json(record)
     if not force and _is_complete(study.output, kept, pdf):
-        renewed = kept.get("inputs") == input_digest(study, preset, notebook, code) and _renew(study.output, notebook)
+        renewed = kept.get("inputs") == input_digest(study, preset, notebook, code) and _renew(study, notebook)
         if renewed:
             return renewed
     check_parameters(notebook, {"preset": preset})
@@ -168,9 +168,9 @@ def _is_complete(folder: Path, record: dict[str, object], pdf: bool) -> bool:
     return bool(made) and all((folder / name).is_file() for name in [*made, *(f"{n[:-4]}.pdf" for n in figures)])
 
 
-def _renew(folder: Path, notebook: Path) -> str | None:
+def _renew(study: Study, notebook: Path) -> str | None:
     """What became of the texts of a notebook whose results stand; None where its cells were divided anew."""
-    renewed = texts.renew(folder, notebook)
+    renewed = texts.renew(study.output, notebook, study=study)
     if renewed and renewed[1]:
         print(f"  from an earlier run, as only a run (--force) can renew them: {', '.join(renewed[1])}")
     return renewed and ("texts renewed" if renewed[0] else "up to date")
@@ -256,7 +256,7 @@ def renew_texts(preset: str = "quick", notebooks: Sequence[str] | None = None, o
     """Renew the texts of a preset's results and its gallery, without images, models or a kernel. Returns 0. A notebook
     whose code has changed since it ran is named, and keeps its texts."""
     study = Study(preset, output=output)
-    outcomes = {each.stem: _renew(study.output, each) or "not run with this code" for each in find_notebooks(notebooks)}
+    outcomes = {each.stem: _renew(study, each) or "not run with this code" for each in find_notebooks(notebooks)}
     for name, outcome in outcomes.items():
         print(f"{name}: {outcome}")
     page = write_gallery(study.output, study.preset)
@@ -271,7 +271,7 @@ def stamp(preset: str = "quick", output: Path | None = None) -> None:
     for notebook in find_notebooks():
         record = study.output / "notebooks" / f"{notebook.stem}.json"
         if kept := read_json(record):
-            texts.renew(study.output, notebook, proved=True)
+            texts.renew(study.output, notebook, proved=True, study=study)
             made = [name for name in kept["made"] if (study.output / name).is_file()]
             arrays = [name[:-4] + ".npz" for name in made if (study.output / (name[:-4] + ".npz")).is_file()]
             made = sorted({*made, *(name for name in arrays if name.startswith("tables/"))})

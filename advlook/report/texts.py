@@ -1,5 +1,6 @@
 """The texts of a notebook reach its executed copy and the records of its figures without a kernel. Text is what no
-result rests on: markdown, comments, docstrings, and the captions of figures."""
+result rests on: markdown, comments, docstrings, the captions of figures, and the sentences of cells with the tag
+"findings", which name nothing but `study` and are generated from the tables of a run."""
 
 import ast
 import csv
@@ -16,9 +17,11 @@ from advlook.core import ARCH_NAMES, read_json, write_atomically
 from advlook.study.code import parse, without_magics
 from advlook.study.folders import ROOT
 from advlook.study.provenance import write_record
+from advlook.study.study import Study
 
 CAPTIONS = ("caption", "paper", "PAPER", "HERE")  # arguments and variables that hold the text below a figure
 SAVE_FIGURE = ("name", "figure", "caption", "paper")  # its arguments, in order
+FINDINGS, INJECTED = "findings", "injected-parameters"  # tags of cells
 Parts = Sequence[str | None]  # a text: what the source says, and None where only a run knows
 Expressions = dict[str, list[ast.expr]]  # what a variable was given; its text is that of all of them joined
 
@@ -39,14 +42,20 @@ def _archs_of(files: tuple[tuple[Path, int], ...]) -> list[str]:
     return list(found)
 
 
-def renew(folder: Path, notebook: Path, proved: bool = False) -> tuple[list[Path], list[str]] | None:
+def renew(
+    folder: Path, notebook: Path, proved: bool = False, study: Study | None = None
+) -> tuple[list[Path], list[str]] | None:
     """Renew the texts of a notebook's results in `folder`; None where it was not run, or with other code. proved:
-    `advlook verify` has shown that the present code gives the same results; then it is shown with them. Returns the
-    files that changed, and the captions that only a run can renew, since they contain values."""
+    `advlook verify` has shown that the present code gives the same results; then it is shown with them. study: whose
+    tables sentences are generated from; None: they stay as they are. Returns the files that changed, and the captions
+    that only a run can renew, since they contain values."""
     source, copy = nbformat.read(notebook, as_version=4), folder / "notebooks" / notebook.name
     renewed = _with_outputs(source, nbformat.read(copy, as_version=4), proved) if copy.is_file() else None
     if renewed is None:
         return None
+    for cell in renewed.cells if study else ():
+        if FINDINGS in cell.metadata.get("tags", []):
+            _tell(cell, study)
     before = copy.read_text()
     write_notebook(copy, renewed)
     changed, outdated = [copy] if copy.read_text() != before else [], []
@@ -76,9 +85,26 @@ def plain_code(source: str) -> str:
 
 
 def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
-    """The code cells of a notebook, without the parameters that papermill adds."""
+    """The code cells that results rest on: without those of findings, and the parameters that papermill adds."""
     cells = (cell for cell in notebook.cells if cell.cell_type == "code")
-    return [cell for cell in cells if "injected-parameters" not in cell.metadata.get("tags", [])]
+    return [cell for cell in cells if not {FINDINGS, INJECTED} & set(cell.metadata.get("tags", []))]
+
+
+def findings(source: str, study: Study) -> str:
+    """The Markdown that a cell of findings gives."""
+    *statements, last = parse(source).body
+    names: dict[str, object] = {"study": study}
+    exec(compile(ast.Module(statements, []), FINDINGS, "exec"), names)
+    return eval(compile(ast.Expression(last.value), FINDINGS, "eval"), names).data
+
+
+def _tell(cell: NotebookNode, study: Study) -> None:
+    """Give a cell of findings the output that it has in a run; a run's own stays as it is where nothing differs."""
+    told = findings(cell.source, study)
+    if [output.get("data", {}).get("text/markdown") for output in cell.outputs] != [told]:
+        data = {"text/markdown": told, "text/plain": "<IPython.core.display.Markdown object>"}
+        number = cell.execution_count
+        cell.outputs = [nbformat.v4.new_output("execute_result", data, execution_count=number)]
 
 
 def _with_outputs(source: NotebookNode, copy: NotebookNode, proved: bool) -> NotebookNode | None:
@@ -91,8 +117,10 @@ def _with_outputs(source: NotebookNode, copy: NotebookNode, proved: bool) -> Not
         pairs = list(zip(own, ran, strict=True))
     else:
         return None
+    told = {cell.id: cell for cell in copy.cells if FINDINGS in cell.metadata.get("tags", [])}
+    pairs += [(cell, told[cell.id]) for cell in source.cells if cell.id in told]
     outputs = {cell.id: dict(kept, source=cell.source, id=cell.id) for cell, kept in pairs}
-    injected = [cell for cell in copy.cells if cell.cell_type == "code" and cell not in ran]
+    injected = [cell for cell in copy.cells if INJECTED in cell.metadata.get("tags", [])]
     cells = []
     for cell in source.cells:
         cells.append(outputs.get(cell.id) or dict(cell, metadata={"tags": []} | cell.metadata))

@@ -1,0 +1,53 @@
+"""What notebook 04 says of the results of its run, generated from their tables."""
+
+import numpy as np
+import pandas as pd
+from IPython.display import Markdown
+
+from advlook.core.names import MAIN
+from advlook.study import Study
+from advlook.study.sentences import bullets, by_arch, existing, joined, with_interval
+
+_TITLES = {  # of operations in `04_crossings`, with what a level is
+    "blur": ("Gaussian blur", "sigma {:.2f} px"),
+    "blur 3x3": ("Gaussian blur cut to 3x3 pixels", "sigma {:.2f} px"),
+    "median": ("the 3x3 median", "{:.2f} passes"),
+    "median 5x5": ("the 5x5 median", "{:.2f} passes"),
+}
+
+
+def told(study: Study) -> Markdown:
+    """The scale that each model reads in hybrid images, and where ADV overtakes STD."""
+    tables = existing(study, "04_scales", "04_crossings")
+    lines = hybrids(tables["04_scales"]) if "04_scales" in tables else []
+    lines += overtakes(tables["04_crossings"]) if "04_crossings" in tables else []
+    return bullets(lines, "In brackets 95% intervals:" if lines else "")
+
+
+def hybrids(table: pd.DataFrame) -> list[str]:
+    """A line an architecture: the cut-offs at which STD and ADV change sides. table: `04_scales`."""
+    lines = []
+    for name, rows in by_arch(table[(table["condition"] == MAIN) & (table["seed"] == "all")]):
+        found = rows.set_index("of")
+        std, adv = (f"{found.at[of, 'scale']:.3f}" for of in ("std", "adv"))
+        text = f"{name}: in hybrid images STD changes sides at {std} cycles per pixel, ADV at {adv}"
+        lines.append(f"{text}; ADV is lower by {with_interval(found.loc['apart'], 'scale', '.2f')} octaves.")
+    return lines
+
+
+def overtakes(table: pd.DataFrame) -> list[str]:
+    """A line an architecture: the level of each operation at which ADV overtakes STD. table: `04_crossings`."""
+    lines = []
+    for name, rows in by_arch(table[table["seed"] == "all"]):
+        levels, never = [], []
+        for row in rows.to_dict("records"):
+            title, unit = _TITLES.get(row["operation"], (row["operation"], "level {:.2f}"))
+            if np.isfinite(row["level"]):
+                high = f"{row['high']:.2f}" if np.isfinite(row["high"]) else "-"
+                levels.append(f"{title} at {unit.format(row['level'])} [{row['low']:.2f}, {high}]")
+            else:
+                never.append(title)
+        text = [f"ADV overtakes STD under {joined(levels)}"] if levels else []
+        text += [f"ADV does not overtake within the range under {joined(never)}"] if never else []
+        lines.append(f"{name}: {'; '.join(text)}.")
+    return lines

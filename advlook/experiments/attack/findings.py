@@ -29,10 +29,8 @@ def attacks(table: pd.DataFrame) -> list[str]:
             own = rows[(rows["setting"] == setting) & rows["eps"].isin([0, eps]) & (rows["norm"] == "linf")]
             means = own.groupby("attack", sort=False)["top1"].mean()
             suite = means[means.index.str.startswith("suite")]
-            text = (
-                f"{name} {NAMES[setting]}: {means['none']:.1f}% without an attack, {means['noise']:.1f}% under random "
-            )
-            text += f"noise, {means['fgsm']:.1f}% under FGSM"
+            text = f"{name} {NAMES[setting]}: {means['none']:.1f}% without an attack"
+            text += f", {means['noise']:.1f}% under random noise, {means['fgsm']:.1f}% under FGSM"
             if len(suite):
                 text += f", {suite.iloc[0]:.1f}% under PGD, {suite.iloc[-1]:.1f}% under the suite"
                 text += f" ({suite.iloc[0] - suite.iloc[-1]:.1f} points below its PGD)"

@@ -21,7 +21,7 @@ def told(study: Study) -> Markdown:
     tables = existing(study, "04_scales", "04_crossings")
     lines = hybrids(tables["04_scales"]) if "04_scales" in tables else []
     lines += overtakes(tables["04_crossings"]) if "04_crossings" in tables else []
-    return bullets(lines, "In brackets 95% intervals:" if lines else "")
+    return bullets(lines, "In brackets 95% intervals:")
 
 
 def hybrids(table: pd.DataFrame) -> list[str]:

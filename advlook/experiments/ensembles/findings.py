@@ -19,9 +19,7 @@ def told(study: Study) -> Markdown:
     tables = existing(study, "06_comparisons", "06_trends")
     lines = leads(tables["06_comparisons"]) if "06_comparisons" in tables else []
     lines += trends(tables["06_trends"]) if "06_trends" in tables else []
-    return bullets(
-        lines, "Ahead and behind are differences whose 95% interval over images excludes 0:" if lines else ""
-    )
+    return bullets(lines, "Ahead and behind are differences whose 95% interval over images excludes 0:")
 
 
 def leads(table: pd.DataFrame) -> list[str]:

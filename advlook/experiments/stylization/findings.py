@@ -16,15 +16,13 @@ def told(study: Study) -> Markdown:
     """ADV - STD on every variant of the images, and in shape bias."""
     tables = existing(study, "05_differences")
     lines = differences(tables["05_differences"]) if tables else []
-    return bullets(lines, "ADV - STD in points, with 95% intervals over images:" if lines else "")
+    return bullets(lines, "ADV - STD in points, with 95% intervals over images:")
 
 
 def block_size(study: Study) -> Markdown:
     """By which block size the judge's shape bias is nearest to the published one, and what other sizes would change."""
-    tables, nothing = (
-        existing(study, "05_curves"),
-        "There are no cue conflicts of several block sizes of this image set.",
-    )
+    tables = existing(study, "05_curves")
+    nothing = "Of this image set there are no cue conflicts of several block sizes."
     return bullets(blocks(tables["05_curves"]) if tables else [], nothing=nothing)
 
 
@@ -49,10 +47,8 @@ def blocks(table: pd.DataFrame) -> list[str]:
     nearest = (judge["shape_bias"] - PUBLISHED).abs().idxmin()
     (chosen,) = judge.index[judge["of_claim"]]
     told = joined([f"{bias:.0f}% with {at} px" for at, bias in judge["shape_bias"].items()])
-    lines = [
-        f"Of {judge['images'].max()} conflicts for tuning the judge has a shape bias of {told}. Nearest to {PUBLISHED:g}% "
-        f"is {nearest} px; the claim rests on {chosen} px."
-    ]
+    lines = [f"Of {judge['images'].max()} conflicts for tuning the judge has a shape bias of {told}."]
+    lines += [f"Nearest to the published {PUBLISHED:g}% is {nearest} px; the claim rests on {chosen} px."]
     models = of_blocks[(of_blocks["arch"] != "judge") & (of_blocks["seed"] == "all")]
     for name, rows in by_arch(models):
         bias = rows.pivot(index="at", columns="setting", values="shape_bias")

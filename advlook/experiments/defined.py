@@ -1,5 +1,6 @@
 """What is defined for the networks of a study. Where a measure is not, its column says so, and all else is there."""
 
+import pandas as pd
 import torch
 from torch import nn
 
@@ -27,6 +28,13 @@ def undefined_maps(study: Study, arch: str) -> dict[str, str]:
 def defined_maps(study: Study, arch: str) -> list[str]:
     """The other maps, in the order of `sensitivity.METHODS`."""
     return [method for method in METHODS if method not in undefined_maps(study, arch)]
+
+
+def save_undefined(study: Study, number: str) -> None:
+    """Save `<number>_undefined`, the maps that are not defined, where there are some: arch, method, reason."""
+    found = [(arch, *each) for arch in study.preset.archs for each in undefined_maps(study, arch).items()]
+    if found:
+        study.save_table(f"{number}_undefined", pd.DataFrame(found, columns=["arch", "method", "reason"]))
 
 
 def unit_layers(model: nn.Module, size: int) -> list[str]:

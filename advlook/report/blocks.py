@@ -17,7 +17,7 @@ import pandas as pd
 
 from advlook.attacks.checks import REMEDIES
 from advlook.core import ARCH_NAMES
-from advlook.experiments.claims.disagreements import disagreements
+from advlook.experiments.claims.disagreements import columns, disagreements
 from advlook.experiments.claims.published import deciding, kinds_of_blur, load_published, published_tables, told_kinds
 from advlook.stats.verdict_text import markdown
 from advlook.study.folders import ROOT
@@ -54,7 +54,7 @@ def render(name: str) -> str:
         own = {preset: load(preset, "08_claims") for preset in CLAIM_PRESETS}
         return markdown(own | {"ImageNet": _published()[0]}) + "\n"
     if name == "disagreements":
-        return _table(disagreements(_published(), {}))
+        return _table(disagreements(_published(), columns()))
     if name == "blurs":
         return _table(told_kinds(kinds_of_blur(load_published())).reset_index())
     if name == "remedies":

@@ -15,7 +15,7 @@ from advlook.core import ARCH_NAMES, Preset, read_json, write_atomically
 from advlook.experiments.claims.published import deciding
 from advlook.report.texts import archs_in
 from advlook.stats.rules import COLUMNS, UNTESTED, VERDICTS
-from advlook.stats.verdict_text import told
+from advlook.stats.verdict_text import marked, told
 
 WHOLE = 16  # rows: a longer table is folded, and shows its first rows only
 FIRST = 8  # rows of a longer table
@@ -63,7 +63,8 @@ class _Result:
     def title(self) -> str:
         """The name in words, without the notebook's number: "Maps, ResNet-10" of `03_maps_resnet10`."""
         words = self.path.stem.partition("_")[2] or self.path.stem
-        arch = next((arch for arch in archs_in(self.folder) if words.endswith(f"_{arch}")), "")
+        archs = [arch for arch in archs_in(self.folder) if words.endswith(f"_{arch}")]
+        arch = max(archs, key=len, default="")  # my_resnet10 ends with resnet10
         first, *others = words.removesuffix(f"_{arch}").split("_")
         title = " ".join([first.capitalize(), *(word.upper() if len(word) == 1 else word for word in others)])
         return f"{title}, {ARCH_NAMES[arch]}" if arch else title
@@ -170,6 +171,7 @@ def _claims(folder: Path) -> dict[str, object] | None:
     theirs = deciding(pd.read_csv(beside)) if beside.is_file() else own[:0]
     table = pd.concat([own, theirs[theirs["verdict"] != UNTESTED]])
     table = table.reindex(columns=COLUMNS).astype(dict.fromkeys(texts, object)).fillna(dict.fromkeys(texts, ""))
+    table = marked(table)
     verdicts = {verdict: counts[verdict] for verdict in dict.fromkeys([*VERDICTS, *counts.index]) if verdict in counts}
     places: dict[str, list[tuple[object, ...]]] = {}
     for (where, *stated), rows in table.groupby(["where", "claim", "statement", "rule"], sort=False, dropna=False):
@@ -180,7 +182,7 @@ def _claims(folder: Path) -> dict[str, object] | None:
 def _answer(row: pd.Series) -> dict[str, str]:
     """A verdict: the architecture that it is about, the effect with its interval, and a remark."""
     decided = filter(None, [row["at"], f"comparisons: {row['held']}" if row["held"] else ""])
-    found = {"about": ARCH_NAMES.get(row["arch"], row["arch"]), "verdict": row["verdict"]}
+    found = {"about": ARCH_NAMES[row["arch"]], "verdict": row["verdict"], "mark": row["mark"]}
     effect = told(row) if row["verdict"] != UNTESTED else ""
     return found | {"effect": effect, "remark": row["reason"] or "; ".join(decided)}
 

@@ -18,10 +18,27 @@ def told(row: pd.Series) -> str:
     return f"{row['effect']:+.{digits}f} [{low}, {high}] {row['unit']}"
 
 
+def marked(table: pd.DataFrame) -> pd.DataFrame:
+    """`08_claims` with a column `mark`, "(one pair)" where no claim on an architecture has more than one seed: what was
+    found is of one pair of models, and may be so by the chance of a training. Their `held` need not say it again."""
+    alone = (table.groupby("arch")["seeds"].transform("max") == 1) & (table["verdict"] != UNTESTED)
+    held = table["held"].astype(object).fillna("")
+    return table.assign(
+        mark=np.where(alone, "(one pair)", ""),
+        held=held.mask(alone, held.str.replace(r"(, )?one seed$", "", regex=True)),
+    )
+
+
 def compact(table: pd.DataFrame) -> pd.DataFrame:
     """`08_claims` to be read: claim, arch, effect with interval, verdict, comparisons where there are several."""
-    found = table.assign(effect=table.apply(told, axis=1), comparisons=table["held"].fillna(""))
+    table = marked(table)
+    found = table.assign(effect=table.apply(told, axis=1), verdict=_verdicts(table), comparisons=table["held"])
     return found.replace({"arch": ARCH_NAMES})[["claim", "arch", "effect", "verdict", "comparisons"]]
+
+
+def _verdicts(table: pd.DataFrame) -> pd.Series:
+    """The verdict of every row of `marked`, with its mark: "supported (one pair)"."""
+    return (table["verdict"] + " " + table["mark"]).str.strip()
 
 
 def report(table: pd.DataFrame) -> str:
@@ -46,10 +63,11 @@ def markdown(tables: Mapping[str, pd.DataFrame]) -> str:
     columns = {}
     for name, table in tables.items():
         effects, untested = table.apply(told, axis=1), table["verdict"] == UNTESTED
-        cells = ("**" + table["verdict"] + "** " + effects).mask(untested, UNTESTED + " (" + effects + ")")
+        verdicts = "**" + table["verdict"] + "** " + marked(table)["mark"]
+        cells = (verdicts.str.strip() + " " + effects).mask(untested, UNTESTED + " (" + effects + ")")
         cells = cells.mask(untested & table["effect"].isna(), UNTESTED)
         for arch, rows in cells.groupby(table["arch"], sort=False):
-            columns[f"{name}, {ARCH_NAMES.get(arch, arch)}"] = rows.set_axis(table.loc[rows.index, "statement"])
+            columns[f"{name}, {ARCH_NAMES[arch]}"] = rows.set_axis(table.loc[rows.index, "statement"])
     found = pd.DataFrame(columns).fillna(UNTESTED)
     lines = [["claim", *found], ["---"] * (1 + found.shape[1]), *found.reset_index().to_numpy().tolist()]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -57,8 +75,8 @@ def markdown(tables: Mapping[str, pd.DataFrame]) -> str:
 
 def answers(table: pd.DataFrame) -> list[str]:
     """A sentence a claim: what was claimed, and its verdict, by architecture where verdicts differ."""
-    found = []
-    for statement, rows in table.groupby("statement", sort=False):
+    found, table = [], marked(table)
+    for statement, rows in table.assign(verdict=_verdicts(table)).groupby("statement", sort=False):
         verdicts = dict(zip(rows["arch"].replace(ARCH_NAMES), rows["verdict"], strict=True))
         by_arch = ", ".join(f"{arch} {verdict}" for arch, verdict in verdicts.items())
         said = by_arch if rows["verdict"].nunique() > 1 else rows["verdict"].iloc[0]

@@ -1,17 +1,20 @@
-"""Where small models and the published ones disagree: by claim, what was found at every image size, and what could make
-the difference. Which claims are listed follows from the tables; only the last column is written by hand."""
+"""Where other models and the published ones disagree: by claim, what was found at every image size, and what could make
+the difference. Which claims are listed follows from the tables; only the last column is written by hand, and stands
+where all models are this project's own."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
-from advlook.core.names import ARCH_NAMES
+from advlook.core import ARCH_NAMES, Preset
 from advlook.stats.rules import CONTRADICTED, CORRELATION, INCONCLUSIVE, SUPPORTED, UNTESTED
+from advlook.stats.verdict_text import marked
 from advlook.study.folders import ROOT
 
 SIZES = {"cifar10": "32 px (CIFAR-10)", "imagenette": "64 px (Imagenette)"}
 PUBLISHED = "224 px (ImageNet, published)"
+_REASON = "what could make the difference"  # a column
 REASONS = {
     "robustness costs accuracy": "Ten classes or a thousand; the radius, since a small one costs little.",
     "robustness is gained": "The radius of the attack, which the published table states for one of its two.",
@@ -45,12 +48,21 @@ def committed(preset: str) -> Verdicts | None:
     return (pd.read_csv(paths[0]), pd.read_csv(paths[1])) if all(path.is_file() for path in paths) else None
 
 
-def disagreements(published: Verdicts, presets: Mapping[str, Verdicts]) -> pd.DataFrame:
+def columns(preset: Preset | None = None, fresh: Verdicts | None = None) -> dict[str, Verdicts]:
+    """The verdicts beside the published ones, by image size: of models from elsewhere the preset's fresh ones alone;
+    else those of SIZES as far as they are there, read from figures/ where they are not the preset's."""
+    if preset and preset.external:
+        return {f"{preset.data.size} px ({preset.title})": fresh}
+    own = {preset.name: fresh} if preset else {}
+    found = {title: own.get(name) or committed(name) for name, title in SIZES.items()}
+    return {title: verdicts for title, verdicts in found.items() if verdicts}
+
+
+def disagreements(published: Verdicts, others: Mapping[str, Verdicts]) -> pd.DataFrame:
     """A row a claim on which two columns disagree: one has comparisons against it, another has some for it and none
-    against it; or one of them shows "no difference". presets: fresh verdicts by name; those of SIZES that are not among
-    them are read from figures/. Columns: claim, one an image size, what could make the difference."""
-    found = {title: presets.get(name) or committed(name) for name, title in SIZES.items()} | {PUBLISHED: published}
-    found = {title: verdicts for title, verdicts in found.items() if verdicts}
+    against it; or one of them shows "no difference". others: of `columns`. Columns: claim, one an image size, and of
+    SIZES what could make the difference."""
+    found = {**others, PUBLISHED: published}
     statements = {}
     for claims, _ in found.values():
         statements |= dict(zip(claims["claim"], claims["statement"], strict=True))
@@ -60,13 +72,15 @@ def disagreements(published: Verdicts, presets: Mapping[str, Verdicts]) -> pd.Da
         stances = {stance for cell in cells.values() for stance, _ in cell.values()} - {""}
         if len(stances) > 1:
             told = {title: "; ".join(_of_arch(cell)) or UNTESTED for title, cell in cells.items()}
-            rows.append({"claim": statement} | told | {"what could make the difference": REASONS.get(claim, "")})
-    return pd.DataFrame(rows, columns=["claim", *found, "what could make the difference"])
+            rows.append({"claim": statement} | told | {_REASON: REASONS.get(claim, "")})
+    ours = set(others) <= set(SIZES.values())
+    return pd.DataFrame(rows, columns=["claim", *found, *([_REASON] if ours else [])])
 
 
 def _cells(claims: pd.DataFrame, compared: pd.DataFrame, claim: str) -> dict[str, tuple[str, str]]:
     """Of every architecture with a verdict on a claim: its stance, and the verdict with the first and last effect."""
     found = {}
+    claims = marked(claims)
     for row in claims[(claims["claim"] == claim) & (claims["verdict"] != UNTESTED)].itertuples():
         each = compared[(compared["claim"] == claim) & (compared["arch"] == row.arch)]
         changed = each[each["at"].ne("before")]
@@ -75,7 +89,7 @@ def _cells(claims: pd.DataFrame, compared: pd.DataFrame, claim: str) -> dict[str
         if len(ends) > 1:
             effects = [f"{effect} ({at})" for effect, at in zip(effects, ends["at"], strict=True)]
         stance = _stance(row.verdict, set(each["side"]))
-        found[row.arch] = stance, f"**{row.verdict}** {' to '.join(effects)}"
+        found[row.arch] = stance, " ".join(filter(None, (f"**{row.verdict}**", row.mark, " to ".join(effects))))
     return found
 
 
@@ -88,5 +102,5 @@ def _stance(verdict: str, sides: set[str]) -> str:
 
 def _of_arch(cell: Mapping[str, tuple[str, str]]) -> list[str]:
     """The text of every architecture, with its name where there are several."""
-    names = [f"{ARCH_NAMES.get(arch, arch)} " if len(cell) > 1 else "" for arch in cell]
+    names = [f"{ARCH_NAMES[arch]} " if len(cell) > 1 else "" for arch in cell]
     return [name + text for name, (_, text) in zip(names, cell.values(), strict=True)]

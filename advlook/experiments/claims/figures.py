@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 
 from advlook.core import ARCH_NAMES
 from advlook.stats.rules import CONTRADICTED, INCONCLUSIVE, NO_DIFFERENCE, SUPPORTED, UNTESTED
-from advlook.stats.verdict_text import told
+from advlook.stats.verdict_text import marked, told
 from advlook.study.style import new_figure
 
 VERDICT_COLORS = {SUPPORTED: "#007A58", CONTRADICTED: "#B03060", NO_DIFFERENCE: "#2F5D8C"}
@@ -24,7 +24,7 @@ def forest(table: pd.DataFrame) -> Figure:
     """A line a claim and architecture: the effect with its 95% interval, seeds as small points. Right of the zero line,
     or inside a shaded margin, lies what the paper says. Units differ, so each claim has a scale of its own. table:
     `08_claims`."""
-    table = table.fillna({"held": ""})
+    table = marked(table)
     sections = table["where"].str.split(",").str[0]
     rows = len(table) + table["claim"].nunique() * (1 + _GAP) + sections.nunique() * _SECTION
     figure, (axis,) = new_figure(1, 1, 12.5, 0.225 * rows + 0.75)
@@ -38,11 +38,11 @@ def forest(table: pd.DataFrame) -> Figure:
             _draw_effects(axis, claim, y + 1)
             for place, (_, row) in enumerate(claim.iterrows(), 1):
                 verdict, measured = row["verdict"], math.isfinite(row["effect"])
-                marked = {"color": VERDICT_COLORS[verdict], "weight": "normal" if verdict == UNTESTED else "bold"}
+                bold = {"color": VERDICT_COLORS[verdict], "weight": "normal" if verdict == UNTESTED else "bold"}
                 write(_ARCH, y + place, ARCH_NAMES[row["arch"]], fontsize=9, ha="right", color="#555555")
                 write(_EFFECT, y + place, told(row) if measured else "", fontsize=9)
-                write(_VERDICT, y + place, verdict, fontsize=9, **marked)
-                write(_HELD, y + place, row["held"], fontsize=8.5, color="#555555")
+                write(_VERDICT, y + place, verdict, fontsize=9, **bold)
+                write(_HELD, y + place, " ".join([row["mark"], row["held"]]).strip(), fontsize=8.5, color="#555555")
             y += 1 + len(claim) + _GAP
     axis.set(xlim=(-_EDGE, _EDGE), ylim=(y, -0.6), yticks=[], xticks=[0])
     legend = "diamond: effect; line: 95% interval; points: seeds. Every claim has its own scale.\n"

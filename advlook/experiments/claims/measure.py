@@ -36,6 +36,8 @@ _KEPT = Rule(-SAME, SAME, reason="Differences within five points count as kept. 
              "their own accuracy do not count: towards chance every difference vanishes.")  # fmt: skip
 _ANSWERS = Rule(reason="Ours: the paper shows maps and maximising inputs, where this asks for answers.")
 
+_BESIDE = "03_undefined", "07_undefined", "05_checks", "05_checked"  # tables that say what cannot be tested
+
 CLAIMS = (
     Claim("hybrid images", "In hybrid images ADV goes over to the coarse image at a lower cut-off than STD.",
           _SCALE, OCTAVES, "04_hybrids", partial(samples.hybrids, False), _ANSWERS),
@@ -116,7 +118,7 @@ def load_tables(study: Study) -> dict[str, pd.DataFrame]:
     """The tables that claims read, by name, as far as they are there; RequestError where there is none at all. Two gain
     a column: `04_answers` and `04_masking` the accuracy of `chance`. No image or model is opened."""
     tables = {}
-    for name in dict.fromkeys([*(claim.table for claim in CLAIMS), "05_checks", "05_checked"]):
+    for name in dict.fromkeys([*(claim.table for claim in CLAIMS), *_BESIDE]):
         with suppress(RequestError):  # what needs it is not tested
             tables[name] = study.load_table(name)
     if not tables:

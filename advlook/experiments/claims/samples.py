@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from advlook.core.names import MAIN, STYLIZED
+from advlook.sensitivity import TITLES
 from advlook.stats import Sample, answers, difference, paired, right_of
 from advlook.stats.bootstrap import Effect
 from advlook.stats.crossing import masked_octave, octave_of, octaves_apart
@@ -33,6 +34,14 @@ def rows_of(tables: Tables, name: str, arch: str, *columns: str) -> pd.DataFrame
     return rows
 
 
+def require_defined(tables: Tables, name: str, arch: str, method: str) -> None:
+    """Raise Untested where a map is not defined for an architecture, by `03_undefined` or `07_undefined`."""
+    found = tables.get(name)
+    if found is not None:
+        for row in found[(found["arch"] == arch) & (found["method"] == method)].itertuples():
+            raise Untested(f"{TITLES[method]} is not defined: {row.reason}")
+
+
 def sample_of(rows: pd.DataFrame, values: Answers, effect: Effect, at: str = "", untested: str = "") -> Sample:
     """A comparison of STD with ADV: `values(rows of one model)` are `(units, columns)`; STD's columns come first."""
     seeds, found = paired.by_seed(rows, values)
@@ -53,6 +62,7 @@ def tradeoff(answer: str, effect: Effect, tables: Tables, arch: str) -> list[Sam
 
 def maps(method: str, measure: str, effect: Effect, tables: Tables, arch: str) -> list[Sample]:
     """Notebook 03: a measure of the maps of a method, image by image."""
+    require_defined(tables, "03_undefined", arch, method)
     rows = rows_of(tables, "03_maps", arch, measure)
     return [sample_of(rows[rows["of"] == method].sort_values("image"), column(measure), effect)]
 
@@ -214,6 +224,7 @@ def alike(others: str, tables: Tables, arch: str) -> list[Sample]:
     """How much more alike maps of guided backpropagation are of two models trained alike, with other seeds, than of a
     trained and an untrained network ("trained"), or of two untrained ones ("untrained"); of two seeds, which have one
     pair trained alike, as of one."""
+    require_defined(tables, "07_undefined", arch, "guided_backprop")
     rows = paired.labelled(rows_of(tables, "07_sanity", arch, "by_image"))
     rows = rows[(rows["method"] == "guided_backprop") & (rows["measure"] == "spearman_abs")]
     found = []

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from advlook.core import SETTINGS, tqdm
 from advlook.data import ImageSet
-from advlook.experiments.defined import defined_maps
+from advlook.experiments.defined import defined_maps, save_undefined
 from advlook.models import for_inference
 from advlook.sensitivity import by_name, randomised, stages
 from advlook.sensitivity.randomisation import FRESH_SEED
@@ -62,7 +62,9 @@ def cascade_maps(study: Study, model: nn.Module, shown: ImageSet, methods: Seque
 
 def sanity_table(study: Study) -> pd.DataFrame:
     """Every comparison of every model, saved as `07_sanity`: COLUMNS, one row a pair of models, method and measure.
-    by_image: the similarity of the two maps of each image, to 4 digits, `(images,)`; value: their mean."""
+    by_image: the similarity of the two maps of each image, to 4 digits, `(images,)`; value: their mean. Where some map
+    is not defined, `07_undefined` says so."""
+    save_undefined(study, "07")
 
     @lru_cache(maxsize=len(KINDS) * len(study.preset.seeds))  # as many as one architecture has
     def known(key: ModelKey) -> Maps:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from advlook import sensitivity
 from advlook.core import SETTINGS
 from advlook.data import ImageSet, test_bed
-from advlook.experiments.defined import defined_maps, undefined_maps, unit_layers
+from advlook.experiments.defined import defined_maps, save_undefined, undefined_maps, unit_layers
 from advlook.models import folded
 from advlook.sensitivity import frequency
 from advlook.sensitivity.edges import edge_correlation, energy_shares
@@ -219,7 +219,8 @@ def excited(study: Study, model: nn.Module, layer: str, units: list[int], **opti
 
 def scale_table(study: Study, settings: Sequence[str] = KINDS, number: str = "03") -> pd.DataFrame:
     """Measure everything on every model of these settings, and save `03_fourier`, `03_maps` and `03_scale`, under the
-    number of a notebook; returns the last."""
+    number of a notebook, and `03_undefined` where some map is not defined; returns the last but that."""
+    save_undefined(study, number)
     fourier_rows = along_frequency(study.measure(f"{number}_fourier", fourier, settings))
     measurements = {"maps": maps, "filters": filters, "units": units}
     found = {name: study.rows(f"{number}_{name}", each, settings) for name, each in measurements.items()}

@@ -1,12 +1,16 @@
 """Published figures: what they are of, how certain their differences are, and the verdicts of made-up figures."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import small_preset
 
 from advlook.core.errors import RequestError
+from advlook.core.presets import ExternalConfig
 from advlook.experiments.claims import published as there
-from advlook.experiments.claims.disagreements import PUBLISHED, REASONS, SIZES, disagreements
+from advlook.experiments.claims.disagreements import PUBLISHED, REASONS, SIZES, columns, disagreements
 from advlook.experiments.claims.published_figures import dose_response
 from advlook.stats.rules import CONTRADICTED, INCONCLUSIVE, NO_DIFFERENCE, SUPPORTED, UNTESTED, judge
 
@@ -164,7 +168,7 @@ def test_kinds_of_blur_are_those_of_the_file(figures):
 
 def invented(verdicts, sides):
     """Tables of one architecture: verdicts by claim, and the side of one comparison of each."""
-    about = {"arch": "resnet10", "unit": "points", "statement": list(verdicts)}
+    about = {"arch": "resnet10", "unit": "points", "statement": list(verdicts), "seeds": 2, "held": ""}
     claims = pd.DataFrame({"claim": list(verdicts), "verdict": list(verdicts.values())} | about)
     compared = pd.DataFrame({"claim": list(sides), "side": list(sides.values()), "arch": "resnet10", "effect": 1.0})
     return claims, compared.assign(at=None)
@@ -181,7 +185,7 @@ def test_disagreements_are_listed_and_nothing_else():
         dict(zip(claims, [SUPPORTED, INCONCLUSIVE, SUPPORTED, "no difference"], strict=True)),
         dict(zip(claims, ["for", "open", "for", "open"], strict=True)),
     )
-    found = disagreements(theirs, dict.fromkeys(SIZES, ours))
+    found = disagreements(theirs, dict.fromkeys(SIZES.values(), ours))
     assert found["claim"].tolist() == ["both", "same"]
     assert found[PUBLISHED].tolist() == ["**supported** +1.0", "**no difference** +1.0"]
 
@@ -189,6 +193,19 @@ def test_disagreements_are_listed_and_nothing_else():
 def test_every_listed_disagreement_has_a_reason(figures):
     """Of the committed verdicts."""
     theirs = tuple(there.deciding(table) for table in there.published_tables(figures).values())
-    found = disagreements(theirs, {})
+    found = disagreements(theirs, columns())
     assert len(found) > 0
     assert set(found["what could make the difference"]) <= set(REASONS.values())
+
+
+def test_models_from_elsewhere_stand_beside_the_published_alone():
+    """Of a pair that a user brings nothing of this project's models is told, neither verdicts nor reasons."""
+    ours = invented({"both": CONTRADICTED}, {"both": "against"})
+    theirs = invented({"both": SUPPORTED}, {"both": "for"})
+    preset = replace(small_preset(), external={"vit": ExternalConfig("std.pt", "adv.pt")}, title="My pair")
+    found = disagreements(theirs, columns(preset, ours))
+    assert list(found) == ["claim", f"{preset.data.size} px (My pair)", PUBLISHED]
+    pair = tuple(table.assign(seeds=1) for table in ours)
+    alone = disagreements(theirs, columns(preset, pair))
+    assert alone.iloc[0, 1] == "**contradicted** (one pair) +1.0"
+    assert set(SIZES.values()) == set(columns(small_preset(), ours))

@@ -81,11 +81,12 @@ class DataConfig:
 class ArchConfig:
     """How an architecture is fitted to the image size, its learning rate, and how long it is trained."""
 
-    stem: Literal[*STEMS]  # "imagenet": the published one; "small" halves resolution; "tiny" keeps it
-    width: Positive  # channels of the first layer (64 in the published networks)
     learning_rate: Above0
     epochs_std: Positive
     epochs_adv: Positive
+    stem: Literal["", *STEMS] = ""  # "imagenet": the published one; "small" halves resolution; "tiny" keeps it
+    width: Count = 0  # channels of the first layer (64 in the published networks)
+    builder: str = ""  # of a network that is none of the five, which has no stem and no width here: one of FORMS
 
 
 @dataclass(frozen=True)
@@ -272,6 +273,7 @@ class Preset:
     def digest(self) -> str:
         """Hash of everything the preset says; of controls, which are models besides, each has a hash of its own."""
         values = asdict(self) | {each: told(getattr(self, each)) for each in ("data", "training", "adversary")}
+        values["models"] = {arch: told(model) for arch, model in self.models.items()}
         values["external"] = {arch: told(external) for arch, external in self.external.items()}
         del values["controls"]
         return digest(values)
@@ -291,7 +293,7 @@ class Preset:
     def training_key(self, arch: str, setting: str, seed: int) -> dict[str, object]:
         """What determines one model's weights; its digest names the checkpoint."""
         preset, setting = self.variant(setting)
-        data, model = told(preset.data), asdict(preset.models[arch])
+        data, model = told(preset.data), told(preset.models[arch])
         del data["test_images"], data["test_store"]
         epochs = {each: model.pop(f"epochs_{each}") for each in SETTINGS}[setting]
         training = preset.training.key() | {"epochs": epochs}

@@ -11,17 +11,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from advlook.core import ARCHITECTURES, STEMS, Classifier, RequestError, check_choice, evaluating
+from advlook.core import ARCHITECTURES, FORMS, STEMS, Classifier, RequestError, check_choice, evaluating
 from advlook.data.class_names import listed, names_of_set, same_classes
-from advlook.models.architectures import IMAGENET_MEAN, IMAGENET_STD, Normalized, build_model
-from advlook.models.builders import FORMS, Builder, builder, is_built
+from advlook.models.architectures import Normalized, build_model
+from advlook.models.builders import IMAGENET_MEAN, IMAGENET_STD, ROLES, Builder, builder, is_built, normalises_itself
 from advlook.models.checkpoints import fill_model, is_safetensors, read_metadata, read_weights
-from advlook.models.foreign import filled, normalises_itself, stored_normalisation
+from advlook.models.foreign import filled, stored_normalisation
 from advlook.models.weight_sets import weights_in
 
 _WRAPPERS = re.compile(r"^((module|model|network|net|attacker|_orig_mod)\.)+")
 _NORMALISER = re.compile(r"^normaliz(e|er|ation)\.")
-_NORMALISATION = {"mean": "mean", "mu": "mean", "new_mean": "mean", "std": "std", "sigma": "std", "new_std": "std"}
 
 
 @dataclass(frozen=True)
@@ -137,9 +136,7 @@ def untrained(arch: str, loaded: Loaded, size: int, seed: int) -> nn.Module:
     random state is left as it was."""
     if not is_built(arch):
         return build_model(arch, loaded.classes, stem=loaded.stem, width=loaded.width, seed=seed).network
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        return builder(arch)(loaded.classes, size)
+    return builder(arch).drawn(seed, loaded.classes, size)
 
 
 def classes_of(model: nn.Module, size: int) -> int:
@@ -210,7 +207,7 @@ def _plain(
     for long_name, value in chain(own.items(), beside.items()):
         name = _WRAPPERS.sub("", long_name)
         name = re.sub(r"^linear\.", "fc.", name).replace(".shortcut.", ".downsample.")
-        if role := _NORMALISATION.get(_NORMALISER.sub("", name)):
+        if role := ROLES.get(_NORMALISER.sub("", name)):
             name, value = role, value.flatten()
         elif long_name in beside and value.dim() == 0:
             continue

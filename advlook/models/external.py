@@ -127,8 +127,12 @@ def _load_built(
     model = network if chosen is None else Normalized(network, mean, std)
     side = size or make.size or 224
     count = classes_of(model, side)
-    names = _class_names(content, metadata, {}, count)
-    return Loaded(model.eval(), None, None, count, source, make.size, make.resize, names)
+    made = _made(path)
+    names = _class_names(content, metadata, made, count)
+    shown = (make.size, make.resize)
+    if "size" in made.get("data", {}):
+        shown = (made["data"]["size"], metadata.get("test_store"))
+    return Loaded(model.eval(), None, None, count, source, *shown, names)
 
 
 def untrained(arch: str, loaded: Loaded, size: int, seed: int) -> nn.Module:
@@ -176,13 +180,19 @@ def parse_channels(text: str, name: str) -> tuple[float, ...]:
         raise RequestError(f"{name} {text!r} is no list of numbers such as 0.485,0.456,0.406") from None
 
 
-def _training(path: Path, arch: str) -> dict[str, dict]:
-    """What our own training recorded of the model, empty for files of other origin; refuses another arch."""
+def _made(path: Path) -> dict[str, dict]:
+    """What our own training recorded of the model, empty for files of other origin."""
     made = stored_metadata(path).get("training")
-    if not isinstance(made, dict) or not all(isinstance(made.get(key), dict) for key in ("model", "data")):
-        return {}
-    if (own := made.get("arch")) != arch:
-        raise RequestError(f"checkpoint {path} is of arch {own!r}, not {arch!r}; give --arch {own}")
+    ours = isinstance(made, dict) and all(isinstance(made.get(key), dict) for key in ("model", "data"))
+    return made if ours else {}
+
+
+def _training(path: Path, arch: str) -> dict[str, dict]:
+    """The same of one of ARCHITECTURES; refuses a file of another."""
+    made = _made(path)
+    if made and (own := made.get("arch")) != arch:
+        named = made["model"].get("builder", own)
+        raise RequestError(f"checkpoint {path} is of arch {own!r}, not {arch!r}; give --arch {named}")
     return made
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from textwrap import indent
 from typing import Any, NoReturn
 
-from advlook.core import ARCHITECTURES, SETTINGS, STEMS, RequestError, joined, parse_eps
+from advlook.core import ARCHITECTURES, FORMS, SETTINGS, STEMS, RequestError, joined, parse_eps
 from advlook.core.distributed import first_to_fail
 from advlook.core.preset_files import available, load_preset
 
@@ -81,8 +81,8 @@ def _command(*options: Option) -> Callable[[Run], Run]:
 PRESETS = f"{', '.join(available())}, or the path of a .toml"
 CHANNELS = "of red, green, blue in units of [0, 1] (default: the checkpoint's own, else ImageNet's)"
 PRESET = _option("--preset", f"{PRESETS} (default: quick)", default="quick")
-FORMS = "timm:NAME, torchvision:NAME, PATH.py:FUNCTION or package.module:FUNCTION"
-ARCH = _option("--arch", ", ".join(ARCHITECTURES), required=True)
+ARCH = _option("--arch", "as the preset names it", required=True)
+ANY_ARCH = _option("--arch", f"{', '.join(ARCHITECTURES)}, {FORMS}", required=True)
 OUTPUT = _option("--output", "folder of results (default: figures)", type=Path)
 
 
@@ -166,6 +166,7 @@ def _train(preset: str, arch: str, setting: str, seed: int) -> int:
     return 0
 
 
+PAIR = {"nargs": 2, "type": Path, "action": "append", "metavar": ("STD", "ADV")}
 CHECKPOINTS = """what `advlook train` wrote, or a state dict (.safetensors, or torch's .pt, .pth, .ckpt): torchvision's,
 that of the robustness library, RobustBench's, or a plain one"""
 ATTACKS = "none, noise, fgsm, pgd, mi-fgsm, apgd-ce, apgd-dlr, or suite: pgd, apgd-ce and apgd-dlr in turn"
@@ -177,7 +178,7 @@ images that training left out (default: all)"""
 
 @_command(
     _option("--checkpoint", CHECKPOINTS, type=Path, required=True),
-    ARCH,
+    ANY_ARCH,
     _option("--data", "folder with one folder of images per class", type=Path, required=True),
     _option("--attack", f"{ATTACKS} (default: none)", default="none"),
     _option("--eps", "L-infinity radius, as a fraction (default: 4/255)", default="4/255"),
@@ -203,7 +204,7 @@ def _evaluate(eps: str, mean: str | None, std: str | None, **given: Any) -> int:
     advlook evaluate --checkpoint cifar.pt --arch resnet18 --data cifar10/test --stem tiny --size 32 --resize 32 \
         --mean 0.4914,0.4822,0.4465 --std 0.2470,0.2435,0.2616
     advlook evaluate --checkpoint timm.pt --arch resnet50 --data imagenette/val --weights state_dict_ema
-    advlook evaluate --checkpoint mine.pt --arch resnet18 --data photos/ --classes names.txt
+    advlook evaluate --checkpoint mine.pt --arch timm:convnext_tiny --data photos/ --classes names.txt
     advlook evaluate --checkpoint mine.safetensors --arch resnet10 --data photos/ --split held-out
     """
     from advlook.models import evaluate_checkpoint
@@ -225,16 +226,9 @@ def _evaluate(eps: str, mean: str | None, std: str | None, **given: Any) -> int:
 @_command(
     _option("std", f"the standard model: {CHECKPOINTS}", type=Path),
     _option("adv", "the adversarially trained model of the same architecture", type=Path),
-    _option("--arch", f"{', '.join(ARCHITECTURES)}, {FORMS}", required=True),
+    ANY_ARCH,
     _option("--data", "folder with one folder of images per class", type=Path, required=True),
-    _option(
-        "--pair",
-        "another pair, of another training seed; may be repeated",
-        nargs=2,
-        type=Path,
-        action="append",
-        metavar=("STD", "ADV"),
-    ),
+    _option("--pair", "another pair, of another training seed; may be repeated", **PAIR),
     _option("--eps", "L-infinity radius, as a fraction (default: 4/255)", default="4/255"),
     _option("--size", "pixels a side (default: as the models were made for)", type=at_least_one),
     _option("--stem", f"{', '.join(STEMS)}; needed where a checkpoint of the study's architectures does not tell"),

@@ -10,7 +10,7 @@ from advlook.core.files import digest, file_hash, mixed_seed, read_json, write_a
 from advlook.core.gradients import at_least_float32, cross_entropy, evaluating, frozen_buffers, input_gradient
 from advlook.core.gradients import logit_of as logit_of
 from advlook.core.gradients import per_image as per_image
-from advlook.core.names import ARCH_NAMES, NAMES, eps_label
+from advlook.core.names import ARCH_NAMES, FORMS, NAMES, eps_label
 from advlook.core.precision import PRECISIONS, autocast
 from advlook.core.presets import ARCHITECTURES, SETTINGS, STEMS, AdversaryConfig, DataConfig, Preset, TrainingConfig
 from advlook.core.processes import run_all, worker_count

@@ -9,7 +9,8 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from advlook.core.errors import RequestError
-from advlook.core.presets import ARCHITECTURES, ExternalConfig, Preset
+from advlook.core.names import FORMS
+from advlook.core.presets import ARCHITECTURES, ArchConfig, ExternalConfig, Preset
 from advlook.core.short_presets import completed, is_short
 
 PRESET_FOLDER = Path(__file__).parents[1] / "presets"
@@ -64,11 +65,8 @@ def _contradictions(preset: Preset) -> Iterator[str]:
     """What is wrong between keys that are valid one by one."""
     data, training, batch_size = preset.data, preset.training, preset.training.batch_size
     for arch in preset.archs:
-        if arch not in preset.external and arch not in ARCHITECTURES:
-            known = ", ".join(ARCHITECTURES)
-            yield f"arch {arch!r} is unknown; choose from {known}, or add a section [external.{arch}]"
-        if arch not in preset.external and arch not in preset.models:
-            yield f"missing key 'models.{arch}'"
+        if arch not in preset.external:
+            yield from _trained(arch, preset.models.get(arch))
     yield from (f"external.{arch} is not one of archs" for arch in preset.external if arch not in preset.archs)
     for arch, external in preset.external.items():
         yield from _pairing(arch, external, preset.seeds)
@@ -93,11 +91,26 @@ def _contradictions(preset: Preset) -> Iterator[str]:
         yield from (f"controls.{name}: {message}" for message in _contradictions(preset.variant(name)[0]))
 
 
+def _trained(arch: str, model: ArchConfig | None) -> Iterator[str]:
+    """What is wrong with the description of an architecture that is trained."""
+    known = ", ".join(ARCHITECTURES)
+    if arch not in ARCHITECTURES and not (model and model.builder):
+        own = f"give models.{arch}.builder = {FORMS}"
+        yield f"arch {arch!r} is unknown; choose from {known}, {own}, or add a section [external.{arch}]"
+    if model is None:
+        yield f"missing key 'models.{arch}'"
+    elif not model.builder:
+        yield from (f"missing key 'models.{arch}.{key}'" for key in ("stem", "width") if not getattr(model, key))
+    elif ":" not in model.builder:
+        yield f"models.{arch}.builder = {model.builder!r} is unknown; give {FORMS}"
+    elif model.stem or model.width:
+        yield f"models.{arch} has a builder, so take out stem and width: they are those of {known}"
+
+
 def _pairing(arch: str, external: ExternalConfig, seeds: tuple[int, ...]) -> Iterator[str]:
     """What is wrong between the checkpoints of an architecture and the seeds, which number its pairs."""
     if (named := external.arch or arch) not in ARCHITECTURES and ":" not in named:
-        forms = "timm:NAME, torchvision:NAME, PATH.py:FUNCTION or package.module:FUNCTION"
-        yield f"external.{arch}.arch = {named!r} is unknown; choose from {', '.join(ARCHITECTURES)}, {forms}"
+        yield f"external.{arch}.arch = {named!r} is unknown; choose from {', '.join(ARCHITECTURES)}, {FORMS}"
     std, adv = ([paths] if isinstance(paths, str) else paths for paths in (external.std, external.adv))
     if len(std) != len(adv):
         yield f"external.{arch} has {len(std)} checkpoints in std, but {len(adv)} in adv; name pairs"

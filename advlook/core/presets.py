@@ -1,61 +1,28 @@
 """Presets: every key of a preset file with its type, its range and, in the comment behind it, its meaning."""
 
-import re
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
-from typing import Annotated, ClassVar, Literal, TypeVar
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from advlook.core.files import digest
 from advlook.core.precision import PRECISIONS
+from advlook.core.preset_values import ARCHITECTURES as ARCHITECTURES
+from advlook.core.preset_values import (
+    SETTINGS,
+    STEMS,
+    Above0,
+    Arch,
+    Ascending,
+    AtLeast0,
+    Count,
+    Odd,
+    Positive,
+    Setting,
+    Several,
+    Target,
+)
 from advlook.core.radius import Eps
-
-ARCHITECTURES = ("alexnet_bn", "resnet10", "resnet18", "resnet50", "resnet101")
-SETTINGS = ("std", "adv")
-STEMS = ("imagenet", "small", "tiny")
-
-
-def _ascending(values: tuple) -> tuple:
-    if list(values) != sorted(set(values)):
-        raise ValueError("must ascend")
-    return values
-
-
-def _target(name: str) -> str:
-    if not re.fullmatch("[^@]+(@[1-9][0-9]*)?", name):
-        raise ValueError("must be the name of an image set, with @ and its pixels a side where it is reduced")
-    return name
-
-
-def _setting(name: str) -> str:
-    if name in (*SETTINGS, "random") or not re.fullmatch("[a-z0-9]+([-.][a-z0-9]+)*", name):
-        raise ValueError("must be small letters, digits, - and ., and not std, adv or random: it names files")
-    return name
-
-
-def _arch(name: str) -> str:
-    if not re.fullmatch("[A-Za-z0-9]+([-_.][A-Za-z0-9]+)*", name):
-        raise ValueError(
-            "must be letters, digits, -, _ and .: it names files; [external.NAME] has a key arch for others"
-        )
-    return name
-
-
-def _odd(pixels: int) -> int:
-    if pixels % 2 == 0:
-        raise ValueError("must be odd")
-    return pixels
-
-
-Item = TypeVar("Item")
-Positive = Annotated[int, Field(gt=0)]
-Count = Annotated[int, Field(ge=0)]
-Above0 = Annotated[float, Field(gt=0)]
-AtLeast0 = Annotated[float, Field(ge=0)]
-Odd = Annotated[Positive, AfterValidator(_odd)]
-Several = Annotated[tuple[Item, ...], Field(min_length=1)]
-Arch = Annotated[str, AfterValidator(_arch)]
-Ascending = Annotated[Several[Item], AfterValidator(_ascending)]
 
 
 @dataclass(frozen=True)
@@ -81,11 +48,12 @@ class DataConfig:
 class ArchConfig:
     """How an architecture is fitted to the image size, its learning rate, and how long it is trained."""
 
-    stem: Literal[*STEMS]  # "imagenet": the published one; "small" halves resolution; "tiny" keeps it
-    width: Positive  # channels of the first layer (64 in the published networks)
     learning_rate: Above0
     epochs_std: Positive
     epochs_adv: Positive
+    stem: Literal["", *STEMS] = ""  # "imagenet": the published one; "small" halves resolution; "tiny" keeps it
+    width: Count = 0  # channels of the first layer (64 in the published networks)
+    builder: str = ""  # of a network that is none of the five, which has no stem and no width here: one of FORMS
 
 
 @dataclass(frozen=True)
@@ -163,7 +131,7 @@ class ControlConfig:
 
     title: str  # as figures name it
     like: Literal[*SETTINGS]
-    archs: Several[Literal[*ARCHITECTURES]]
+    archs: Several[Arch]
     seeds: Several[int]
     training: TrainingConfig
     adversary: AdversaryConfig
@@ -222,7 +190,7 @@ class EnsemblesConfig:
     """The image sets of notebook 06, and how ensembles are trained on them."""
 
     # Sets by name or path; "name@20": reduced to 20 px a side and enlarged again.
-    targets: Several[Annotated[str, AfterValidator(_target)]]
+    targets: Several[Target]
     train_images: Positive  # of each set, drawn by one seed; all where it has fewer
     test_images: Positive  # the same of its test split
     epochs: Positive  # of fine-tuning
@@ -266,12 +234,13 @@ class Preset:
     corruptions: CorruptionsConfig
     ensembles: EnsemblesConfig
     stylization: StylizationConfig
-    controls: dict[Annotated[str, AfterValidator(_setting)], ControlConfig] = field(default_factory=dict)
+    controls: dict[Setting, ControlConfig] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
         """Hash of everything the preset says; of controls, which are models besides, each has a hash of its own."""
         values = asdict(self) | {each: told(getattr(self, each)) for each in ("data", "training", "adversary")}
+        values["models"] = {arch: told(model) for arch, model in self.models.items()}
         values["external"] = {arch: told(external) for arch, external in self.external.items()}
         del values["controls"]
         return digest(values)
@@ -291,7 +260,7 @@ class Preset:
     def training_key(self, arch: str, setting: str, seed: int) -> dict[str, object]:
         """What determines one model's weights; its digest names the checkpoint."""
         preset, setting = self.variant(setting)
-        data, model = told(preset.data), asdict(preset.models[arch])
+        data, model = told(preset.data), told(preset.models[arch])
         del data["test_images"], data["test_store"]
         epochs = {each: model.pop(f"epochs_{each}") for each in SETTINGS}[setting]
         training = preset.training.key() | {"epochs": epochs}

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from advlook.core import ARCHITECTURES, STEMS, Preset, RequestError, check_choice
+from advlook.models.builders import IMAGENET_MEAN, IMAGENET_STD, builder, normalises_itself
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 Block = type[BasicBlock | Bottleneck]
 _RESNETS: dict[str, tuple[Block, list[int]]] = {
     "resnet10": (BasicBlock, [1, 1, 1, 1]),
@@ -148,7 +148,12 @@ def build_model(
     return Normalized(network, mean, std).to(memory_format=torch.channels_last)
 
 
-def preset_model(preset: Preset, arch: str, seed: int) -> Normalized:
-    """The untrained model that a preset describes: its stem, width, classes and normalisation."""
+def preset_model(preset: Preset, arch: str, seed: int) -> nn.Module:
+    """The untrained model that a preset describes, with the initial weights of a seed: its builder, or stem and width;
+    its classes; and its normalisation, where the network of a builder has none of its own."""
     data, model = preset.data, preset.models[arch]
-    return build_model(arch, data.classes, stem=model.stem, width=model.width, mean=data.mean, std=data.std, seed=seed)
+    if not model.builder:
+        how = {"stem": model.stem, "width": model.width, "seed": seed}
+        return build_model(arch, data.classes, mean=data.mean, std=data.std, **how)
+    network = builder(model.builder).drawn(seed, data.classes, data.size)
+    return network if normalises_itself(network) else Normalized(network, data.mean, data.std)

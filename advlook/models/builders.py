@@ -13,14 +13,16 @@ from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 
+import torch
 from torch import Tensor, nn
 from torchvision import models as torchvision_models
 
-from advlook.core import RequestError, digest
+from advlook.core import FORMS, RequestError, digest
 from advlook.core.errors import reason
-from advlook.models.architectures import IMAGENET_MEAN, IMAGENET_STD
 
-FORMS = "timm:NAME, torchvision:NAME, PATH.py:FUNCTION or package.module:FUNCTION"
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+NORMALISATIONS = (("mean", "std"), ("mu", "sigma"), ("new_mean", "new_std"))  # what others call them
+ROLES = {name: role for pair in NORMALISATIONS for name, role in zip(pair, NORMALISATIONS[0], strict=True)}
 _CLASSES = ("num_classes", "classes", "n_classes")  # by which functions are told the number of classes
 _SIDES = ("img_size", "image_size")  # and, where they ask for it, of pixels a side
 Channels = tuple[float, float, float]
@@ -60,6 +62,12 @@ class Builder:
         if not isinstance(network, nn.Module):
             raise RequestError(f"arch {self.name!r} gives a {type(network).__name__}; it has to return an nn.Module")
         return network.eval()
+
+    def drawn(self, seed: int, classes: int | None = None, size: int | None = None) -> nn.Module:
+        """The network with the initial weights of a seed; the global random state is left as it was."""
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            return self(classes, size)
 
 
 def _first(names: tuple[str, ...], taken: Mapping[str, object], open_ended: bool) -> str | None:
@@ -189,3 +197,10 @@ def classes_in(network: nn.Module, state: Mapping[str, Tensor]) -> int | None:
     if len(differing) > 1:
         raise RequestError("several layers differ in width: it is of another architecture")
     return differing.pop()[1] if differing else None
+
+
+def normalises_itself(network: nn.Module) -> bool:
+    """Whether a network has two buffers or parameters of three values, named as a normalisation is."""
+    named = [*network.named_buffers(), *network.named_parameters()]
+    ends = {name.rpartition(".")[2] for name, value in named if value.numel() == 3}
+    return any(set(pair) <= ends for pair in NORMALISATIONS)

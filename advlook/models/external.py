@@ -11,17 +11,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from advlook.core import ARCHITECTURES, STEMS, Classifier, RequestError, check_choice, evaluating
+from advlook.core import ARCHITECTURES, FORMS, STEMS, Classifier, RequestError, check_choice, evaluating
 from advlook.data.class_names import listed, names_of_set, same_classes
-from advlook.models.architectures import IMAGENET_MEAN, IMAGENET_STD, Normalized, build_model
-from advlook.models.builders import FORMS, Builder, builder, is_built
+from advlook.models.architectures import Normalized, build_model
+from advlook.models.builders import IMAGENET_MEAN, IMAGENET_STD, ROLES, Builder, builder, is_built, normalises_itself
 from advlook.models.checkpoints import fill_model, is_safetensors, read_metadata, read_weights
-from advlook.models.foreign import filled, normalises_itself, stored_normalisation
+from advlook.models.foreign import filled, stored_normalisation
 from advlook.models.weight_sets import weights_in
 
 _WRAPPERS = re.compile(r"^((module|model|network|net|attacker|_orig_mod)\.)+")
 _NORMALISER = re.compile(r"^normaliz(e|er|ation)\.")
-_NORMALISATION = {"mean": "mean", "mu": "mean", "new_mean": "mean", "std": "std", "sigma": "std", "new_std": "std"}
 
 
 @dataclass(frozen=True)
@@ -128,8 +127,12 @@ def _load_built(
     model = network if chosen is None else Normalized(network, mean, std)
     side = size or make.size or 224
     count = classes_of(model, side)
-    names = _class_names(content, metadata, {}, count)
-    return Loaded(model.eval(), None, None, count, source, make.size, make.resize, names)
+    made = _made(path)
+    names = _class_names(content, metadata, made, count)
+    shown = (make.size, make.resize)
+    if "size" in made.get("data", {}):
+        shown = (made["data"]["size"], metadata.get("test_store"))
+    return Loaded(model.eval(), None, None, count, source, *shown, names)
 
 
 def untrained(arch: str, loaded: Loaded, size: int, seed: int) -> nn.Module:
@@ -137,9 +140,7 @@ def untrained(arch: str, loaded: Loaded, size: int, seed: int) -> nn.Module:
     random state is left as it was."""
     if not is_built(arch):
         return build_model(arch, loaded.classes, stem=loaded.stem, width=loaded.width, seed=seed).network
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        return builder(arch)(loaded.classes, size)
+    return builder(arch).drawn(seed, loaded.classes, size)
 
 
 def classes_of(model: nn.Module, size: int) -> int:
@@ -179,13 +180,19 @@ def parse_channels(text: str, name: str) -> tuple[float, ...]:
         raise RequestError(f"{name} {text!r} is no list of numbers such as 0.485,0.456,0.406") from None
 
 
-def _training(path: Path, arch: str) -> dict[str, dict]:
-    """What our own training recorded of the model, empty for files of other origin; refuses another arch."""
+def _made(path: Path) -> dict[str, dict]:
+    """What our own training recorded of the model, empty for files of other origin."""
     made = stored_metadata(path).get("training")
-    if not isinstance(made, dict) or not all(isinstance(made.get(key), dict) for key in ("model", "data")):
-        return {}
-    if (own := made.get("arch")) != arch:
-        raise RequestError(f"checkpoint {path} is of arch {own!r}, not {arch!r}; give --arch {own}")
+    ours = isinstance(made, dict) and all(isinstance(made.get(key), dict) for key in ("model", "data"))
+    return made if ours else {}
+
+
+def _training(path: Path, arch: str) -> dict[str, dict]:
+    """The same of one of ARCHITECTURES; refuses a file of another."""
+    made = _made(path)
+    if made and (own := made.get("arch")) != arch:
+        named = made["model"].get("builder", own)
+        raise RequestError(f"checkpoint {path} is of arch {own!r}, not {arch!r}; give --arch {named}")
     return made
 
 
@@ -210,7 +217,7 @@ def _plain(
     for long_name, value in chain(own.items(), beside.items()):
         name = _WRAPPERS.sub("", long_name)
         name = re.sub(r"^linear\.", "fc.", name).replace(".shortcut.", ".downsample.")
-        if role := _NORMALISATION.get(_NORMALISER.sub("", name)):
+        if role := ROLES.get(_NORMALISER.sub("", name)):
             name, value = role, value.flatten()
         elif long_name in beside and value.dim() == 0:
             continue

@@ -7,13 +7,11 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from advlook.core import RequestError
-from advlook.models.builders import Builder, classes_in
+from advlook.models.builders import ROLES, Builder, classes_in
 from advlook.models.checkpoints import fill_model
 from advlook.models.weight_sets import weights_in
 
 _AUXILIARY = re.compile(r"^(aux\d|AuxLogits)\.")  # GoogLeNet's and Inception's, which answer in training alone
-_NAMED = (("mean", "std"), ("mu", "sigma"), ("new_mean", "new_std"))  # what others call a normalisation
-_ROLES = {name: role for pair in _NAMED for name, role in zip(pair, ("mean", "std"), strict=True)}
 
 
 def filled(
@@ -42,20 +40,10 @@ def filled(
 
 def _role(name: str) -> str | None:
     """Whether a tensor that is none of the network's is a "mean" or a "std", by the end of its name."""
-    last = name.rpartition(".")[2]
-    return next(
-        (role for pair in _NAMED for role, each in zip(("mean", "std"), pair, strict=True) if each == last), None
-    )
+    return ROLES.get(name.rpartition(".")[2])
 
 
 def stored_normalisation(beside: Mapping[str, Tensor]) -> dict[str, list[float]]:
     """ "mean" and "std" of three values each among tensors that lie beside a network, as far as they are there."""
     found = {_role(name): value.flatten().tolist() for name, value in beside.items() if value.numel() == 3}
     return {role: values for role, values in found.items() if role}
-
-
-def normalises_itself(network: nn.Module) -> bool:
-    """Whether a network has two buffers or parameters of three values, named as a normalisation is."""
-    named = [*network.named_buffers(), *network.named_parameters()]
-    ends = {name.rpartition(".")[2] for name, value in named if value.numel() == 3}
-    return any(set(pair) <= ends for pair in _NAMED)

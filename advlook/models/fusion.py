@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from advlook.core import Device, Preset
+from advlook.core.presets import ArchConfig
 from advlook.data.image_sets import ImageSet
 from advlook.models.architectures import split_last_layer
 from advlook.models.training import Trainer, update
@@ -62,7 +63,7 @@ def parameters(model: nn.Module) -> int:
 def tuning_preset(preset: Preset, arch: str) -> Preset:
     """The preset as fine-tuning uses it: the paper's 30 epochs, its constant rate, and the rest as in training."""
     config = preset.ensembles
-    model = replace(preset.models[arch], learning_rate=config.learning_rate, epochs_std=config.epochs)
+    model = ArchConfig(config.learning_rate, epochs_std=config.epochs, epochs_adv=config.epochs)
     training = replace(preset.training, schedule="step", step_epochs=config.epochs, average=0.0, rate_for_batch=0)
     data = replace(preset.data, train_images=0)
     return replace(preset, data=data, models=preset.models | {arch: model}, training=training)

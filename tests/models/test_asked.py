@@ -12,8 +12,8 @@ from advlook.data.image_sets import listing_digest
 from advlook.data.layouts import class_folders
 from advlook.models.architectures import build_model, preset_model
 from advlook.models.asked import Picked
+from advlook.models.checkpoint_accuracy import evaluate_checkpoint
 from advlook.models.checkpoints import save_checkpoint
-from advlook.models.evaluation import evaluate_checkpoint
 
 SIZE = {"size": 32, "resize": 32, "progress": False}
 

@@ -21,11 +21,11 @@ from advlook.data.decoding import read_image
 from advlook.data.image_sets import ImageSet, to_float
 from advlook.data.layouts import list_images
 from advlook.models.architectures import build_model, preset_model
+from advlook.models.checkpoint_accuracy import evaluate_checkpoint
 from advlook.models.checkpoints import save_checkpoint
 from advlook.models.evaluation import (
     accuracy_under,
     correct,
-    evaluate_checkpoint,
     predict,
     robust_accuracy,
     suite_accuracy,

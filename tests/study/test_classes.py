@@ -9,8 +9,8 @@ from helpers import small_preset, write_folder
 from advlook.core.errors import RequestError
 from advlook.core.presets import ExternalConfig
 from advlook.models.architectures import preset_model
+from advlook.models.checkpoint_accuracy import evaluate_checkpoint
 from advlook.models.checkpoints import read_metadata, save_checkpoint
-from advlook.models.evaluation import evaluate_checkpoint
 from advlook.study import Study
 
 

@@ -5,6 +5,8 @@ import ast
 import nbformat
 import pytest
 
+from advlook.report import texts
+from advlook.study import Study
 from advlook.study.folders import ROOT
 
 each_notebook = pytest.mark.parametrize(
@@ -40,3 +42,32 @@ def test_notebooks_import_rooms(notebook):
     own = f"advlook.experiments.{notebook.stem.partition('_')[2]}"
     assert own in imported
     assert not [name for name in imported - {own} if name == "advlook.experiments" or name.count(".") > 1]
+
+
+FINDINGS = [
+    (notebook, cell.source)
+    for notebook in sorted((ROOT / "notebooks").glob("*.ipynb"))
+    for cell in nbformat.read(notebook, as_version=4).cells
+    if texts.FINDINGS in cell.metadata.get("tags", [])
+]
+
+
+@pytest.mark.parametrize("preset", ["quick", "imagenette", "cifar10"])
+def test_findings_are_told_of_committed_results(preset):
+    """Each sentence can be generated from the tables alone, and the executed copies show what these say."""
+    study = Study(preset, output=ROOT / "figures", progress=False)
+    assert {path.stem[:2] for path, _ in FINDINGS} == {"01", "02", "03", "04", "05", "06"}
+    for path, source in FINDINGS:
+        told = texts.findings(source, study)
+        assert told.count("\n- ") > 0 or "no cue conflicts of several block sizes" in told
+        copy = nbformat.read(study.output / "notebooks" / path.name, as_version=4)
+        outputs = [cell.outputs for cell in copy.cells if cell.source == source]
+        assert [output.data["text/markdown"] for shown in outputs for output in shown] == [told]
+
+
+@each_notebook
+def test_no_finding_of_our_own_runs_is_in_prose(notebook):
+    """A notebook runs on anybody's models: it names neither our networks, nor what was found on our image sets."""
+    cells = nbformat.read(notebook, as_version=4).cells
+    told = [cell.source.replace("ResNet-101", "") for cell in cells if cell.cell_type == "markdown"]
+    assert [text for text in told if "ResNet-10" in text or "AlexNets" in text] == []

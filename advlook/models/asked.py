@@ -94,6 +94,14 @@ def classes_asked(
     return list(range(len(folders))), "none", [f"{silent}: {order}; give --classes names.txt where it is another"]
 
 
+def checkpoint_of(preset: Preset, arch: str, setting: str, path: Path) -> Loaded:
+    """What `path` holds, as a preset names it in place of training `arch`."""
+    data, external, described = preset.data, preset.external[arch], preset.models.get(arch)
+    how = {"weights": getattr(external, f"{setting}_weights") or None, "fallback": (data.mean, data.std)}
+    stem = described.stem if described else external.stem or None
+    return load_model(path, external.arch or arch, stem=stem, size=data.size, **how)
+
+
 def external_model(
     preset: Preset, arch: str, setting: str, path: Path, classes: Callable[[], Sequence[str]], fresh: int | None = None
 ) -> nn.Module:
@@ -101,10 +109,8 @@ def external_model(
     classes; where the file tells its own, the model has the logits of these, in their order. fresh: the seed of initial
     weights in place of those in the file. Raises RequestError where file and preset do not agree."""
     data, external, described = preset.data, preset.external[arch], preset.models.get(arch)
-    how = {"weights": getattr(external, f"{setting}_weights") or None, "fallback": (data.mean, data.std)}
-    stem = described.stem if described else external.stem or None
     names = Path(external.names).expanduser() if external.names else None
-    loaded = load_model(path, external.arch or arch, stem=stem, size=data.size, **how)
+    loaded = checkpoint_of(preset, arch, setting, path)
     if described and loaded.width not in (None, described.width):
         stated = f"preset {preset.name} says {described.width}"
         raise RequestError(f"checkpoint {path} needs models.{arch}.width = {loaded.width}, but {stated}")

@@ -13,6 +13,7 @@ from PIL import Image
 
 from advlook.core import ARCH_NAMES, Preset, read_json, write_atomically
 from advlook.experiments.claims.published import deciding
+from advlook.report.about import about
 from advlook.report.texts import archs_in
 from advlook.stats.rules import COLUMNS, UNTESTED, VERDICTS
 from advlook.stats.verdict_text import marked, told
@@ -32,10 +33,11 @@ def write_gallery(folder: Path, preset: Preset) -> Path:
     look = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True, "undefined": jinja2.StrictUndefined}
     templates = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), **look)
     sections, path = _sections(folder), folder / "index.html"
-    about = {"preset": preset, "introductions": INTRODUCTIONS, "claims": _claims(folder), "sections": sections}
-    about |= {"verified": read_json(folder / "verified.json"), "history": _history(sections)}
-    about["paper"] = [(item, what, _of_paper(folder, names)) for item, (what, names) in PAPER.items()]
-    page = templates.get_template("gallery.html").render(about)
+    shown = {"preset": preset, "introductions": INTRODUCTIONS, "claims": _claims(folder), "sections": sections}
+    shown |= {"verified": read_json(folder / "verified.json"), "history": _history(sections)}
+    shown |= {"about": about(folder, preset), "names": ARCH_NAMES, "several": len(preset.seeds) > 1}
+    shown["paper"] = [(item, what, _of_paper(folder, names)) for item, (what, names) in PAPER.items()]
+    page = templates.get_template("gallery.html").render(shown)
     write_atomically(path, lambda partial: partial.write_text(page))
     return path
 

@@ -24,6 +24,7 @@ from advlook.experiments.controls.measure import EARLIER
 from advlook.experiments.ensembles.targets import find_targets
 from advlook.experiments.stylization.measure import inputs_of
 from advlook.report import texts
+from advlook.report.about import record_models
 from advlook.report.bars import Bars
 from advlook.report.execution import OUTPUT_TIMEOUT, end_kernels, execute, tidy_notebook
 from advlook.report.gallery import write_gallery
@@ -194,6 +195,7 @@ def reproduce(
     preset = str(Path(preset).resolve()) if Path(preset).suffix == ".toml" else preset  # notebooks run in our folder
     chosen = _wanted(study, notebooks)
     study.require_external()
+    record_models(study)
     jobs = jobs or (min(SIDE_BY_SIDE, os.cpu_count() or 1) if study.device.type == "cpu" else 1)
     bars = Bars(sys.stderr)
     started = time.perf_counter()

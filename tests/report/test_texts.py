@@ -13,6 +13,9 @@ def notebook(path, *cells):
     """A notebook of code cells, and of markdown where one begins with "#"; the first one has the parameters."""
     made = [getattr(nbformat.v4, f"new_{'markdown' if c.startswith('#') else 'code'}_cell")(c) for c in cells]
     made[0].metadata["tags"] = ["parameters"]
+    for cell in made:
+        if cell.source.startswith("from IPython"):
+            cell |= {"id": "told", "metadata": {"tags": [texts.FINDINGS]}}
     path.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(nbformat.v4.new_notebook(cells=made), path)
     return path
@@ -128,3 +131,45 @@ def test_captions_of_every_architecture_are_renewed(tmp_path):
     texts.renew(out, source)
     captions = {path.stem: json.loads(path.read_text())["caption"] for path in out.glob("a_*.json")}
     assert captions == {f"a_{arch}": f"{arch}: new" for arch in list(ARCH_NAMES)[:2]} | {"a_shared_resnet10": "old"}
+
+
+SENTENCE = "from IPython.display import Markdown\n\nMarkdown(study.load_table('a'))"
+
+
+class Told:
+    """A study of one table, which is a sentence."""
+
+    def __init__(self, sentence):
+        self.sentence = sentence
+
+    def load_table(self, name):
+        return f"{name}: {self.sentence}"
+
+
+def told_in(copy):
+    """What the cell of findings gives in an executed copy."""
+    (cell,) = (cell for cell in nbformat.read(copy, as_version=4).cells if cell.id == "told")
+    return [output.data["text/markdown"] for output in cell.outputs]
+
+
+def test_sentences_are_generated_from_tables_without_a_run(tmp_path):
+    """A cell of findings is no code that results rest on: it comes, and follows its tables, while all else stays."""
+    source, out = notebook(tmp_path / "a.ipynb", "p = 1", "print(p)", SENTENCE), tmp_path / "out"
+    copy = notebook(out / "notebooks" / "a.ipynb", "p = 1", "print(p)")
+    assert texts.renew(out, source, study=Told("new")) == ([copy], [])
+    assert told_in(copy) == ["a: new"]
+    before = copy.read_bytes()
+    assert texts.renew(out, source, study=Told("new")) == ([], [])
+    assert texts.renew(out, source) == ([], [])
+    assert copy.read_bytes() == before
+    texts.renew(out, source, study=Told("other"))
+    assert told_in(copy) == ["a: other"]
+    nbformat.validate(nbformat.read(copy, as_version=4))
+
+
+def test_sentences_are_no_input_of_results():
+    """The code that a notebook's results rest on is the same with and without them."""
+    plain, told = ([nbformat.v4.new_code_cell(each) for each in cells] for cells in (["p"], ["p", SENTENCE]))
+    told[1].metadata["tags"] = [texts.FINDINGS]
+    assert [cell.source for cell in texts.code_cells(nbformat.v4.new_notebook(cells=told))] == ["p"]
+    assert len(texts.code_cells(nbformat.v4.new_notebook(cells=plain))) == 1

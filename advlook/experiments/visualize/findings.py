@@ -4,14 +4,16 @@ import pandas as pd
 from IPython.display import Markdown
 
 from advlook.experiments.visualize.measure import compared
+from advlook.sensitivity import TITLES
 from advlook.study import Study
 from advlook.study.sentences import bullets, by_arch, existing, joined
 
 
 def told(study: Study) -> Markdown:
     """How many numbers speak for a larger scale of ADV, and what is not defined."""
-    tables = existing(study, "03_scale")
-    return bullets(scale(compared(tables["03_scale"])) if tables else [])
+    tables = existing(study, "03_scale", "03_undefined")
+    lines = scale(compared(tables["03_scale"])) if "03_scale" in tables else []
+    return bullets(lines + (undefined(tables["03_undefined"]) if "03_undefined" in tables else []))
 
 
 def scale(table: pd.DataFrame) -> list[str]:
@@ -29,3 +31,11 @@ def scale(table: pd.DataFrame) -> list[str]:
                 text += f"; {where}: {joined(titles)}"
         lines.append(f"{text}.")
     return lines
+
+
+def undefined(table: pd.DataFrame) -> list[str]:
+    """A line an architecture: the maps that are not defined, and why. table: `03_undefined`."""
+    return [
+        f"{name}: not defined: {joined([f'{TITLES[row.method]} ({row.reason})' for row in rows.itertuples()])}."
+        for name, rows in by_arch(table)
+    ]

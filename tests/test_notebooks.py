@@ -59,7 +59,7 @@ def test_findings_are_told_of_committed_results(preset):
     assert {path.stem[:2] for path, _ in FINDINGS} == {"01", "02", "03", "04", "05", "06"}
     for path, source in FINDINGS:
         told = texts.findings(source, study)
-        assert told.count("\n- ") > 0 or "no cue conflicts of several block sizes" in told
+        assert "- **" in told or "no cue conflicts of several block sizes" in told
         copy = nbformat.read(study.output / "notebooks" / path.name, as_version=4)
         outputs = [cell.outputs for cell in copy.cells if cell.source == source]
         assert [output.data["text/markdown"] for shown in outputs for output in shown] == [told]

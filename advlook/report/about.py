@@ -61,7 +61,11 @@ def about(folder: Path, preset: Preset) -> About:
     """What a report in this folder is about, from its preset, `models.json` and the tables of what is not defined."""
     record = read_json(folder / FILE)
     facts = {"Models": _models(preset), "Images": _images(preset, record), "Shown at": _shown(preset)}
-    facts |= {"Radius": _radius(preset), "Samples": _samples(preset), "Not defined": "; ".join(_undefined(folder))}
+    facts |= {
+        "Radius": _radius(preset),
+        "Samples": _samples(preset, record),
+        "Not defined": "; ".join(_undefined(folder)),
+    }
     return About([fact for fact in facts.items() if fact[1]], record.get("models", []))
 
 
@@ -115,20 +119,22 @@ def _radius(preset: Preset) -> str:
     return f"{eps_label(evaluation.eps)} in L-infinity, {evaluation.l2_eps:g} in L2, for images in [0, 1]."
 
 
-def _samples(preset: Preset) -> str:
+def _samples(preset: Preset, record: Facts) -> str:
     evaluation, visualize, corruptions, style = (
         getattr(preset, name) for name in ("evaluation", "visualize", "corruptions", "stylization")
     )
-    counts = {
-        "attacks of growing strength": evaluation.curve_images,
-        "maps": visualize.images,
-        "filters over their level": corruptions.images,
-        "pairs of hybrid images": corruptions.pairs,
-        "stylized images": style.images,
-        "sanity checks": visualize.sanity_images,
+    there = record.get("images", 0)  # 0: not known
+    asked = {
+        "attacks": (evaluation.curve_images, there),
+        "maps": (visualize.images, there),
+        "blur, median and reversed colours": (corruptions.images, there),
+        "pairs of hybrid images": (corruptions.pairs, there // 2),
+        "stylized images": (style.images, there),
+        "sanity checks": (visualize.sanity_images, there),
     }
+    counts = {what: min(filter(None, counts), default=0) for what, counts in asked.items()}
     told = [f"{what} {f'{count:,}' if count else 'all'}" for what, count in counts.items()]
-    return f"{joined(told)}, or as many as there are; every table says of how many images it is."
+    return f"{'; '.join(told)}. Every table says of how many images it is."
 
 
 def _undefined(folder: Path) -> Iterator[str]:

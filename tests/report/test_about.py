@@ -80,6 +80,8 @@ def test_one_pair_is_said_and_several_are_not(study):
     assert found["Images"].startswith("10 images, all of cifar10; 10 classes: airplane")
     assert found["Shown at"].startswith("16 px: the short side is resized to 16 px")
     assert "4/255 in L-infinity" in found["Radius"]
+    assert "attacks 10; maps 10;" in found["Samples"]
+    assert "pairs of hybrid images 5;" in found["Samples"]
     assert "Not defined" not in found
     several = dataclasses.replace(study.preset, seeds=(0, 1))
     assert "2 pairs" in dict(about.about(study.output, several).facts)["Models"]

@@ -40,7 +40,8 @@ def forest(table: pd.DataFrame) -> Figure:
                 verdict, measured = row["verdict"], math.isfinite(row["effect"])
                 bold = {"color": VERDICT_COLORS[verdict], "weight": "normal" if verdict == UNTESTED else "bold"}
                 write(_ARCH, y + place, ARCH_NAMES[row["arch"]], fontsize=9, ha="right", color="#555555")
-                write(_EFFECT, y + place, told(row) if measured else "", fontsize=9)
+                undefined = row["reason"] if "not defined" in str(row["reason"]) else ""
+                write(_EFFECT, y + place, told(row) if measured else undefined, fontsize=9 if measured else 8.5)
                 write(_VERDICT, y + place, verdict, fontsize=9, **bold)
                 write(_HELD, y + place, " ".join([row["mark"], row["held"]]).strip(), fontsize=8.5, color="#555555")
             y += 1 + len(claim) + _GAP

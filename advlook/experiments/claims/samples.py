@@ -208,7 +208,7 @@ def _ensembles_of(rows: pd.DataFrame, names: Sequence[str], at: str) -> Sample:
     """
     runs = dict(iter(rows.groupby("combination")))
     if absent := [name for name in names if name not in runs]:
-        raise Untested(f"no {absent[0]} was trained; two of a kind take two seeds")
+        raise Untested(f"there is no {absent[0]}: two of a kind take two seeds (pairs of models)")
     seeds = sorted({int(member.split("-")[1]) for run in rows["members"] for member in run.split()})
     columns = []
     for name in names:
@@ -232,7 +232,7 @@ def alike(others: str, tables: Tables, arch: str) -> list[Sample]:
         kind = setting if others == "trained" else "random"
         pairs = [rows[rows["comparison"] == name] for name in (f"random-{kind}", f"{setting}-{setting}")]
         if any(each.empty for each in pairs):
-            raise Untested("no second seed to compare with")
+            raise Untested("no second seed (pair of models) to compare with")
         seeds = sorted({int(model.split("-")[1]) for model in pairs[1][["model_a", "model_b"]].to_numpy().ravel()})
         columns = []
         for each, of in zip(pairs, (kind, setting), strict=True):

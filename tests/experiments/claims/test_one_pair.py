@@ -23,7 +23,7 @@ def tradeoff(seeds, arch="vit"):
     return pd.DataFrame(rows).assign(right_pgd=lambda table: table["right"])
 
 
-def judged(*tables):
+def verdicts(*tables):
     """All claims on these tables of notebook 01."""
     return claims.evaluate({"01_tradeoff": pd.concat(tables)})
 
@@ -36,7 +36,7 @@ def row_of(table, claim, **values):
 
 def test_a_verdict_on_one_pair_says_so(tmp_path):
     """Wherever it is shown: in text, Markdown, answers, the figure and the gallery. The table has the plain verdict."""
-    table = judged(tradeoff([0]))
+    table = verdicts(tradeoff([0]))
     row = row_of(table, COSTS)
     assert (row["verdict"], row["held"]) == (SUPPORTED, "one seed")
     shown = row_of(verdict_text.compact(table), COSTS)
@@ -53,7 +53,7 @@ def test_a_verdict_on_one_pair_says_so(tmp_path):
 
 def test_several_pairs_lose_the_mark():
     """They count as seeds; a single claim on a lone seed among them is named as before."""
-    table = judged(tradeoff([0, 1]))
+    table = verdicts(tradeoff([0, 1]))
     assert set(verdict_text.marked(table)["mark"]) == {""}
     assert row_of(verdict_text.compact(table), COSTS)["verdict"] == SUPPORTED
     lone = table.assign(seeds=table["seeds"].where(table["claim"] != COSTS, 1), held="one seed")
@@ -62,7 +62,7 @@ def test_several_pairs_lose_the_mark():
 
 def test_the_mark_is_that_of_an_architecture():
     """One with several pairs beside it does not take it away; what was not tested has none."""
-    marked = verdict_text.marked(judged(tradeoff([0]), tradeoff([0, 1], "resnet10")))
+    marked = verdict_text.marked(verdicts(tradeoff([0]), tradeoff([0, 1], "resnet10")))
     assert row_of(marked, COSTS, arch="vit")["mark"] == "(one pair)"
     assert row_of(marked, COSTS, arch="resnet10")["mark"] == ""
     assert set(marked.loc[marked["verdict"] == UNTESTED, "mark"]) == {""}
@@ -77,5 +77,7 @@ def test_what_is_not_defined_is_not_tested(name, table):
     measured = {name: pd.DataFrame(columns | {"median_frequency": 0.1}) for name in ("03_maps", "07_sanity")}
     undefined = pd.DataFrame({"arch": ["vit"], "method": ["guided_backprop"], "reason": ["17 GELUs"]})
     asked = [claim for claim in claims.CLAIMS if claim.name == name]
-    (row,) = claims.evaluate(measured | {f"{table}_undefined": undefined}, asked).to_dict("records")
+    judged = claims.evaluate(measured | {f"{table}_undefined": undefined}, asked)
+    (row,) = judged.to_dict("records")
     assert (row["verdict"], row["reason"]) == (UNTESTED, "Guided Backprop is not defined: 17 GELUs")
+    assert row["reason"] in {text.get_text() for text in forest(judged).axes[0].texts}

@@ -123,7 +123,7 @@ def _samples(preset: Preset, record: Facts) -> str:
     evaluation, visualize, corruptions, style = (
         getattr(preset, name) for name in ("evaluation", "visualize", "corruptions", "stylization")
     )
-    there = record.get("images", 0)  # 0: not known
+    there = record.get("images", preset.data.test_images)  # 0: not known
     asked = {
         "attacks": (evaluation.curve_images, there),
         "maps": (visualize.images, there),
@@ -134,7 +134,7 @@ def _samples(preset: Preset, record: Facts) -> str:
     }
     counts = {what: min(filter(None, counts), default=0) for what, counts in asked.items()}
     told = [f"{what} {f'{count:,}' if count else 'all'}" for what, count in counts.items()]
-    return f"{'; '.join(told)}. Every table says of how many images it is."
+    return f"At most: {'; '.join(told)}. Every table says of how many images it is."
 
 
 def _undefined(folder: Path) -> Iterator[str]:

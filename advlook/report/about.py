@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from advlook.core import ARCH_NAMES, Preset, digest, eps_label, read_json
+from advlook.core import ARCH_NAMES, Preset, digest, eps_label, file_hash, read_json
 from advlook.data.class_names import listed
 from advlook.models.architectures import Normalized
 from advlook.models.asked import checkpoint_of, classes_asked
@@ -74,17 +74,26 @@ def _facts(study: Study, key: ModelKey) -> Facts:
     arch, setting, seed = key
     external, path = study.preset.external[arch], study.checkpoint(*key)
     loaded = checkpoint_of(study.preset, arch, setting, path)
-    made = builder(external.arch).about if is_built(external.arch) else "this project"
+    network, made = _network(external.arch or arch)
     names = Path(external.names).expanduser() if external.names else None
     _, source, _ = classes_asked(loaded, study.test.classes, path, Path(study.preset.data.name), names)
     found = {"arch": arch, "setting": setting, "pair": seed, "file": "/".join(path.parts[-2:])}
-    found |= {"sha256": study.weights["-".join(map(str, key))], "network": external.arch or arch, "from": made}
+    found |= {"sha256": study.weights["-".join(map(str, key))], "network": network, "from": made}
     found |= {"parameters": sum(each.numel() for each in loaded.model.parameters()), "classes": loaded.classes}
     found |= {"names": _NAMES[source], "normalisation": _NORMALISATIONS[loaded.normalisation]}
     if isinstance(loaded.model, Normalized):
         buffers = {name: getattr(loaded.model, name).flatten().tolist() for name in ("mean", "std")}
         found |= {name: [round(value, 4) for value in values] for name, values in buffers.items()}
     return found
+
+
+def _network(arch: str) -> tuple[str, str]:
+    """The name of a network, and where it comes from: of a user's file its name and hash."""
+    source, _, function = arch.rpartition(":")
+    if source.endswith(".py"):
+        path = Path(source).expanduser()
+        return f"{path.name}:{function}", f"{path.name}, SHA-256 {file_hash(path)}"
+    return arch, builder(arch).about if is_built(arch) else "this project"
 
 
 def _models(preset: Preset) -> str:

@@ -5,12 +5,14 @@ import dataclasses
 import pandas as pd
 import pytest
 import torch
+import torchvision
 from helpers import small_preset
 
-from advlook.core import ARCH_NAMES, read_json
+from advlook.core import ARCH_NAMES, file_hash, read_json
 from advlook.core.errors import RequestError
 from advlook.core.preset_files import load_preset
 from advlook.core.presets import ExternalConfig
+from advlook.data.image_sets import ImageSet
 from advlook.models.architectures import preset_model
 from advlook.models.checkpoints import save_checkpoint
 from advlook.report import about
@@ -21,7 +23,7 @@ CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 
 
 @pytest.fixture
-def study(tmp_path, monkeypatch):
+def study(tmp_path):
     """A pair of models from elsewhere, of a network that a user named, on ten black images."""
     preset = small_preset(data={"name": "cifar10", "classes": 10})
     paths = [tmp_path / "models" / f"{setting}.safetensors" for setting in ("std", "adv")]
@@ -32,15 +34,8 @@ def study(tmp_path, monkeypatch):
     preset = dataclasses.replace(preset, archs=("my_net",), seeds=(0,), external={"my_net": pair}, models={})
     opened = Study(preset, data=tmp_path, output=tmp_path / "out", progress=False)
     images = torch.zeros(10, 3, 16, 16, dtype=torch.uint8)
-    opened.__dict__["test"] = about_images(images)
+    opened.__dict__["test"] = ImageSet(images, torch.arange(10), tuple(CLASSES))
     return opened
-
-
-def about_images(images):
-    """An image set of these images, one of each class."""
-    from advlook.data.image_sets import ImageSet
-
-    return ImageSet(images, torch.arange(10), tuple(CLASSES))
 
 
 def facts(study):
@@ -114,3 +109,12 @@ def test_a_file_that_does_not_suit_the_images_is_refused(study):
     save_checkpoint(path, preset_model(small_preset(data={"classes": 10}), "resnet10", 0), {"classes": other})
     with pytest.raises(RequestError, match="none of the model's classes: truck"):
         about.record_models(study)
+
+
+def test_a_network_in_a_users_file_is_named_by_its_hash(tmp_path):
+    """Not by its folder, which is the machine's; a library's by its version."""
+    path = tmp_path / "net.py"
+    path.write_text("make = 1")
+    assert about._network(f"{path}:make") == ("net.py:make", f"net.py, SHA-256 {file_hash(path)}")
+    assert about._network("torchvision:resnet18") == ("torchvision:resnet18", f"torchvision {torchvision.__version__}")
+    assert about._network("resnet10") == ("resnet10", "this project")

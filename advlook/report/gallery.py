@@ -14,7 +14,7 @@ from PIL import Image
 from advlook.core import ARCH_NAMES, Preset, read_json, write_atomically
 from advlook.experiments.claims.published import deciding
 from advlook.report.about import about
-from advlook.report.texts import archs_in
+from advlook.report.texts import FINDINGS, archs_in
 from advlook.stats.rules import COLUMNS, UNTESTED, VERDICTS
 from advlook.stats.verdict_text import marked, told
 
@@ -112,6 +112,7 @@ class _Section:
     failed: str
     run: Record
     results: Sequence[_Result]
+    findings: Sequence[tuple[str, list[str]]]
 
     @property
     def records(self) -> list[Record]:
@@ -128,8 +129,22 @@ def _sections(folder: Path) -> list[_Section]:
         own.sort(key=lambda result: (result.is_table, result.record.get("seconds", 0)))
         title = _title(ran.get(number) or failed.get(number), number)
         links = [str(found[number].relative_to(folder)) if number in found else "" for found in (ran, failed)]
-        sections.append(_Section(number, title, *links, read_json((folder / links[0]).with_suffix(".json")), own))
+        record = read_json((folder / links[0]).with_suffix(".json"))
+        sections.append(_Section(number, title, *links, record, own, _findings(ran.get(number))))
     return sections
+
+
+def _findings(notebook: Path | None) -> list[tuple[str, list[str]]]:
+    """The sentences that an executed notebook generated from its tables: lists, each with what stands before it."""
+    cells = read_json(notebook).get("cells", []) if notebook else []
+    cells = [cell for cell in cells if FINDINGS in cell["metadata"].get("tags", [])]
+    outputs = [output.get("data", {}).get("text/markdown", "") for cell in cells for output in cell["outputs"]]
+    found = []
+    for text in outputs:
+        lines = "".join(text).replace("**", "").splitlines()
+        items = [line.removeprefix("- ") for line in lines if line.startswith("- ")]
+        found += [(" ".join(line for line in lines if not line.startswith("- ")).strip(), items)] if items else []
+    return found
 
 
 def _title(notebook: Path | None, number: str) -> str:

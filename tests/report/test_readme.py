@@ -8,8 +8,8 @@ import helpers
 import numpy as np
 import pytest
 
-from advlook.__main__ import _parser
 from advlook.core import preset_files
+from advlook.core.command_line import parser
 from advlook.experiments.claims.measure import CLAIMS
 from advlook.experiments.claims.published import (
     CLEAN,
@@ -51,7 +51,7 @@ def test_links_lead_somewhere(page):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_exist(command):
     """The command line understands every command, with all of its options."""
-    assert _parser().parse_args(shlex.split(command)).command == command.split()[0]
+    assert parser().parse_args(shlex.split(command)).command == command.split()[0]
 
 
 def test_make_targets_exist():

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from advlook.core.command_line import parser
+from advlook.__main__ import parser
 from advlook.study.folders import ROOT
 
 DOCUMENT = (ROOT / "docs" / "scale.md").read_text()

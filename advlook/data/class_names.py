@@ -31,6 +31,15 @@ def names_of_set(name: str) -> tuple[str, ...]:
     return tuple(known.get(entry.name, ())) if entry else ()
 
 
+def readable(folders: Sequence[str]) -> tuple[str, ...]:
+    """Names of class folders for figures and tables: ImageNet's in place of wnids, where one class alone has the name
+    among ImageNet's and among the folders."""
+    names = list(imagenet_classes().values())
+    found = [imagenet_classes().get(folder, folder) for folder in folders]
+    alone = [found.count(name) == 1 and names.count(name) <= 1 for name in found]
+    return tuple(name if sole else folder for name, folder, sole in zip(found, folders, alone, strict=True))
+
+
 def read_names(path: Path) -> tuple[str, ...]:
     """The lines of a text file, each the name of a class; RequestError where it is none or has an empty line."""
     try:

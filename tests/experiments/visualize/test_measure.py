@@ -241,5 +241,8 @@ def test_pictures_show_what_they_are_given(study):
     assert together[count] < together[0] / 5
     weights = {s: measure.filters_of(study, KEY) for s in ("std", "adv")}
     assert figures.filter_grid(weights).subfigs
+    few = figures.filter_grid(weights, columns=2, most=4)
+    assert few._supxlabel.get_text().startswith(f"the 4 strongest of {len(weights['std'])}; ")
+    assert len(few.axes) == 8
     units = measure.shown_units(study, "alexnet_bn", 0)
     assert len(figures.maximised_grid(units, 2).axes) == measure.DEPTHS * 4

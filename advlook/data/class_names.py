@@ -32,12 +32,9 @@ def names_of_set(name: str) -> tuple[str, ...]:
 
 
 def readable(folders: Sequence[str]) -> tuple[str, ...]:
-    """Names of class folders for figures and tables: ImageNet's in place of wnids, where one class alone has the name
-    among ImageNet's and among the folders."""
-    names = list(imagenet_classes().values())
+    """Names of class folders for figures and tables: ImageNet's in place of wnids, but where another folder has it."""
     found = [imagenet_classes().get(folder, folder) for folder in folders]
-    alone = [found.count(name) == 1 and names.count(name) <= 1 for name in found]
-    return tuple(name if sole else folder for name, folder, sole in zip(found, folders, alone, strict=True))
+    return tuple(name if found.count(name) == 1 else folder for name, folder in zip(found, folders, strict=True))
 
 
 def read_names(path: Path) -> tuple[str, ...]:

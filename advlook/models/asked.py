@@ -98,6 +98,7 @@ def checkpoint_of(preset: Preset, arch: str, setting: str, path: Path) -> Loaded
     """What `path` holds, as a preset names it in place of training `arch`."""
     data, external, described = preset.data, preset.external[arch], preset.models.get(arch)
     how = {"weights": getattr(external, f"{setting}_weights") or None, "fallback": (data.mean, data.std)}
+    how |= {"mean": external.mean, "std": external.standard_deviation}
     stem = described.stem if described else external.stem or None
     return load_model(path, external.arch or arch, stem=stem, size=data.size, **how)
 

@@ -80,6 +80,13 @@ def is_built(arch: str) -> bool:
     return ":" in arch
 
 
+def builder_file(arch: str) -> Path | None:
+    """The file of Python that holds the function of a name; None where a package does, or there is no such file."""
+    source, _, _ = arch.rpartition(":")
+    path = Path(source).expanduser()
+    return path if source.endswith(".py") and path.is_file() else None
+
+
 def builder(arch: str) -> Builder:
     """The builder of a name in one of FORMS. Raises RequestError where there is no such package, file, function or
     network; timm is the extra `advlook[timm]`."""

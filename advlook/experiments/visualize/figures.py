@@ -41,10 +41,12 @@ def map_grid(images: Tensor, found: Mapping[str, ByMethod], shared: bool = False
     return figure
 
 
-def filter_grid(found: Mapping[str, Tensor], columns: int = 8) -> Figure:
-    """First-layer filters `(units, 3, k, k)` of models, by setting, on one scale around grey, strongest first."""
+def filter_grid(found: Mapping[str, Tensor], columns: int = 8, most: int = 96) -> Figure:
+    """First-layer filters `(units, 3, k, k)` of models, by setting, on one scale around grey; the `most` strongest,
+    strongest first."""
     pictures, limit = on_one_scale(list(found.values()))
-    rows = max(-(-len(weights) // columns) for weights in pictures)
+    count = max(len(weights) for weights in pictures)
+    rows = -(-min(count, most) // columns)
     figure = style.new_figure(1, 1, 3.6 * len(found), 0.42 * rows + 0.9)[0]
     figure.clear()
     parts = figure.subfigures(1, len(found), squeeze=False, wspace=0.05)[0]
@@ -54,7 +56,8 @@ def filter_grid(found: Mapping[str, Tensor], columns: int = 8) -> Figure:
         style.bare(axes, frame=False)
         for axis, place in zip(axes, (weights - 0.5).flatten(1).norm(dim=1).argsort(descending=True), strict=False):
             style.picture(axis, weights[place])
-    figure.supxlabel(f"all on one scale: grey is 0, full contrast is a weight of {limit:.2g}", fontsize=10)
+    few = f"the {most} strongest of {count}; " if count > most else ""
+    figure.supxlabel(f"{few}all on one scale: grey is 0, full contrast is a weight of {limit:.2g}", fontsize=10)
     return figure
 
 

@@ -115,7 +115,10 @@ def _by_map(
     """A measure of each kind of map over its level, and a line of reference: a panel a map, a row an architecture."""
     figure, panels = style.arch_rows(rows, TITLES, (2.9 * len(TITLES), 2.7, 0.6), labels, sharex=True, sharey=True)
     for axis, of_arch, method in panels:
-        style.bands(axis, style.select(of_arch, of=method), "at", "value", style.COLORS, marker=marker, ms=4)
+        of_map = style.select(of_arch, of=method)
+        style.bands(axis, of_map, "at", "value", style.COLORS, marker=marker, ms=4)
+        if of_map.empty:
+            axis.text(0.5, 0.5, "not defined", transform=axis.transAxes, ha="center", va="center", color=style.GREY)
         axis.axhline(reference, color=style.LIGHT, lw=1, ls=ls)
         axis.set(yscale=yscale)
     style.legend(figure, style.setting_handles(style.COLORS))

@@ -25,7 +25,9 @@ def scale(table: pd.DataFrame) -> list[str]:
         ends = rows[["lowest seed", "highest seed"]].mul(sign, axis=0)
         towards, away = (ends > 0).all(axis=1), (ends < 0).all(axis=1)
         text = f"{name}: {towards.sum()} of {len(rows)} numbers lie where a larger scale would put ADV"
-        for chosen, where in ((away, "on the other side"), (~towards & ~away, "undecided between seeds")):
+        several = (rows["lowest seed"] != rows["highest seed"]).any()
+        rest = "undecided between seeds" if several else "equal"
+        for chosen, where in ((away, "on the other side"), (~towards & ~away, rest)):
             if chosen.any():
                 titles = ('"' + rows.loc[chosen, "number"] + '"').tolist()
                 text += f"; {where}: {joined(titles)}"

@@ -2,6 +2,7 @@
 
 import math
 from functools import partial
+from textwrap import shorten
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -18,6 +19,7 @@ VERDICT_COLORS |= {INCONCLUSIVE: "#6E6E6E", UNTESTED: "#A0A0A0"}
 _EDGE = 1.06  # of the panel, where the farthest end of a claim's intervals lies at 1
 _TEXT, _ARCH, _EFFECT, _VERDICT, _HELD = -0.72, -0.03, 1.03, 1.66, 2.02  # where texts stand, in widths of the panel
 _SECTION, _GAP = 1.5, 0.35  # heights, in rows
+_REASON = 38  # letters that fit in the place of an effect
 
 
 def forest(table: pd.DataFrame) -> Figure:
@@ -40,7 +42,8 @@ def forest(table: pd.DataFrame) -> Figure:
                 verdict, measured = row["verdict"], math.isfinite(row["effect"])
                 bold = {"color": VERDICT_COLORS[verdict], "weight": "normal" if verdict == UNTESTED else "bold"}
                 write(_ARCH, y + place, ARCH_NAMES[row["arch"]], fontsize=9, ha="right", color="#555555")
-                undefined = row["reason"] if "not defined" in str(row["reason"]) else ""
+                undefined = "".join(str(row["reason"]).partition("not defined")[1:])  # "" for any other reason
+                undefined = shorten(undefined, _REASON)
                 write(_EFFECT, y + place, told(row) if measured else undefined, fontsize=9 if measured else 8.5)
                 write(_VERDICT, y + place, verdict, fontsize=9, **bold)
                 write(_HELD, y + place, " ".join([row["mark"], row["held"]]).strip(), fontsize=8.5, color="#555555")

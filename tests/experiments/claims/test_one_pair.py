@@ -80,4 +80,4 @@ def test_what_is_not_defined_is_not_tested(name, table):
     judged = claims.evaluate(measured | {f"{table}_undefined": undefined}, asked)
     (row,) = judged.to_dict("records")
     assert (row["verdict"], row["reason"]) == (UNTESTED, "Guided Backprop is not defined: 17 GELUs")
-    assert row["reason"] in {text.get_text() for text in forest(judged).axes[0].texts}
+    assert "not defined: 17 GELUs" in {text.get_text() for text in forest(judged).axes[0].texts}

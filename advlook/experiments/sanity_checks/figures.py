@@ -122,9 +122,7 @@ def over_stages(table: pd.DataFrame, comparison: str, measures: Sequence[str] = 
             axis.plot(curve["stage"], curve["mean"], color=color, marker=marker, ms=5, zorder=front, **line)
             axis.fill_between(curve["stage"], curve["low"], curve["high"], color=color, alpha=0.18, lw=0)
         axis.set_title(f"{ARCH_NAMES[arch]} {NAMES[setting]}")
-        if curve["stage"].str.len().max() > 10:  # they would overlap
-            for label in axis.get_xticklabels():
-                label.set(rotation=35, ha="right", rotation_mode="anchor", fontsize=9)
+        style.slant(axis, 10)
     axes[0].set_ylim(top=1.03)
     known = {TITLES[method]: METHOD_STYLES[method] for method in rows["method"].unique() if method in METHOD_STYLES}
     style.legend(figure, [style.handle(title, color, marker=m, ms=5) for title, (color, m) in known.items()])

@@ -194,6 +194,7 @@ def _evaluate(eps: str, mean: str | None, std: str | None, **given: Any) -> int:
     option("--stem", f"{', '.join(STEMS)}; needed where a checkpoint of the study's architectures does not tell"),
     option("--classes", CLASSES, type=Path, metavar="FILE"),
     option("--minutes", "draw samples that fit this time (default: all images)", type=float, default=0.0),
+    option("--notebooks", "numbers, separated by commas (default: those that can run)", default=""),
     option("--name", "of the preset and the folder of results (default: from architecture and data)"),
     OUTPUT,
     option("--force", "run also what is up to date", action="store_true"),
@@ -216,7 +217,7 @@ def _compare(
     from advlook.report.compare import Asked, compare
 
     parse_eps(asked["eps"])
-    asked |= _channels(mean, deviation)
+    asked |= _channels(mean, deviation) | {"notebooks": [each for each in asked["notebooks"].split(",") if each]}
     return compare(Asked([(std, adv), *map(tuple, pair or ())], **asked), output, force)
 
 

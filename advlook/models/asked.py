@@ -124,4 +124,5 @@ def external_model(
     if fresh is not None:
         network = loaded.model.network if isinstance(loaded.model, Normalized) else loaded.model
         network.load_state_dict(untrained(external.arch or arch, loaded, data.size, fresh).state_dict())
+        network.train().eval()  # some networks keep what they have computed from the weights before
     return loaded.model if places == list(range(loaded.classes)) else Picked(loaded.model, places)

@@ -199,7 +199,9 @@ def classes_in(network: nn.Module, state: Mapping[str, Tensor]) -> int | None:
         if name in own and own[name].shape != value.shape:
             if own[name].shape[1:] != value.shape[1:] or value.dim() == 0:
                 shapes = f"{tuple(value.shape)}, but the network has {tuple(own[name].shape)}"
-                raise RequestError(f"{name!r} has shape {shapes}: it is of another architecture or image size")
+                raise RequestError(
+                    f"{name!r} has shape {shapes}: it is of another architecture, or of another size: give --size"
+                )
             differing.add((own[name].shape[0], value.shape[0]))
     if len(differing) > 1:
         raise RequestError("several layers differ in width: it is of another architecture")

@@ -20,6 +20,7 @@ from scipy import special
 
 from advlook.stats.bootstrap import Effect
 
+MANY = 100  # if one answer in twenty differed, as many would all agree in 0.6% of draws
 _STEP = 1e-6  # of the numeric gradient, in units of the largest value of a column
 
 
@@ -61,8 +62,11 @@ class Estimate:
 
     def p(self, bound: float) -> float:
         """Two-sided p of "the effect is `bound`" by a t test; 1 where anything is not finite. Never below 2 / 2^units,
-        the chance that all units fall on the same side: a handful that agree have no spread, and prove little."""
+        the chance that all units fall on the same side: a handful that agree have no spread, and prove little. 1 where
+        fewer than MANY have no spread at all and the bound is not 0: they cannot show that an effect is near 0."""
         if not np.isfinite([self.effect, self.error, bound]).all() or self.effect == bound:
+            return 1.0
+        if not self.error and bound and self.units < MANY:
             return 1.0
         t = abs(self.effect - bound) / self.error if self.error else np.inf
         return float(max(2 * special.stdtr(self.df, -t), 2.0 ** (1 - self.units)))

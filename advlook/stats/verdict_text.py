@@ -14,8 +14,9 @@ def told(row: pd.Series) -> str:
     if np.isnan(row["effect"]):
         return "-"
     digits = {CORRELATION: 3, OCTAVES: 2}.get(row["unit"], 1)
-    low, high = ("-" if np.isnan(row[end]) else f"{row[end]:.{digits}f}" for end in ("low", "high"))
-    return f"{row['effect']:+.{digits}f} [{low}, {high}] {row['unit']}"
+    # An interval of thousands is of a ratio whose denominator may be 0: what it says is that it has no end.
+    ends = ("-" if np.isnan(value) or abs(value) > 9999 else f"{value:.{digits}f}" for value in row[["low", "high"]])
+    return f"{row['effect']:+.{digits}f} [{', '.join(ends)}] {row['unit']}"
 
 
 def marked(table: pd.DataFrame) -> pd.DataFrame:

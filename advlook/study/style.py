@@ -63,6 +63,14 @@ def label_outer(axes: Sequence[Axes], titles: Sequence[str], below: str | Sequen
         axis.set_ylabel(label)
 
 
+def slant(axis: Axes, most: int) -> None:
+    """Turn the labels below a panel where one of them has more than `most` letters: they would overlap."""
+    labels = axis.get_xticklabels()
+    if max((len(label.get_text()) for label in labels), default=0) > most:
+        for label in labels:
+            label.set(rotation=35, ha="right", rotation_mode="anchor", fontsize=9)
+
+
 Size = tuple[float, float, float]  # inches: one side of the figure, then a panel along the other side, and a margin
 Labels = tuple[str | Sequence[str], str]  # below the panels and beside them, where {} is the architecture
 

@@ -71,14 +71,15 @@ def test_other_pairs_are_seeds(pair):
 def test_samples_fit_the_time(pair, monkeypatch, capsys):
     """With --minutes samples are fewer, the preset says how many, and the time told is within what was asked for; where
     even the least takes longer, the line says so."""
-    folder, _ = pair
+    folder, ran = pair
     monkeypatch.setattr(command, "seconds_an_image", lambda *_: 0.001)
     assert asked(folder, "--size", "16", "--minutes", "5") == 0
     path = folder / "out" / "net.build-photos.toml"
     assert "curve_images" in path.read_text()
     minutes = float(capsys.readouterr().out.split("about ")[1].split()[0])
     assert 2 <= minutes <= 5
-    assert asked(folder, "--size", "16", "--minutes", "0.5") == 0
+    assert asked(folder, "--size", "16", "--minutes", "0.5", "--notebooks", "02,08") == 0
+    assert ran[-1][1] == ["02", "08"]
     assert "the least; --minutes 0.5 is too short" in capsys.readouterr().out
 
 

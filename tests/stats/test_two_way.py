@@ -168,6 +168,16 @@ def test_a_handful_proves_little():
     assert many.p(5) == 1
 
 
+def test_no_spread_among_few_shows_no_equivalence():
+    """Sixteen images that all answer alike do not show that an effect is within five points of 0; a thousand do, and
+    the same sixteen still show that an effect of a hundred points is not 0."""
+    few, many = (estimate(Sample(np.zeros((units, 1, 1)), lambda means: means[..., 0], [0])) for units in (16, 1000))
+    assert few.p(5) == few.p(-5) == 1
+    assert many.p(5) < 1e-6
+    flipped = estimate(Sample(np.full((16, 1, 1), 100.0), lambda means: means[..., 0], [0]))
+    assert flipped.p(0) == 2.0**-15
+
+
 def test_a_published_figure_is_normal():
     """Of infinite degrees of freedom: 1.96 standard errors either way."""
     found = Estimate(3.0, 1.0, np.inf, (3.0,), 1000)

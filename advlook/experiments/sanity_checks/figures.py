@@ -122,6 +122,7 @@ def over_stages(table: pd.DataFrame, comparison: str, measures: Sequence[str] = 
             axis.plot(curve["stage"], curve["mean"], color=color, marker=marker, ms=5, zorder=front, **line)
             axis.fill_between(curve["stage"], curve["low"], curve["high"], color=color, alpha=0.18, lw=0)
         axis.set_title(f"{ARCH_NAMES[arch]} {NAMES[setting]}")
+        style.slant(axis, 10)
     axes[0].set_ylim(top=1.03)
     known = {TITLES[method]: METHOD_STYLES[method] for method in rows["method"].unique() if method in METHOD_STYLES}
     style.legend(figure, [style.handle(title, color, marker=m, ms=5) for title, (color, m) in known.items()])
@@ -144,7 +145,7 @@ def cascade_pictures(shown: ImageSet, maps: Mapping[str, Mapping[str, Maps]]) ->
             if name != "as trained":
                 alike = similarity(changed["as trained"], one)["spearman_abs"].item()
                 axis.set_xlabel(f"{alike:.2f}", fontsize=10, labelpad=2)
-    titles = ["image", *(name if name == "as trained" else f"{name} up" for name in names)]
+    titles = ["image", *(name if name == "as trained" else f"{name} up".replace("..", "..\n") for name in names)]
     for axis, title in zip(lines[0], titles, strict=True):
         axis.set_title(title, fontsize=11)
     return figure

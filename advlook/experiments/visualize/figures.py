@@ -140,6 +140,7 @@ def unit_depths(table: pd.DataFrame) -> Figure:
             axis.plot(means.index, means, color=color, marker="o")
         axis.set_xticks(range(len(layers)), [layer.removeprefix("network.") for layer in layers])
         axis.tick_params(axis="x", labelsize=9)
+        style.slant(axis, 14)
         axis.set_ylim(bottom=0)
     style.legend(figure, style.setting_handles(style.COLORS))
     return figure

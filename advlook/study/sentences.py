@@ -38,8 +38,7 @@ def sample(table: pd.DataFrame) -> str:
 
 def joined(names: Sequence[str]) -> str:
     """Names in a row: "a", "a and b", "a, b and c"."""
-    *first, last = names
-    return f"{', '.join(first)} and {last}" if first else last
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
 def with_interval(row: pd.Series, value: str = "difference", form: str = "+.1f") -> str:

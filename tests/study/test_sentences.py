@@ -6,10 +6,10 @@ import pytest
 from advlook.study.sentences import apart, bullets, by_arch, joined, sample, with_interval
 
 
-@pytest.mark.parametrize(("names", "text"), [(["a"], "a"), (["a", "b"], "a and b"), (["a", "b", "c"], "a, b and c")])
+@pytest.mark.parametrize(("names", "text"), [("", ""), ("a", "a"), ("ab", "a and b"), ("abc", "a, b and c")])
 def test_names_are_joined(names, text):
     """As in a sentence, whatever their number."""
-    assert joined(names) == text
+    assert joined(list(names)) == text
 
 
 def test_a_list_stands_behind_its_sentence():

@@ -1,6 +1,5 @@
 """Batch normalisation folded into the convolutions before it, of any network: pairs are found by running it."""
 
-import copy
 from collections import Counter, defaultdict
 from collections.abc import Collection
 from contextlib import ExitStack
@@ -15,10 +14,10 @@ from torch.utils._pytree import tree_leaves
 from torchvision.ops import FrozenBatchNorm2d
 
 from advlook.core import RequestError, check_finite
-from advlook.core.probing import blank_image, check_visible
+from advlook.core.copies import copied
+from advlook.core.probing import at_suited_size, blank_image, check_visible
 from advlook.models.architectures import is_ours
 
-SIZES = (64, 224, 32, 256, 384, 299)  # pixels a side that a model is tried at
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _NORMS = (_BatchNorm, FrozenBatchNorm2d)
 
@@ -33,15 +32,12 @@ def folded(model: nn.Module, *, size: int | None = None, required: Collection[st
     """A copy in eval mode in which batch normalisation that follows a convolution is folded into it (answers differ by
     rounding); where none follows, or it follows something else, all stays.
 
-    size: pixels a side of the image that is run to see what follows what; by default the first of SIZES that suits the
-    model. required: names of convolutions, by default all, of which it raises RequestError where a normalisation
-    follows one of them but cannot be folded, because the convolution's output has other uses, say; of others it stays.
-    RequestError as well where the model cannot be run."""
+    size: pixels a side of the image that is run to see what follows what; by default the first of `probing.SIZES` that
+    suits the model. required: names of convolutions, by default all, of which it raises RequestError where a
+    normalisation follows one of them but cannot be folded, because the convolution's output has other uses, say; of
+    others it stays. RequestError as well where the model cannot be run."""
     check_visible(model, "folded")
-    # Some models keep results with their graph (timm's LeViT), which cannot be copied as they are.
-    kept = (value for module in model.modules() for value in tree_leaves(list(vars(module).values())))
-    memo = {id(value): value.detach() for value in kept if isinstance(value, Tensor) and not value.is_leaf}
-    fold = copy.deepcopy(model, memo).eval().to(memory_format=torch.channels_last)
+    fold = copied(model).eval().to(memory_format=torch.channels_last)
     names = {module: name for name, module in fold.named_modules()}
     if not all(any(isinstance(module, kinds) for module in names) for kinds in (_CONVOLUTIONS, _NORMS)):
         return fold
@@ -81,18 +77,15 @@ def _traced(
     model: nn.Module, size: int | None, names: dict[nn.Module, str], required: Collection[str] | None
 ) -> tuple[Tensor, list[Tensor], dict[nn.Module, nn.Module]]:
     """An image, the model's answer to it, and the normalisation that follows each convolution that has one."""
-    for side in (size,) if size else SIZES:
-        noise, trace = torch.rand(3, side, side, generator=torch.Generator().manual_seed(0)), _Trace(names)
+
+    def run(side: int) -> tuple[Tensor, list[Tensor], _Trace]:
+        noise = torch.rand(3, side, side, generator=torch.Generator().manual_seed(0))
         image = noise[None].to(blank_image(model, side))
-        try:
-            with trace:
-                answer = _tensors(model(image.clone()))  # which may be normalised in place
-        except Exception as error:  # each network says in its own way that an image is too small
-            reason = str(error).partition("\n")[0]
-        else:
-            return image, answer, trace.pairs(required)
-    sides = ", ".join(map(str, (size,) if size else SIZES))
-    raise RequestError(f"folded cannot run {type(model).__name__} on an image of {sides} px ({reason}); give its size")
+        with _Trace(names) as trace:
+            return image, _tensors(model(image.clone())), trace  # a copy, for it may be normalised in place
+
+    image, answer, trace = at_suited_size(model, size, "folded", run)
+    return image, answer, trace.pairs(required)
 
 
 def _tensors(answer: object) -> list[Tensor]:

@@ -4,8 +4,10 @@ import torch
 from torch import nn
 
 from advlook.core.errors import NotDefinedError, RequestError
+from advlook.models import folded
 from advlook.sensitivity import METHODS, by_name, stages
-from advlook.sensitivity.filters import conv_layers
+from advlook.sensitivity.filters import conv_layers, first_filters, first_layer
+from advlook.sensitivity.strength import check_strength
 from advlook.sensitivity.truncated import Truncated
 from advlook.study import Study
 
@@ -27,6 +29,21 @@ def undefined_maps(study: Study, arch: str) -> dict[str, str]:
 def defined_maps(study: Study, arch: str) -> list[str]:
     """The other maps, in the order of `sensitivity.METHODS`."""
     return [method for method in METHODS if method not in undefined_maps(study, arch)]
+
+
+def undefined_filters(study: Study, arch: str) -> dict[str, str]:
+    """What is not defined of an architecture's first filters, "filters" or "strength", with the reason in a few words."""
+    model, size = study.model(arch, "std", study.preset.seeds[0]), study.preset.data.size
+    for what, ask in (("filters", first_filters), ("strength", check_strength), ("strength", _folded_first)):
+        try:
+            ask(model, size=size)
+        except NotDefinedError as error:
+            return {what: error.why}
+    return {}
+
+
+def _folded_first(model: nn.Module, *, size: int) -> None:
+    folded(model, size=size, required=[first_layer(model, size=size)])
 
 
 def unit_layers(model: nn.Module, size: int) -> list[str]:

@@ -62,6 +62,8 @@ def units(measure: str, tables: Tables, arch: str, deep: bool = False) -> list[S
     clusters: all that were asked about are there, none was drawn from others."""
     rows = rows_of(tables, "03_scale", arch)
     rows = rows[rows["measure"] == measure]
+    if rows.empty:
+        raise Untested(f"{measure} is not defined for {arch}")
     rows = rows[rows["of"] != next(iter(rows["of"]), None)] if deep else rows
     return [sample_of(rows.sort_values(["of", "at"]), column("value"), paired.less)]
 

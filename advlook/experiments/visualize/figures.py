@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from itertools import product
 
 import pandas as pd
+import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -14,6 +15,8 @@ from advlook.sensitivity.units import Maximised
 from advlook.study import style
 
 ByMethod = Mapping[str, Tensor | str]  # maps, or why there are none
+
+MOST_FILTERS = 128  # that a figure shows of a model
 
 
 def map_grid(images: Tensor, found: Mapping[str, ByMethod], shared: bool = False, side: float = 1.5) -> Figure:
@@ -41,10 +44,17 @@ def map_grid(images: Tensor, found: Mapping[str, ByMethod], shared: bool = False
     return figure
 
 
-def filter_grid(found: Mapping[str, Tensor], columns: int = 8) -> Figure:
-    """First-layer filters `(units, 3, k, k)` of models, by setting, on one scale around grey, strongest first."""
+def filter_grid(found: Mapping[str, Tensor | str], columns: int = 8) -> Figure:
+    """First-layer filters `(units, 3, k, k)` of models, by setting, on one scale around grey, strongest first, at
+    most MOST_FILTERS; or, where there are none, the reason."""
+    if missing := {reason for reason in found.values() if isinstance(reason, str)}:
+        figure, (axis,) = style.new_figure(1, 1, 7.2, 0.9)
+        style.bare([axis], frame=False)
+        axis.text(0.5, 0.5, f"first-layer filters are not defined: {', '.join(missing)}", ha="center", va="center")
+        return figure
     pictures, limit = on_one_scale(list(found.values()))
-    rows = max(-(-len(weights) // columns) for weights in pictures)
+    shown = min(MOST_FILTERS, max(map(len, pictures)))
+    rows = -(-shown // columns)
     figure = style.new_figure(1, 1, 3.6 * len(found), 0.42 * rows + 0.9)[0]
     figure.clear()
     parts = figure.subfigures(1, len(found), squeeze=False, wspace=0.05)[0]
@@ -54,7 +64,10 @@ def filter_grid(found: Mapping[str, Tensor], columns: int = 8) -> Figure:
         style.bare(axes, frame=False)
         for axis, place in zip(axes, (weights - 0.5).flatten(1).norm(dim=1).argsort(descending=True), strict=False):
             style.picture(axis, weights[place])
-    figure.supxlabel(f"all on one scale: grey is 0, full contrast is a weight of {limit:.2g}", fontsize=10)
+    alike = all(torch.allclose(each.flatten(1).norm(dim=1), torch.ones(len(each))) for each in found.values())
+    scale = "each of length 1, for their strength is not defined" if alike else "all on one scale"
+    scale += f", {shown} of {len(pictures[0])}" if len(pictures[0]) > shown else ""
+    figure.supxlabel(f"{scale}: grey is 0, full contrast is a weight of {limit:.2g}", fontsize=10)
     return figure
 
 
@@ -145,6 +158,9 @@ def filter_sizes(table: pd.DataFrame) -> Figure:
     figure, panels = style.arch_columns(table, (4.2, 5.2, 0.5), labels)
     for axis, of_arch in panels:
         of_filters = of_arch[of_arch["measure"].isin(["filter_frequency", "filter_norm"])]
+        if set(of_filters["measure"]) != {"filter_frequency", "filter_norm"}:
+            axis.text(0.5, 0.5, "strength not defined", ha="center", va="center", transform=axis.transAxes)
+            continue
         both = of_filters.pivot(index=["setting", "seed", "at"], columns="measure", values="value")
         for setting in SETTINGS:
             color = style.COLORS[setting]

@@ -32,7 +32,7 @@ def defined_maps(study: Study, arch: str) -> list[str]:
 
 
 def undefined_filters(study: Study, arch: str) -> dict[str, str]:
-    """What is not defined of an architecture's first filters, "filters" or "strength", with the reason in a few words."""
+    """What is not defined of an architecture's first filters, "filters" or "strength", and why in a few words."""
     model, size = study.model(arch, "std", study.preset.seeds[0]), study.preset.data.size
     for what, ask in (("filters", first_filters), ("strength", check_strength), ("strength", _folded_first)):
         try:

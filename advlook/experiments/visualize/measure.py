@@ -57,8 +57,8 @@ def shown_maps(study: Study, arch: str, seed: int, count: int, every: bool = Fal
 
 
 def filters_of(study: Study, key: ModelKey) -> Tensor | str:
-    """First-layer filters `(units, 3, k, k)` of a model, on the CPU: with batch normalisation folded in, or each of length
-    1, where their strength is not defined. Where there are no such filters, the reason."""
+    """First-layer filters `(units, 3, k, k)` of a model, on the CPU: with batch normalisation folded in, or, where they
+    have no strength, each of length 1. Where there are no such filters, the reason."""
     model, size, undefined = study.model(*key), study.preset.data.size, undefined_filters(study, key[0])
     if "filters" in undefined:
         return undefined["filters"]

@@ -1,52 +1,24 @@
 """The command line: `python -m advlook ...`, also installed as `advlook`.
 
-A command is a function `_NAME` of its options, which `_command` lists: its docstring is the help and the examples.
+A command is a function `_NAME` of its options, which `command` lists: its docstring is the help and the examples.
 Exit codes: 0 done; 1 the study ran and something failed; 2 the request cannot be carried out, and one line says why;
 130 interrupted."""
 
-import argparse
-import inspect
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from textwrap import indent
-from typing import Any, NoReturn
+from typing import Any
 
 from advlook.core import ARCHITECTURES, FORMS, SETTINGS, STEMS, RequestError, joined, parse_eps
+from advlook.core.command_line import COMMANDS, at_least_one, command, option, parser
 from advlook.core.distributed import first_to_fail
 from advlook.core.preset_files import available, load_preset
-
-Run = Callable[..., int]
-Option = tuple[str, dict[str, Any]]
-COMMANDS: dict[str, tuple[Run, tuple[Option, ...]]] = {}
-LAYOUT = {"formatter_class": argparse.RawDescriptionHelpFormatter}  # keeps the lines of examples
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse that complains in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"advlook: {message}; see {self.prog} --help\n")
-
-
-def _parser() -> argparse.ArgumentParser:
-    text = "What do adversarially robust image classifiers look at? A study that anyone can run again."
-    parser = _Parser(prog="advlook", description=text, epilog="examples:", **LAYOUT)
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, (run, options) in COMMANDS.items():
-        text, examples = inspect.getdoc(run).split("\n\n", 1)
-        epilog = "examples:\n" + indent(examples, "  ")
-        command = commands.add_parser(name, help=text, description=text, epilog=epilog, **LAYOUT)
-        for option, settings in options:
-            command.add_argument(option, **settings)
-        parser.epilog += f"\n  {examples.splitlines()[0]}"
-    return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
-    given = vars(_parser().parse_args(arguments))
+    given = vars(parser().parse_args(arguments))
     try:
         return COMMANDS[given.pop("command")][0](**given)
     except RequestError as error:
@@ -59,41 +31,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def at_least_one(text: str) -> int:
-    """The type of an option that counts something."""
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} must be at least 1")
-    return int(text)
-
-
-def _option(name: str, text: str, **settings: Any) -> Option:
-    return name, {"help": text, **settings}
-
-
-def _command(*options: Option) -> Callable[[Run], Run]:
-    def register(run: Run) -> Run:
-        COMMANDS[run.__name__.removeprefix("_")] = run, options
-        return run
-
-    return register
-
-
 PRESETS = f"{', '.join(available())}, or the path of a .toml"
 CHANNELS = "of red, green, blue in units of [0, 1] (default: the checkpoint's own, else ImageNet's)"
-PRESET = _option("--preset", f"{PRESETS} (default: quick)", default="quick")
-ARCH = _option("--arch", "as the preset names it", required=True)
-ANY_ARCH = _option("--arch", f"{', '.join(ARCHITECTURES)}, {FORMS}", required=True)
-OUTPUT = _option("--output", "folder of results (default: figures)", type=Path)
+PRESET = option("--preset", f"{PRESETS} (default: quick)", default="quick")
+ARCH = option("--arch", "as the preset names it", required=True)
+ANY_ARCH = option("--arch", f"{', '.join(ARCHITECTURES)}, {FORMS}", required=True)
+OUTPUT = option("--output", "folder of results (default: figures)", type=Path)
 
 
-@_command(
+@command(
     PRESET,
-    _option("--notebooks", "numbers or names, separated by commas (default: all)"),
+    option("--notebooks", "numbers or names, separated by commas (default: all)"),
     OUTPUT,
-    _option("--force", "run also what is up to date", action="store_true"),
-    _option("--pdf", "write every figure as PDF as well", action="store_true"),
-    _option("--jobs", "notebooks side by side (default: 2 on a CPU, 1 on a GPU)", type=at_least_one),
-    _option("--texts", "run nothing; bring changed sentences of notebooks into their results", action="store_true"),
+    option("--force", "run also what is up to date", action="store_true"),
+    option("--pdf", "write every figure as PDF as well", action="store_true"),
+    option("--jobs", "notebooks side by side (default: 2 on a CPU, 1 on a GPU)", type=at_least_one),
+    option("--texts", "run nothing; bring changed sentences of notebooks into their results", action="store_true"),
 )
 def _reproduce(
     preset: str, notebooks: str | None, output: Path | None, force: bool, pdf: bool, jobs: int | None, texts: bool
@@ -109,12 +62,12 @@ def _reproduce(
     return renew_texts(preset, wanted, output) if texts else reproduce(preset, wanted, output, force, pdf, jobs)
 
 
-@_command(
+@command(
     PRESET,
-    _option("--minutes", "how long to go on (default: 5)", type=float, default=5.0),
-    _option("--seed", "of the draw (default: another one every time)", type=int),
+    option("--minutes", "how long to go on (default: 5)", type=float, default=5.0),
+    option("--seed", "of the draw (default: another one every time)", type=int),
     OUTPUT,
-    _option("--stamp", "if all are equal, record that the present code makes these results", action="store_true"),
+    option("--stamp", "if all are equal, record that the present code makes these results", action="store_true"),
 )
 def _verify(preset: str, minutes: float, seed: int | None, output: Path | None, stamp: bool) -> int:
     """Measure a random part of the committed results again, and compare.
@@ -134,11 +87,11 @@ def _verify(preset: str, minutes: float, seed: int | None, output: Path | None, 
     return outcome
 
 
-@_command(
+@command(
     PRESET,
     ARCH,
-    _option("--setting", f"{', '.join(SETTINGS)}, or a control of the preset", required=True),
-    _option("--seed", "(default: 0)", type=int, default=0),
+    option("--setting", f"{', '.join(SETTINGS)}, or a control of the preset", required=True),
+    option("--seed", "(default: 0)", type=int, default=0),
 )
 def _train(preset: str, arch: str, setting: str, seed: int) -> int:
     """Train one model of a preset; goes on where an earlier run stopped.
@@ -176,24 +129,32 @@ SPLIT = """all, or held-out: of a folder that was trained on, test/ or val/, or 
 images that training left out (default: all)"""
 
 
-@_command(
-    _option("--checkpoint", CHECKPOINTS, type=Path, required=True),
+def _channels(mean: str | None, std: str | None) -> dict[str, tuple[float, ...]]:
+    """The options --mean and --std as numbers, without those that are not given."""
+    from advlook.models.external import parse_channels
+
+    given = {name: text for name, text in (("mean", mean), ("std", std)) if text is not None}
+    return {name: parse_channels(text, name) for name, text in given.items()}
+
+
+@command(
+    option("--checkpoint", CHECKPOINTS, type=Path, required=True),
     ANY_ARCH,
-    _option("--data", "folder with one folder of images per class", type=Path, required=True),
-    _option("--attack", f"{ATTACKS} (default: none)", default="none"),
-    _option("--eps", "L-infinity radius, as a fraction (default: 4/255)", default="4/255"),
-    _option("--steps", "steps of iterative attacks (default: 20)", type=at_least_one, default=20),
-    _option("--mean", f"mean {CHANNELS}"),
-    _option("--std", f"standard deviation {CHANNELS}"),
-    _option("--size", "pixels shown (default: as trained, else 224 for stem imagenet)", type=at_least_one),
-    _option("--resize", "short side before the crop (default: as trained, or size/0.875)", type=at_least_one),
-    _option("--limit", "so many images, drawn by a fixed seed (default: all)", type=at_least_one, default=0),
-    _option("--stem", f"{', '.join(STEMS)}; needed where a checkpoint does not tell"),
-    _option(
+    option("--data", "folder with one folder of images per class", type=Path, required=True),
+    option("--attack", f"{ATTACKS} (default: none)", default="none"),
+    option("--eps", "L-infinity radius, as a fraction (default: 4/255)", default="4/255"),
+    option("--steps", "steps of iterative attacks (default: 20)", type=at_least_one, default=20),
+    option("--mean", f"mean {CHANNELS}"),
+    option("--std", f"standard deviation {CHANNELS}"),
+    option("--size", "pixels shown (default: as trained, else 224 for stem imagenet)", type=at_least_one),
+    option("--resize", "short side before the crop (default: as trained, or size/0.875)", type=at_least_one),
+    option("--limit", "so many images, drawn by a fixed seed (default: all)", type=at_least_one, default=0),
+    option("--stem", f"{', '.join(STEMS)}; needed where a checkpoint does not tell"),
+    option(
         "--weights", "of several sets of weights in the file, such as state_dict_ema, the one meant", metavar="NAME"
     ),
-    _option("--classes", CLASSES, type=Path, metavar="FILE"),
-    _option("--split", SPLIT, default="all"),
+    option("--classes", CLASSES, type=Path, metavar="FILE"),
+    option("--split", SPLIT, default="all"),
 )
 def _evaluate(eps: str, mean: str | None, std: str | None, **given: Any) -> int:
     r"""Accuracy of a checkpoint on a folder of class folders.
@@ -208,11 +169,8 @@ def _evaluate(eps: str, mean: str | None, std: str | None, **given: Any) -> int:
     advlook evaluate --checkpoint mine.safetensors --arch resnet10 --data photos/ --split held-out
     """
     from advlook.models import evaluate_checkpoint
-    from advlook.models.external import parse_channels
 
-    channels = {name: text for name, text in (("mean", mean), ("std", std)) if text is not None}
-    given |= {name: parse_channels(text, name) for name, text in channels.items()}
-    given["eps"] = parse_eps(eps)
+    given |= _channels(mean, std) | {"eps": parse_eps(eps)}
     with joined() as group:
         table = evaluate_checkpoint(**given, group=group)
     if not group.leads:
@@ -223,23 +181,32 @@ def _evaluate(eps: str, mean: str | None, std: str | None, **given: Any) -> int:
     return 0
 
 
-@_command(
-    _option("std", f"the standard model: {CHECKPOINTS}", type=Path),
-    _option("adv", "the adversarially trained model of the same architecture", type=Path),
+@command(
+    option("std", f"the standard model: {CHECKPOINTS}", type=Path),
+    option("adv", "the adversarially trained model of the same architecture", type=Path),
     ANY_ARCH,
-    _option("--data", "folder with one folder of images per class", type=Path, required=True),
-    _option("--pair", "another pair, of another training seed; may be repeated", **PAIR),
-    _option("--eps", "L-infinity radius, as a fraction (default: 4/255)", default="4/255"),
-    _option("--size", "pixels a side (default: as the models were made for)", type=at_least_one),
-    _option("--stem", f"{', '.join(STEMS)}; needed where a checkpoint of the study's architectures does not tell"),
-    _option("--classes", CLASSES, type=Path, metavar="FILE"),
-    _option("--minutes", "draw samples that fit this time (default: all images)", type=float, default=0.0),
-    _option("--name", "of the preset and the folder of results (default: from architecture and data)"),
+    option("--data", "folder with one folder of images per class", type=Path, required=True),
+    option("--pair", "another pair, of another training seed; may be repeated", **PAIR),
+    option("--eps", "L-infinity radius, as a fraction (default: 4/255)", default="4/255"),
+    option("--size", "pixels a side (default: as the models were made for)", type=at_least_one),
+    option("--mean", f"mean {CHANNELS}"),
+    option("--std", f"standard deviation {CHANNELS}", dest="deviation"),
+    option("--stem", f"{', '.join(STEMS)}; needed where a checkpoint of the study's architectures does not tell"),
+    option("--classes", CLASSES, type=Path, metavar="FILE"),
+    option("--minutes", "draw samples that fit this time (default: all images)", type=float, default=0.0),
+    option("--name", "of the preset and the folder of results (default: from architecture and data)"),
     OUTPUT,
-    _option("--force", "run also what is up to date", action="store_true"),
+    option("--force", "run also what is up to date", action="store_true"),
 )
 def _compare(
-    std: Path, adv: Path, pair: list[list[Path]] | None, output: Path | None, force: bool, **asked: Any
+    std: Path,
+    adv: Path,
+    pair: list[list[Path]] | None,
+    mean: str | None,
+    deviation: str | None,
+    output: Path | None,
+    force: bool,
+    **asked: Any,
 ) -> int:
     """The whole study on a pair of models from elsewhere and a folder of photographs.
 
@@ -249,12 +216,13 @@ def _compare(
     from advlook.report.compare import Asked, compare
 
     parse_eps(asked["eps"])
+    asked |= _channels(mean, deviation)
     return compare(Asked([(std, adv), *map(tuple, pair or ())], **asked), output, force)
 
 
-@_command(
-    _option("--preset", f"{PRESETS}; may be given several times (default: quick)", action="append", metavar="NAME"),
-    _option("--markdown", "one table, side by side, as Markdown", action="store_true"),
+@command(
+    option("--preset", f"{PRESETS}; may be given several times (default: quick)", action="append", metavar="NAME"),
+    option("--markdown", "one table, side by side, as Markdown", action="store_true"),
 )
 def _claims(preset: list[str] | None, markdown: bool) -> int:
     """Verdicts on what the paper says, from the tables that are there.
@@ -274,7 +242,7 @@ def _claims(preset: list[str] | None, markdown: bool) -> int:
     return 0
 
 
-@_command(_option("--get", "download this set, where torchvision can", metavar="NAME"))
+@command(option("--get", "download this set, where torchvision can", metavar="NAME"))
 def _data(get: str | None) -> int:
     """Which image sets are there, and how to get the others.
 

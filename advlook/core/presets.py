@@ -68,6 +68,8 @@ class ExternalConfig:
     arch: str = ""  # one of ARCHITECTURES, or as of models/builders.py; "": the name of this section
     stem: Literal[*STEMS, ""] = ""  # of one of ARCHITECTURES, where its files do not tell
     names: str = ""  # path of a text file with the name of every logit, one a line, where the files do not tell
+    mean: tuple[float, float, float] | None = None  # of the normalisation, in place of the files' or the builder's
+    standard_deviation: tuple[float, float, float] | None = None
 
     @property
     def pairs(self) -> tuple[tuple[str, str], ...]:

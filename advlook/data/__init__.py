@@ -2,5 +2,6 @@
 
 from advlook.data.catalogue import CATALOGUE, TABLE_3, table_3
 from advlook.data.image_sets import ImageSet, load_set, to_bytes, to_float
+from advlook.data.layouts import list_images
 from advlook.data.streaming import Images, StreamedImages, TrainingImages
 from advlook.data.styles import Styles

@@ -31,6 +31,12 @@ def names_of_set(name: str) -> tuple[str, ...]:
     return tuple(known.get(entry.name, ())) if entry else ()
 
 
+def readable(folders: Sequence[str]) -> tuple[str, ...]:
+    """Names of class folders for figures and tables: ImageNet's in place of wnids, but where another folder has it."""
+    found = [imagenet_classes().get(folder, folder) for folder in folders]
+    return tuple(name if found.count(name) == 1 else folder for name, folder in zip(found, folders, strict=True))
+
+
 def read_names(path: Path) -> tuple[str, ...]:
     """The lines of a text file, each the name of a class; RequestError where it is none or has an empty line."""
     try:

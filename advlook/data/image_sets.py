@@ -15,6 +15,7 @@ from torch import Generator, Tensor
 from advlook.core import ALONE, DataConfig, Device, Group, RequestError, digest, tqdm, write_atomically
 from advlook.data import test_bed
 from advlook.data.catalogue import find, set_folder
+from advlook.data.class_names import readable
 from advlook.data.crops import cut_out, draw_crops
 from advlook.data.decoding import VERSION, read_image
 from advlook.data.layouts import Labelled, Listing, list_images
@@ -94,6 +95,7 @@ def listed(config: DataConfig, split: str, folder: Path) -> Listing:
     listing = _tested(config, folder) if split == "test" else find(config.name, split, folder)
     if (found := len(listing.classes)) != config.classes:
         raise RequestError(f"{listing.root} holds {found} classes, but the preset states {config.classes}")
+    listing = replace(listing, classes=readable(listing.classes))
     return listing.subset(config.test_images) if split == "test" else listing
 
 

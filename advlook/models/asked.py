@@ -103,6 +103,7 @@ def external_model(
     weights in place of those in the file. Raises RequestError where file and preset do not agree."""
     data, external, described = preset.data, preset.external[arch], preset.models.get(arch)
     how = {"weights": getattr(external, f"{setting}_weights") or None, "fallback": (data.mean, data.std)}
+    how |= {"mean": external.mean, "std": external.standard_deviation}
     stem = described.stem if described else external.stem or None
     names = Path(external.names).expanduser() if external.names else None
     loaded = load_model(path, external.arch or arch, stem=stem, size=data.size, **how)

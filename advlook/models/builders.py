@@ -80,6 +80,13 @@ def is_built(arch: str) -> bool:
     return ":" in arch
 
 
+def builder_file(arch: str) -> Path | None:
+    """The file of Python that holds the function of a name; None where a package does, or there is no such file."""
+    source, _, _ = arch.rpartition(":")
+    path = Path(source).expanduser()
+    return path if source.endswith(".py") and path.is_file() else None
+
+
 def builder(arch: str) -> Builder:
     """The builder of a name in one of FORMS. Raises RequestError where there is no such package, file, function or
     network; timm is the extra `advlook[timm]`."""
@@ -192,7 +199,9 @@ def classes_in(network: nn.Module, state: Mapping[str, Tensor]) -> int | None:
         if name in own and own[name].shape != value.shape:
             if own[name].shape[1:] != value.shape[1:] or value.dim() == 0:
                 shapes = f"{tuple(value.shape)}, but the network has {tuple(own[name].shape)}"
-                raise RequestError(f"{name!r} has shape {shapes}: it is of another architecture or image size")
+                raise RequestError(
+                    f"{name!r} has shape {shapes}: it is of another architecture, or of another size: give --size"
+                )
             differing.add((own[name].shape[0], value.shape[0]))
     if len(differing) > 1:
         raise RequestError("several layers differ in width: it is of another architecture")

@@ -58,8 +58,9 @@ def evaluate_checkpoint(
     images = StreamedImages(listing.subset(limit), side, short)
     # What an attack keeps in memory grows with the pixels: a GPU is filled with 250, a laptop need not be.
     batch_size = 250 if device.type == "cuda" else max(1, min(250, 250 * 64**2 // side**2))
-    how = {"batch_size": batch_size, "device": device, "group": group}
-    notes += [*more, *normalisation.notes(loaded, checkpoint, images.subset(normalisation.TRIED), places, **how)]
+    shown = {"batch_size": batch_size, "device": device}
+    how = shown | {"group": group}
+    notes += [*more, *normalisation.notes(loaded, checkpoint, images.subset(normalisation.TRIED), places, **shown)]
     first, best = found_among(model, images, (1, 5), **how, title="clean" if progress else None).unbind(1)
     row = {"checkpoint": checkpoint.name, "images": len(images), "pixels": f"{side} of {short}"}
     row |= {"normalisation": loaded.normalisation, "classes": f"{len(places)} of {loaded.classes}", "names": source}

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from torch import nn
+import torch
+from torch import Tensor
 
 from advlook.attacks import percent
-from advlook.data.tensors import Shown
+from advlook.data.tensors import Shown, as_image_set
 from advlook.models.architectures import Normalized
-from advlook.models.asked import Picked
 from advlook.models.builders import IMAGENET_MEAN, IMAGENET_STD
-from advlook.models.evaluation import correct
+from advlook.models.evaluation import predict
 from advlook.models.external import Loaded
 
 Channels = tuple[Sequence[float], Sequence[float]]  # mean and standard deviation of red, green and blue
@@ -36,31 +36,33 @@ def described(loaded: Loaded) -> str:
 def notes(loaded: Loaded, path: Path, images: Shown, places: Sequence[int], **batches: object) -> list[str]:
     """Lines for the user on a normalisation that neither they, nor the file, nor the network tells: which is taken, and
     whether another of the USUAL ones makes the model right about clearly more of the images: by more than two standard
-    errors of the difference, and by at least two in a hundred. places: as of `asked.classes_asked`."""
+    errors of the difference, and by at least two in a hundred. All classes of the model compete: among the few that a
+    folder has, a wrong normalisation costs little. places: as of `asked.classes_asked`; batches: as of `predict`."""
     if loaded.normalisation not in ("assumed", "builder"):
         return []
     silent = f"{path} does not say its normalisation; taken: {described(loaded)}"
-    now, found = correct(_picked(loaded.model, places), images, **batches), {}
+
+    def right(model: Normalized) -> Tensor:
+        labels = torch.tensor(places)[torch.as_tensor(as_image_set(images).labels)]
+        return predict(model, images, **batches).argmax(1) == labels
+
+    now, found = right(loaded.model), {}
     for name, channels in USUAL.items():
-        other = correct(_picked(_behind(loaded.model, channels), places), images, **batches)
+        other = right(_behind(loaded.model, channels))
         gained, lost = (other & ~now).sum().item(), (now & ~other).sum().item()
         if gained - lost > max(2 * (gained + lost) ** 0.5, len(now) / 50):
             found[name] = gained - lost
     if not found:
         return [f"{silent}; give --mean and --std where it is another"]
     best = max(found, key=found.__getitem__)
-    right, more = f"{percent(now):.0f}% of {len(now)} images are right", 100 * found[best] / len(now)
+    share, more = f"{percent(now):.0f}% of {len(now)} images are right", 100 * found[best] / len(now)
     mean, std = map(_shown, USUAL[best])
-    return [f"{silent}: {right}, {best} gives {more:.0f} points more; try --mean {mean} --std {std}"]
+    return [f"{silent}: {share}, {best} gives {more:.0f} points more; try --mean {mean} --std {std}"]
 
 
 def _behind(model: Normalized, channels: Channels) -> Normalized:
     device = model.mean.device
     return Normalized(model.network, *channels).to(device).eval()
-
-
-def _picked(model: nn.Module, places: Sequence[int]) -> nn.Module:
-    return Picked(model, places).to(next(model.buffers()).device).eval()
 
 
 def _shown(values: Sequence[float]) -> str:

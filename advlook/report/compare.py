@@ -12,16 +12,24 @@ from typing import Any
 
 import torch
 
-from advlook.core import Preset, RequestError, write_atomically
+from advlook.core import Preset, write_atomically
 from advlook.core.preset_files import load_preset
-from advlook.data.layouts import list_images
-from advlook.models.asked import classes_asked
-from advlook.models.external import load_model
+from advlook.corruptions import style_network
+from advlook.data import catalogue
+from advlook.data.layouts import Listing, images_below
+from advlook.data.streaming import StreamedImages
+from advlook.data.styles import GENERATED
+from advlook.models import normalisation
+from advlook.models.asked import classes_asked, images_asked
+from advlook.models.checkpoint_accuracy import image_size
+from advlook.models.external import Loaded, load_model
 from advlook.report.plan import fitted, seconds_an_image
 from advlook.report.runner import reproduce
-from advlook.study.folders import output_folder
+from advlook.study.folders import data_folder, output_folder
 
 NOTEBOOKS = ("01", "02", "03", "04", "05", "07", "08")
+STYLIZATION, ENSEMBLES = "05", "06"  # need what may be absent: a package; other image sets
+STYLES = ("dtd10", "paintings")  # those of them that are there, else generated textures
 Sections = Mapping[str, Mapping[str, Any]]  # of a preset file
 
 
@@ -29,9 +37,10 @@ Sections = Mapping[str, Mapping[str, Any]]  # of a preset file
 class Asked:
     """What `advlook compare` is asked for.
 
-    pairs: paths of STD and ADV. arch, stem: as of `models.external.load_model`. data: a folder of class folders, or one
-    with test/ or val/. eps: of the attacks. size: pixels a side, by default those that the models were made for.
-    classes: a file with the name of every logit. minutes: 0 for all samples. name: of the preset and its results."""
+    pairs: paths of STD and ADV. arch, stem, mean, std: as of `models.external.load_model`. data: a folder of class
+    folders, or one with test/ or val/. eps: of the attacks. size: pixels a side, by default those that the models were
+    made for. classes: a file with the name of every logit. minutes: 0 for all samples. name: of the preset and its
+    results. notebooks: by default all but 09, and 06 where image sets are there and no time is given."""
 
     pairs: Sequence[tuple[Path, Path]]
     arch: str
@@ -41,43 +50,68 @@ class Asked:
     minutes: float = 0.0
     name: str | None = None
     stem: str | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
     classes: Path | None = None
-    notebooks: Sequence[str] = NOTEBOOKS
+    notebooks: Sequence[str] = ()
 
 
 def compare(asked: Asked, output: Path | None = None, force: bool = False) -> int:
     """Write the preset, say what will be done and how long it takes, and run the notebooks. Returns the exit code of
     `runner.reproduce`. Raises RequestError where models, images and classes do not suit each other."""
     folder = next((each for name in ("test", "val") if (each := asked.data / name).is_dir()), asked.data)
-    listing = list_images(folder)
     paths = list(dict.fromkeys(path for pair in asked.pairs for path in pair))
-    loaded = {path: load_model(path, asked.arch, stem=asked.stem, size=asked.size) for path in paths}
-    first = loaded[paths[0]]
-    size = asked.size or first.size or (224 if first.stem == "imagenet" else None)
-    if size is None:
-        raise RequestError(f"checkpoint {paths[0]} does not say the size of its images; give --size in pixels")
+    how = {"stem": asked.stem, "size": asked.size, "mean": asked.mean, "std": asked.std}
+    loaded = {path: load_model(path, asked.arch, **how) for path in paths}
+    size, short = image_size(loaded[paths[0]], paths[0], asked.size, None)
+    listing, _ = images_asked(paths[0], folder, "all")
     for path, each in loaded.items():
-        places, source, lines = classes_asked(each, listing.classes, path, folder, asked.classes)
-        known = f"{path}: {len(places)} of {each.classes:,} classes, names from: {source}"
-        print(*lines, f"{known}; normalisation from: {each.normalisation}", sep="\n")
+        print(*_told(path, each, asked, listing, folder, size, short), sep="\n")
     root = (output or output_folder()).resolve()
-    target = root / f"{asked.name or _slug(f'{_arch_name(asked)}-{asked.data.resolve().name}')}.toml"
-    short = first.resize if first.size == size and first.resize else round(size / 0.875)
-    sections, title = _sections(asked, folder, size, short, len(listing.classes)), f"{_arch_name(asked)}, {folder.name}"
+    arch = _arch_name(asked.arch)
+    target = root / f"{asked.name or _slug(f'{arch}-{asked.data.resolve().name}')}.toml"
+    sections, title = _sections(asked, folder, size, short, len(listing.classes)), f"{arch}, {folder.resolve().name}"
     preset = _written(target, title, sections)
+    notebooks = asked.notebooks or _notebooks(preset, bool(asked.minutes))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    seconds = seconds_an_image(first.model.to(device), size, device, preset.evaluation.batch_size)
+    seconds = seconds_an_image(loaded[paths[0]].model.to(device), size, device, preset.evaluation.batch_size)
     wanted = 60 * asked.minutes if asked.minutes else math.inf
-    fit, takes = fitted(preset, len(listing), seconds, wanted, asked.notebooks)
+    fit, takes = fitted(preset, len(listing), seconds, wanted, notebooks)
     _written(target, title, _with_samples(sections, preset, fit))
     shown = f"{min(len(listing), fit.data.test_images or len(listing)):,} of {len(listing):,} images at {size} px"
     print(f"{len(asked.pairs)} pair{'s' * (len(asked.pairs) > 1)}, {shown}; preset {target}")
-    print(f"notebooks {', '.join(asked.notebooks)}: about {math.ceil(takes / 60)} minutes", flush=True)
-    return reproduce(str(target), asked.notebooks, root, force)
+    least = f", the least; --minutes {asked.minutes:g} is too short" if takes > wanted else ""
+    print(f"notebooks {', '.join(notebooks)}: about {math.ceil(takes / 60)} minutes{least}", flush=True)
+    return reproduce(str(target), notebooks, root, force)
+
+
+def _told(path: Path, loaded: Loaded, asked: Asked, listing: Listing, folder: Path, size: int, short: int) -> list[str]:
+    """Lines for the user: what a checkpoint is taken for. RequestError where it does not suit the images."""
+    _, lines = images_asked(path, folder, "all")
+    places, source, more = classes_asked(loaded, listing.classes, path, folder, asked.classes)
+    images = StreamedImages(listing.subset(normalisation.TRIED), size, short)
+    known = f"{path}: {len(places)} of {loaded.classes:,} classes, names from: {source}"
+    batch_size = max(1, min(50, 50 * 64**2 // size**2))
+    lines += [*more, *normalisation.notes(loaded, path, images, places, batch_size=batch_size)]
+    return [*lines, f"{known}; normalisation: {normalisation.described(loaded)}"]
+
+
+def _notebooks(preset: Preset, hurried: bool) -> Sequence[str]:
+    """Those of NOTEBOOKS that can run, and 06 where there is time and an image set to learn; says what is left out."""
+    found = set(NOTEBOOKS)
+    if not style_network.is_here():
+        found.remove(STYLIZATION)
+        print(f"notebook {STYLIZATION} is left out: stylizing photographs needs pip install 'advlook[stylize]'")
+    if hurried:
+        print(f"notebook {ENSEMBLES} is left out: it takes hours; to have it, leave out --minutes")
+    elif any(catalogue.check(name, data_folder()).present for name in preset.ensembles.targets):
+        found.add(ENSEMBLES)
+    return sorted(found)
 
 
 def _written(target: Path, title: str, sections: Sections) -> Preset:
     """Write a preset, and read it."""
+    target.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(target, lambda partial: partial.write_text(_toml(title, sections)))
     return load_preset(target)
 
@@ -93,8 +127,12 @@ def _sections(asked: Asked, folder: Path, size: int, short: int, classes: int) -
     external = {"arch": _absolute(asked.arch), "std": std, "adv": adv}
     external |= {"stem": asked.stem} if asked.stem else {}
     external |= {"names": str(asked.classes.resolve())} if asked.classes else {}
+    external |= {"mean": asked.mean, "standard_deviation": asked.std} if asked.mean else {}
     data = {"name": str(folder.resolve()), "size": size, "test_store": short, "classes": classes, "whole": True}
-    return {"data": data, f"external.{json.dumps(_arch_name(asked))}": external, "evaluation": {"eps": asked.eps}}
+    styles = [name for name in STYLES if images_below(data_folder() / "datasets" / name)] or [GENERATED]
+    own = {} if len(styles) == len(STYLES) else {"stylization": {"styles": styles}}
+    section = f"external.{json.dumps(_arch_name(asked.arch))}"
+    return {"data": data, section: external, "evaluation": {"eps": asked.eps}} | own
 
 
 def _with_samples(sections: Sections, preset: Preset, fit: Preset) -> Sections:
@@ -106,8 +144,10 @@ def _with_samples(sections: Sections, preset: Preset, fit: Preset) -> Sections:
     return found
 
 
-def _arch_name(asked: Asked) -> str:
-    return _slug(asked.arch.rpartition(":")[2])
+def _arch_name(arch: str) -> str:
+    """A name for tables and figures: that of the network, or of file and function."""
+    source, _, name = arch.rpartition(":")
+    return _slug(f"{Path(source).stem}.{name}" if source.endswith(".py") else name)
 
 
 def _absolute(arch: str) -> str:

@@ -50,8 +50,8 @@ def forward_passes(preset: Preset, images: int) -> dict[str, float]:
 
 
 def reduced(preset: Preset, share: float, images: int) -> Preset:
-    """The preset with every sample reduced to a share of what it is, of at least `_FEWEST` images each; the test images
-    themselves are never fewer than four times that."""
+    """The preset with every sample and every number of steps reduced to a share of what it is, of at least `_FEWEST`
+    images each; the test images themselves are never fewer than four times that."""
 
     def of(count: int, least: int = _FEWEST) -> int:
         whole = count or images
@@ -62,13 +62,19 @@ def reduced(preset: Preset, share: float, images: int) -> Preset:
     return replace(
         preset,
         data=replace(preset.data, test_images=of(preset.data.test_images, 4 * _FEWEST)),
-        evaluation=replace(evaluation, curve_images=of(evaluation.curve_images)),
+        evaluation=replace(
+            evaluation,
+            curve_images=of(evaluation.curve_images),
+            steps=tuple(each for each in evaluation.steps if each <= max(10, share * max(evaluation.steps))),
+            suite_steps=of(evaluation.suite_steps, 25),
+        ),
         visualize=replace(
             visualize,
             images=of(visualize.images),
-            units=max(3, of(visualize.units, 3)),
+            samples=of(visualize.samples, 15),
+            units=of(visualize.units, 3),
             starts=1 if share < 0.5 else visualize.starts,
-            sanity_images=of(visualize.sanity_images, 12),
+            sanity_images=of(visualize.sanity_images, 8),
         ),
         corruptions=replace(
             corruptions,

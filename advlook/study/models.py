@@ -15,6 +15,7 @@ from advlook.data import image_sets, streaming, test_bed
 from advlook.data.class_names import names_of_set
 from advlook.models.architectures import preset_model
 from advlook.models.asked import external_model
+from advlook.models.builders import builder_file, is_built
 from advlook.models.checkpoints import load_checkpoint, read_metadata
 from advlook.models.external import check_classes, stored_metadata
 from advlook.models.training import epoch_images, train
@@ -115,8 +116,13 @@ class Models:
 
     @property
     def weights(self) -> dict[str, str | None]:
-        """The hash of every model's checkpoint, None where there is none, by names like "resnet10-adv-0"."""
-        return self.weights_of(self.each_model())
+        """The hash of every model's checkpoint, None where there is none, by names like "resnet10-adv-0"; and of files
+        of Python that build networks."""
+        external, models = self.preset.external, self.preset.models
+        named = {arch: external[arch].arch if arch in external else models[arch].builder for arch in self.preset.archs}
+        files = {arch: builder_file(name) for arch, name in named.items() if is_built(name)}
+        built = {f"{arch} is built by {path.name}": file_hash(path) for arch, path in files.items() if path}
+        return self.weights_of(self.each_model()) | built
 
     def weights_of(self, models: Iterable[ModelKey]) -> dict[str, str | None]:
         """The hashes, as of `weights`, of these models' checkpoints."""

@@ -5,7 +5,7 @@ from torchvision.models import ResNet18_Weights
 
 from advlook.core.errors import RequestError
 from advlook.data import class_names, layouts
-from advlook.data.class_names import find_classes, imagenet_classes, names_of_set, read_names, same_classes
+from advlook.data.class_names import find_classes, imagenet_classes, names_of_set, read_names, readable, same_classes
 from advlook.models.judge import IMAGENET_PLACES
 
 WNIDS, NAMES = tuple(imagenet_classes()), tuple(imagenet_classes().values())
@@ -106,3 +106,11 @@ def test_a_file_of_names(tmp_path):
             read_names(path)
     with pytest.raises(RequestError, match=r"absent\.txt cannot be read"):
         read_names(tmp_path / "absent.txt")
+
+
+def test_wnids_are_shown_as_names():
+    """Figures name a class by ImageNet's word for its wnid, which is found again among ImageNet's classes."""
+    assert readable(("n01440764", "my dog")) == ("tench", "my dog")
+    assert readable(("n01440764", "tench")) == ("n01440764", "tench")
+    assert readable(WNIDS) == NAMES
+    assert find_classes(NAMES, NAMES, "photos") == list(range(1000))

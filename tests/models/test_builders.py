@@ -14,6 +14,7 @@ from advlook.models.architectures import Normalized, preset_model
 from advlook.models.builders import builder, is_built
 from advlook.models.checkpoints import save_checkpoint
 from advlook.models.external import load_model, untrained
+from advlook.study.study import Study
 
 OWN = """from torch import nn
 
@@ -141,3 +142,15 @@ def test_a_preset_trains_what_a_builder_makes(own, tmp_path):
     assert (loaded.normalisation, loaded.size) == ("file", preset.data.size)
     with pytest.raises(RequestError, match=r"give --arch .*mine\.py:build"):
         load_model(tmp_path / "m.safetensors", "resnet18")
+
+
+def test_results_rest_on_the_code_that_builds(own, tmp_path):
+    """The hashes of a study's weights change with the file of Python that builds its networks."""
+    preset = small_preset(model={"builder": f"{own}:build", "stem": "", "width": 0})
+    study = Study(preset, output=tmp_path / "out", data=tmp_path / "data")
+    before = study.weights
+    assert {name: found for name, found in before.items() if found}.keys() == {
+        f"{arch} is built by mine.py" for arch in preset.archs
+    }
+    own.write_text(f"{OWN}\n# changed\n")
+    assert study.weights != before

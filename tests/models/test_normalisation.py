@@ -70,3 +70,18 @@ def test_described():
     """Mean, std and their source in words."""
     loaded = Loaded(Normalized(Brightness(), (0.5,) * 3, (0.25,) * 3), None, None, 2, "builder", 4, None)
     assert described(loaded) == "mean 0.5,0.5,0.5, std 0.25,0.25,0.25 (as its builder states it)"
+
+
+def test_all_classes_of_the_model_compete():
+    """Of folders that are two of three classes, images that go to the third are wrong: the line counts them."""
+
+    class Third(Brightness):
+        def forward(self, images):
+            return torch.cat([super().forward(images), torch.full((len(images), 1), 0.1)], 1)
+
+    model = Normalized(Third(), (0.3,) * 3, (0.5,) * 3).eval()
+    loaded = Loaded(model, None, None, 3, "assumed", 4, None)
+    dark = torch.full((100, 3, 4, 4), 0.3), torch.zeros(100, dtype=torch.long)
+    (line,) = notes(loaded, Path("m.pt"), dark, [0, 1], batch_size=50)
+    assert "0% of 100 images are right" in line
+    assert "gives 100 points more" in line

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from advlook.__main__ import _parser
+from advlook.__main__ import parser
 from advlook.study.folders import ROOT
 
 DOCUMENT = (ROOT / "docs" / "scale.md").read_text()
@@ -61,4 +61,4 @@ def test_costs_follow_from_what_is_assumed(cost):
 def test_commands_are_known(command):
     """Every line that calls advlook is understood, with numbers in place of what the shell fills in."""
     arguments = shlex.split(re.sub(r'"?\$\{[A-Z]+\[[^]]*\]\}"?', "NAME", re.sub(r"\$\(\([^)]*\)+", "0", command)))
-    assert _parser().parse_args(arguments).command == arguments[0]
+    assert parser().parse_args(arguments).command == arguments[0]

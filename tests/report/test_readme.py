@@ -3,12 +3,13 @@
 import re
 import shlex
 import tomllib
+from types import SimpleNamespace
 
 import helpers
 import numpy as np
 import pytest
 
-from advlook.__main__ import _parser
+from advlook.__main__ import parser
 from advlook.core import preset_files
 from advlook.experiments.claims.measure import CLAIMS
 from advlook.experiments.claims.published import (
@@ -51,7 +52,7 @@ def test_links_lead_somewhere(page):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_exist(command):
     """The command line understands every command, with all of its options."""
-    assert _parser().parse_args(shlex.split(command)).command == command.split()[0]
+    assert parser().parse_args(shlex.split(command)).command == command.split()[0]
 
 
 def test_make_targets_exist():
@@ -63,7 +64,7 @@ def test_make_targets_exist():
 
 
 def test_python_examples_run(tmp_path, monkeypatch, capsys):
-    """Both examples of the README run as they stand, here with small models and images."""
+    """The examples of the README run as they stand, here with small models and images."""
     for part in ("train", "test"):
         helpers.write_folder(tmp_path / "datasets" / "tiny" / part, count=4)
     small = helpers.small_preset(data={"name": "tiny"}, model={"epochs_std": 1, "epochs_adv": 1})
@@ -74,20 +75,20 @@ def test_python_examples_run(tmp_path, monkeypatch, capsys):
         return Study(small, output=tmp_path, data=tmp_path, progress=False)
 
     monkeypatch.setattr("advlook.study.Study", study)
+    monkeypatch.setattr("advlook.models.load_model", lambda path, arch: SimpleNamespace(model=helpers.convolutional()))
+    monkeypatch.chdir(tmp_path)
+    helpers.write_folder(tmp_path / "photos")
     examples = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    names = {
-        "standard": helpers.convolutional(seed=0),
-        "robust": helpers.convolutional(seed=1),
-        "images": helpers.random_images(4, 8),
-        "labels": helpers.image_set(4).labels,
-    }
+    names = {"images": helpers.random_images(4, 8), "labels": helpers.image_set(4).labels}
     for example in examples:
         assert len(example.splitlines()) <= 10
         exec(example, names)
     assert "PGD is no weaker than FGSM" in capsys.readouterr().out
+    assert (tmp_path / "blur.png").is_file()
+    assert len(names["top1"]) == len(names["sigmas"])
     assert names["maps"].shape == (4, 3, 8, 8)
     assert opened == ["imagenette"]
-    assert names["attacked"].shape == names["images"].shape == (12, 3, 16, 16)
+    assert names["images"].shape == (12, 3, 16, 16)
 
 
 def test_every_block_is_on_one_page():

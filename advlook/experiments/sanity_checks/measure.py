@@ -6,6 +6,7 @@ which std-0 and adv-0 began; "std-0 layer3 up" is std-0 with fresh parameters in
 to the output, "std-0 layer3 alone" has them in layer3 only. The words are separated by single spaces."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 
 import numpy as np
@@ -14,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from advlook.core import SETTINGS, tqdm
+from advlook.core.errors import NotDefinedError
 from advlook.data import ImageSet
-from advlook.experiments.defined import defined_maps
 from advlook.models import for_inference
-from advlook.sensitivity import by_name, randomised, stages
+from advlook.sensitivity import METHODS, by_name, randomised, stages
 from advlook.sensitivity.randomisation import FRESH_SEED
 from advlook.sensitivity.similarity import similarity
 from advlook.stats import interval, labelled
@@ -44,13 +45,17 @@ def shown_images(study: Study, count: int | None = None) -> ImageSet:
     return study.test.subset(min(every, count or every), seed=1)
 
 
-def maps_of(study: Study, model: nn.Module, shown: ImageSet, methods: Methods, most: int = 0) -> Maps:
-    """Maps `(N, 3, H, W)`, on the CPU, of images for their labels, by method; all models see the same noise. most: of
-    the samples of SmoothGrad and integrated gradients that the preset asks for; 0: all."""
+def maps_of(study: Study, model: nn.Module, shown: ImageSet, methods: Methods = METHODS, most: int = 0) -> Maps:
+    """Maps `(N, 3, H, W)`, on the CPU, of images for their labels, by method, without methods that are not defined for
+    the model; all models see the same noise. most: of the samples of SmoothGrad and integrated gradients that the
+    preset asks for; 0: all."""
     # Folded once for all methods, which do not look into a Sequential to fold it again.
-    given = nn.Sequential(for_inference(model)), *next(shown.batches(len(shown), study.device))
+    given, found = (nn.Sequential(for_inference(model)), *next(shown.batches(len(shown), study.device))), {}
     samples = study.preset.visualize.samples
-    return {each: by_name(each, *given, samples=min(most or samples, samples)).cpu() for each in methods}
+    for each in methods:
+        with suppress(NotDefinedError):
+            found[each] = by_name(each, *given, samples=min(most or samples, samples)).cpu()
+    return found
 
 
 def cascade_maps(study: Study, model: nn.Module, shown: ImageSet, methods: Sequence[str]) -> dict[str, Maps]:
@@ -66,7 +71,7 @@ def sanity_table(study: Study) -> pd.DataFrame:
 
     @lru_cache(maxsize=len(KINDS) * len(study.preset.seeds))  # as many as one architecture has
     def known(key: ModelKey) -> Maps:
-        return maps_of(study, study.model(*key), shown_images(study), defined_maps(study, key[0]))
+        return maps_of(study, study.model(*key), shown_images(study))
 
     def rows(study: Study, key: ModelKey) -> Iterator[Row]:
         for other in partners(study, key):
@@ -105,8 +110,8 @@ class Cascade:
     has the fresh parameters of draw k mod DRAWS: a single draw's accident would pass for a finding. `order`: the stages
     from the output down; `original`: the maps as trained."""
 
-    def __init__(self, study: Study, key: ModelKey, methods: Methods = ()) -> None:
-        self.study, self.model, self.methods = study, study.model(*key), methods or defined_maps(study, key[0])
+    def __init__(self, study: Study, key: ModelKey, methods: Methods = METHODS) -> None:
+        self.study, self.model, self.methods = study, study.model(*key), methods
         self.order = list(reversed(stages(self.model)))
         images = shown_images(study, CASCADE_IMAGES)
         self.draws = [images[draw::DRAWS] for draw in range(min(DRAWS, len(images)))]

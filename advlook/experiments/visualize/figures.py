@@ -16,8 +16,6 @@ from advlook.study import style
 
 ByMethod = Mapping[str, Tensor | str]  # maps, or why there are none
 
-MOST_FILTERS = 128  # that a figure shows of a model
-
 
 def map_grid(images: Tensor, found: Mapping[str, ByMethod], shared: bool = False, side: float = 1.5) -> Figure:
     """Sensitivity maps of several models side by side, a row an image, in colour around grey, which stands for 0.
@@ -44,17 +42,17 @@ def map_grid(images: Tensor, found: Mapping[str, ByMethod], shared: bool = False
     return figure
 
 
-def filter_grid(found: Mapping[str, Tensor | str], columns: int = 8) -> Figure:
-    """First-layer filters `(units, 3, k, k)` of models, by setting, on one scale around grey, strongest first, at
-    most MOST_FILTERS; or, where there are none, the reason."""
+def filter_grid(found: Mapping[str, Tensor | str], columns: int = 8, most: int = 96) -> Figure:
+    """First-layer filters `(units, 3, k, k)` of models, by setting, on one scale around grey; the `most` strongest,
+    strongest first. Where there are none, the reason."""
     if missing := {reason for reason in found.values() if isinstance(reason, str)}:
         figure, (axis,) = style.new_figure(1, 1, 7.2, 0.9)
         style.bare([axis], frame=False)
         axis.text(0.5, 0.5, f"first-layer filters are not defined: {', '.join(missing)}", ha="center", va="center")
         return figure
     pictures, limit = on_one_scale(list(found.values()))
-    shown = min(MOST_FILTERS, max(map(len, pictures)))
-    rows = -(-shown // columns)
+    count = max(len(weights) for weights in pictures)
+    rows = -(-min(count, most) // columns)
     figure = style.new_figure(1, 1, 3.6 * len(found), 0.42 * rows + 0.9)[0]
     figure.clear()
     parts = figure.subfigures(1, len(found), squeeze=False, wspace=0.05)[0]
@@ -65,9 +63,11 @@ def filter_grid(found: Mapping[str, Tensor | str], columns: int = 8) -> Figure:
         for axis, place in zip(axes, (weights - 0.5).flatten(1).norm(dim=1).argsort(descending=True), strict=False):
             style.picture(axis, weights[place])
     alike = all(torch.allclose(each.flatten(1).norm(dim=1), torch.ones(len(each))) for each in found.values())
-    scale = "each of length 1, for their strength is not defined" if alike else "all on one scale"
-    scale += f", {shown} of {len(pictures[0])}" if len(pictures[0]) > shown else ""
-    figure.supxlabel(f"{scale}: grey is 0, full contrast is a weight of {limit:.2g}", fontsize=10)
+    few = f"{most} of {count}; " if count > most else ""
+    if few and not alike:
+        few = f"the {most} strongest of {count}; "
+    scale = "each of length 1, for strength is not defined" if alike else "all on one scale"
+    figure.supxlabel(f"{few}{scale}: grey is 0, full contrast is a weight of {limit:.2g}", fontsize=10)
     return figure
 
 

@@ -11,6 +11,7 @@ from helpers import snapshot
 
 from advlook import sensitivity
 from advlook.core.preset_files import load_preset
+from advlook.experiments.defined import DEPTHS
 from advlook.experiments.visualize import figures, measure
 from advlook.sensitivity import frequency
 from advlook.study.study import Study
@@ -241,5 +242,8 @@ def test_pictures_show_what_they_are_given(study):
     assert together[count] < together[0] / 5
     weights = {s: measure.filters_of(study, KEY) for s in ("std", "adv")}
     assert figures.filter_grid(weights).subfigs
+    few = figures.filter_grid(weights, columns=2, most=4)
+    assert few._supxlabel.get_text().startswith(f"the 4 strongest of {len(weights['std'])}; ")
+    assert len(few.axes) == 8
     units = measure.shown_units(study, "alexnet_bn", 0)
-    assert len(figures.maximised_grid(units, 2).axes) == measure.DEPTHS * 4
+    assert len(figures.maximised_grid(units, 2).axes) == DEPTHS * 4

@@ -80,6 +80,20 @@ def convmixer(num_classes):
     return ConvMixer(32, 3, num_classes=num_classes)
 
 
+def mixer(num_classes, img_size):
+    """MLP-Mixer of two blocks."""
+    from timm.models.mlp_mixer import MlpMixer
+
+    return MlpMixer(num_classes, img_size, num_blocks=2, embed_dim=32)
+
+
+def poolformer(num_classes):
+    """MetaFormer with pooling of four blocks."""
+    from timm.models.metaformer import MetaFormer
+
+    return MetaFormer(num_classes=num_classes, depths=(1, 1, 1, 1), dims=(16, 24, 32, 48))
+
+
 # By family: the name of a builder or what builds it, and pixels a side.
 TORCHVISION = {
     "AlexNet": (alexnet, 64),
@@ -119,17 +133,17 @@ TIMM = {
     "EfficientNet": ("test_efficientnet", 64, {}),
     "EfficientViT": ("efficientvit_m0", 128, {}),
     "EVA-02": ("eva02_tiny_patch14_224", 56, SMALL),
-    "FastViT": ("fastvit_t8", 64, {"layers": (1, 1, 1, 1), "embed_dims": (16, 32, 48, 64)}),
+    "FastViT": ("fastvit_t8", 64, {"layers": (1, 1, 1, 1), "embed_dims": (32, 64, 96, 128)}),
     "GhostNet": ("ghostnet_050", 64, {}),
     "HGNet v2": ("hgnetv2_b0", 64, {}),
     "LeViT": ("levit_128s", 64, {}),
     "MambaOut": ("test_mambaout", 64, {}),
     "MaxViT": ("test_maxvit", 64, {}),
-    "MLP-Mixer": ("mixer_s32_224", 64, {"num_blocks": 2, "embed_dim": 32}),
+    "MLP-Mixer": (mixer, 64),
     "MobileNet v4": ("mobilenetv4_conv_small_035", 64, {}),
     "MobileViT": ("mobilevit_xxs", 64, {}),
     "NFNet": ("test_nfnet", 64, {}),
-    "PoolFormer": ("poolformer_s12", 64, {"depths": (1, 1, 1, 1), "dims": (16, 24, 32, 48)}),
+    "PoolFormer": (poolformer, 64),
     "PVT v2": ("pvt_v2_b0", 64, {}),
     "RegNet": ("regnetx_002", 64, {}),
     "RepVGG": ("repvgg_a0", 64, {}),
@@ -165,7 +179,7 @@ def used(model, size):
     """In eval mode, with statistics and factors of batch normalisation unlike the initial ones."""
     norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     for norm in norms:
-        norm.momentum = None  # so that statistics are those of all that it sees
+        norm.momentum = 0.5  # statistics half of the initial ones, half of noise
         if norm.weight is not None:
             nn.init.uniform_(norm.weight, 0.5, 1.5)
     model.train()  # what it returns is None of timm's LeViT

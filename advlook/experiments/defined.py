@@ -52,10 +52,18 @@ def unit_layers(model: nn.Module, size: int) -> list[str]:
     last, which classifies."""
     names = [name for name in conv_layers(model, size=size) if "downsample" not in name]
     if len(names) < DEPTHS:
-        ends = [parts[-1] for parts in list(stages(model).values())[:-1]]
+        *ends, head = [parts[-1] for parts in stages(model).values()]
+        while ends and _alike(model, ends[-1], head):  # a second head, as distilled transformers have
+            ends.pop()
         names = [name for name in dict.fromkeys([*names[:1], *ends]) if _has_units(model, name, size)]
     places = torch.linspace(0, len(names) - 1, min(DEPTHS, len(names))).round().int().tolist()
     return [names[place] for place in places]
+
+
+def _alike(model: nn.Module, name: str, head: str) -> bool:
+    modules = dict(model.named_modules())  # a stage may end with a parameter
+    layer, last = modules.get(name), modules.get(head)
+    return isinstance(layer, nn.Linear) and isinstance(last, nn.Linear) and layer.weight.shape == last.weight.shape
 
 
 def _has_units(model: nn.Module, layer: str, size: int) -> bool:

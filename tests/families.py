@@ -40,11 +40,16 @@ def dense(num_classes):
     return densenet.DenseNet(8, (2, 2, 2, 2), 16, num_classes=num_classes)
 
 
-def efficient_v2(num_classes):
-    """EfficientNet v2: both of its blocks."""
-    fused, plain = efficientnet.FusedMBConvConfig(1, 3, 1, 16, 16, 1), efficientnet.MBConvConfig(4, 3, 2, 16, 24, 2)
+def efficient(num_classes, second=False):
+    """EfficientNet of two blocks, or its second version, the first of whose blocks is fused."""
+    first = (
+        efficientnet.FusedMBConvConfig(1, 3, 1, 16, 16, 1)
+        if second
+        else efficientnet.MBConvConfig(1, 3, 1, 16, 16, 1, 1, 1)
+    )
+    blocks = [first, efficientnet.MBConvConfig(4, 3, 2, 16, 24, 2, 1.0, 1.0)]
     norm = partial(nn.BatchNorm2d, eps=1e-3)
-    return efficientnet.EfficientNet([fused, plain], 0.0, num_classes=num_classes, norm_layer=norm, last_channel=64)
+    return efficientnet.EfficientNet(blocks, 0.0, num_classes=num_classes, norm_layer=norm, last_channel=64)
 
 
 def vit(num_classes, image_size=32):
@@ -99,8 +104,8 @@ TORCHVISION = {
     "AlexNet": (alexnet, 64),
     "ConvNeXt": (convnext_small, 32),
     "DenseNet": (dense, 32),
-    "EfficientNet": ("torchvision:efficientnet_b0", 32),
-    "EfficientNet v2": (efficient_v2, 32),
+    "EfficientNet": (efficient, 32),
+    "EfficientNet v2": (partial(efficient, second=True), 32),
     "GoogLeNet": ("torchvision:googlenet", 32),
     "Inception v3": ("torchvision:inception_v3", 80),
     "MaxViT": (maxvit_small, 64),
@@ -131,9 +136,8 @@ TIMM = {
     "EdgeNeXt": ("edgenext_xx_small", 64, {}),
     "EfficientFormer": ("efficientformer_l1", 224, {"embed_dims": (16, 16, 24, 32), "depths": (1, 1, 1, 2)}),
     "EfficientNet": ("test_efficientnet", 64, {}),
-    "EfficientViT": ("efficientvit_m0", 128, {}),
     "EVA-02": ("eva02_tiny_patch14_224", 56, SMALL),
-    "FastViT": ("fastvit_t8", 64, {"layers": (1, 1, 1, 1), "embed_dims": (32, 64, 96, 128)}),
+    "FastViT": ("fastvit_t8", 64, {"layers": (1, 1, 1, 1), "embed_dims": (24, 48, 96, 192)}),
     "GhostNet": ("ghostnet_050", 64, {}),
     "HGNet v2": ("hgnetv2_b0", 64, {}),
     "LeViT": ("levit_128s", 64, {}),
@@ -179,7 +183,7 @@ def used(model, size):
     """In eval mode, with statistics and factors of batch normalisation unlike the initial ones."""
     norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     for norm in norms:
-        norm.momentum = 0.5  # statistics half of the initial ones, half of noise
+        norm.momentum = 0.9  # statistics of noise, and no variance of almost 0
         if norm.weight is not None:
             nn.init.uniform_(norm.weight, 0.5, 1.5)
     model.train()  # what it returns is None of timm's LeViT

@@ -18,7 +18,7 @@ from advlook.sensitivity import guided_backprop
 UNDEFINED = {
     "guided": {
         "ConvNeXt": "3 GELU, no ReLU",
-        "EfficientNet": "49 SiLU, 16 Sigmoid, no ReLU",
+        "EfficientNet": "SiLU",
         "EfficientNet v2": "9 SiLU, 2 Sigmoid, no ReLU",
         "MaxViT": "9 GELU, 2 SiLU, 2 Sigmoid, 1 Tanh, no ReLU",
         "MobileNet v3": "19 Hardswish, 9 Hardsigmoid, 14 ReLU",
@@ -28,7 +28,40 @@ UNDEFINED = {
     },
     "strength": {"ConvNeXt": "LayerNorm2d normalises", "Swin": "LayerNorm normalises", "Swin v2": "LayerNorm"},
 }
-UNDEFINED_TIMM = {"guided": {}, "strength": {}}
+UNDEFINED_TIMM = {
+    "guided": {
+        "BEiT": "3 GELU, no ReLU",
+        "CaiT": "4 GELU, no ReLU",
+        "CoAtNet": "7 SiLU, 3 GELU, 2 Sigmoid, no ReLU",
+        "ConvMixer": "7 GELU, no ReLU",
+        "ConvNeXt": "9 GELU, no ReLU",
+        "DeiT III": "3 GELU, no ReLU",
+        "DeiT, distilled": "3 GELU, no ReLU",
+        "EdgeNeXt": "12 GELU, no ReLU",
+        "EfficientFormer": "5 GELU, 2 ReLU",
+        "EfficientNet": "11 SiLU, 2 Sigmoid, no ReLU",
+        "EVA-02": "3 SiLU, no ReLU",
+        "FastViT": "GELU",
+        "LeViT": "25 Hardswish, no ReLU",
+        "MambaOut": "7 SiLU, 1 GELU, no ReLU",
+        "MaxViT": "13 SiLU, 8 GELU, 4 Sigmoid, no ReLU",
+        "MLP-Mixer": "4 GELU, no ReLU",
+        "MobileViT": "34 SiLU, no ReLU",
+        "NFNet": "20 SiLU, 4 Sigmoid, 4 ReLU",
+        "PVT v2": "8 GELU, no ReLU",
+        "TinyViT": "GELU",
+        "ViT": "6 GELU, no ReLU",
+        "XCiT": "GELU",
+    },
+    "strength": {
+        "ConvMixer": "BatchNorm2d normalises",
+        "ConvNeXt": "LayerNorm2d normalises",
+        "EdgeNeXt": "LayerNorm2d normalises",
+        "NFNet": "the layer standardises its weights",
+        "PVT v2": "LayerNorm normalises",
+        "ResNet v2": "BatchNormAct2d normalises",
+    },
+}
 # What is behind the last layer of these: a ReLU and a mean over pixels, or a mean with another head.
 MORE_BEHIND = {"SqueezeNet", "DeiT, distilled", "LeViT", "EfficientFormer"}
 

@@ -93,10 +93,13 @@ def mixer(num_classes, img_size):
 
 
 def poolformer(num_classes):
-    """MetaFormer with pooling of four blocks."""
+    """PoolFormer of four blocks."""
+    from timm.layers import GroupNorm1
     from timm.models.metaformer import MetaFormer
 
-    return MetaFormer(num_classes=num_classes, depths=(1, 1, 1, 1), dims=(16, 24, 32, 48))
+    sizes = {"num_classes": num_classes, "depths": (1, 1, 1, 1), "dims": (16, 24, 32, 48)}
+    how = {"norm_layers": GroupNorm1, "downsample_norm": None, "mlp_act": nn.GELU, "use_mlp_head": False}
+    return MetaFormer(**sizes, **how)
 
 
 # By family: the name of a builder or what builds it, and pixels a side.
@@ -183,13 +186,15 @@ def used(model, size):
     """In eval mode, with statistics and factors of batch normalisation unlike the initial ones."""
     norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     for norm in norms:
-        norm.momentum = 0.9  # statistics of noise, and no variance of almost 0
+        norm.momentum = 1.0
         if norm.weight is not None:
             nn.init.uniform_(norm.weight, 0.5, 1.5)
     model.train()  # what it returns is None of timm's LeViT
     with torch.no_grad():
         if norms:
             model(torch.rand(4, 3, size, size, generator=torch.Generator().manual_seed(7)))
+    for norm in norms:
+        norm.running_var.clamp_(min=0.01)  # of few images that of some channels is almost 0
     for module in model.modules():  # heads that begin at zero, for which all classes are alike
         if isinstance(module, nn.Linear) and not module.weight.any():
             nn.init.normal_(module.weight, std=0.1)

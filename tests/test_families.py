@@ -48,6 +48,7 @@ UNDEFINED_TIMM = {
         "MLP-Mixer": "4 GELU, no ReLU",
         "MobileViT": "34 SiLU, no ReLU",
         "NFNet": "20 SiLU, 4 Sigmoid, 4 ReLU",
+        "PoolFormer": "GELU, no ReLU",
         "PVT v2": "8 GELU, no ReLU",
         "TinyViT": "GELU",
         "ViT": "6 GELU, no ReLU",

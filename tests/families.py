@@ -102,6 +102,14 @@ def poolformer(num_classes):
     return MetaFormer(**sizes, **how)
 
 
+def tiny_vit(num_classes):
+    """TinyViT of one block a stage."""
+    from timm.models.tiny_vit import TinyVit
+
+    sizes = {"embed_dims": (16, 24, 32, 48), "depths": (1, 1, 1, 1), "num_heads": (1, 1, 2, 2)}
+    return TinyVit(num_classes=num_classes, window_sizes=(4, 4, 4, 2), **sizes)
+
+
 # By family: the name of a builder or what builds it, and pixels a side.
 TORCHVISION = {
     "AlexNet": (alexnet, 64),
@@ -155,7 +163,7 @@ TIMM = {
     "RegNet": ("regnetx_002", 64, {}),
     "RepVGG": ("repvgg_a0", 64, {}),
     "ResNet v2": ("resnetv2_50", 64, {"layers": (1, 1, 1, 1), "channels": (16, 32, 64, 96)}),
-    "TinyViT": ("tiny_vit_5m_224", 64, {}),
+    "TinyViT": (tiny_vit, 64),
     "ViT": ("test_vit", 64, {}),
     "XCiT": ("xcit_nano_12_p16_224", 64, {"depth": 2}),
 }

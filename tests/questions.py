@@ -155,8 +155,8 @@ def steps(asked: Asked) -> None:
 
 def evaluation(asked: Asked) -> None:
     """Logits, accuracies and checks are of the labels that the network itself gives."""
-    images = asked.images, asked.labels
-    close(predict(asked.model, images, batch_size=1), asked.logits)
+    close(predict(asked.model, (asked.images, asked.labels), batch_size=1), asked.logits)
+    images = asked.images[:1], asked.labels[:1]
     assert topk_accuracy(asked.model, images)["top1"] == 100
     assert robust_accuracy(asked.model, images, EPS, steps=1)["clean"] == 100
     assert len(run_checks(asked.model, *images, EPS, steps=1)) == 6

@@ -120,12 +120,13 @@ def test_attacks_are_those_of_torchattacks(family):
         pytest.importorskip("torchattacks")
     import torchattacks
 
-    asked, eps = asked_of(TORCHVISION, family), 0.1 / 255  # so little that no attack succeeds, behind which ours stops
+    asked, eps = asked_of(TORCHVISION, family), 0.1 / 255  # so little that some stay right: where not, ours stops
     given = asked.model, asked.images, asked.labels
     ours = fgsm(*given, eps), pgd(*given, eps, steps=3, step_size=eps / 2, random_start=False)
     named = torchattacks.FGSM(asked.model, eps), torchattacks.PGD(asked.model, eps, eps / 2, 3, random_start=False)
     for found, attack in zip(ours, named, strict=True):
         expected = attack(asked.images, asked.labels)
-        assert torch.equal(asked.answers(expected).argmax(1), asked.labels)
-        assert (found - expected).abs().gt(eps / 100).float().mean() < 0.005
+        stayed = asked.answers(expected).argmax(1) == asked.labels
+        assert stayed.any()
+        assert (found - expected)[stayed].abs().gt(eps / 100).float().mean() < 0.005
         assert (found - asked.images).abs().max() > 0.9 * eps

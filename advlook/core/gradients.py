@@ -1,5 +1,6 @@
 """Gradients with respect to images, and the modes of a model while they are taken."""
 
+import re
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from advlook.core.errors import RequestError
+
+_WEIGHTED = re.compile(r"\w*Convolution|Addmm|Mm|Bmm|Baddbmm|Linear")
 
 
 @contextmanager
@@ -46,16 +49,26 @@ def input_gradient(model: nn.Module, images: Tensor, loss: Callable[[Tensor], Te
     return gradient, logits.detach()
 
 
-def graph(node: Any, stops: Collection[Any] = ()) -> Iterator[Any]:
+def graph(node: Any, stops: Collection[Any] = (), last: Callable[[Any], bool] = lambda node: False) -> Iterator[Any]:
     """A node of autograd's graph and all that come before it in the forward pass, but for `stops` and what only they
-    lead to."""
+    lead to, and for what only nodes that are `last` lead to."""
     seen, left = set(stops), [node]
     while left:
         node = left.pop()
         if node is not None and node not in seen:
             seen.add(node)
             yield node
-            left += [before for before, _ in node.next_functions]
+            left += [] if last(node) else [before for before, _ in node.next_functions]
+
+
+def kind(node: Any) -> str:
+    """The class of a node without its ending: "LeakyRelu" of LeakyReluBackward0 and of LeakyReluBackward1, in place."""
+    return re.sub(r"Backward\d+$", "", type(node).__name__)
+
+
+def weighs(node: Any) -> bool:
+    """Whether a node multiplies by weights: a convolution or a product of matrices."""
+    return _WEIGHTED.fullmatch(kind(node)) is not None
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

@@ -5,12 +5,16 @@ import torch
 from torch import nn
 
 from advlook.core.errors import NotDefinedError, RequestError
-from advlook.sensitivity import METHODS, by_name, stages
-from advlook.sensitivity.filters import conv_layers
+from advlook.models import folded
+from advlook.sensitivity import METHODS, TITLES, by_name, stages
+from advlook.sensitivity.filters import conv_layers, first_filters, first_layer
+from advlook.sensitivity.strength import check_strength
 from advlook.sensitivity.truncated import Truncated
 from advlook.study import Study
 
 DEPTHS = 5  # layers whose units are excited
+# What may not be defined, in words.
+SUBJECTS = TITLES | {"filters": "A filter of the first layer", "strength": "The strength of a first-layer filter"}
 
 
 def undefined_maps(study: Study, arch: str) -> dict[str, str]:
@@ -30,11 +34,30 @@ def defined_maps(study: Study, arch: str) -> list[str]:
     return [method for method in METHODS if method not in undefined_maps(study, arch)]
 
 
-def save_undefined(study: Study, number: str) -> None:
-    """Save `<number>_undefined`, the maps that are not defined, where there are some: arch, method, reason."""
-    found = [(arch, *each) for arch in study.preset.archs for each in undefined_maps(study, arch).items()]
+def save_undefined(study: Study, number: str, filters: bool = False) -> None:
+    """Save `<number>_undefined`, where something is not defined: arch, method (of maps; filters: also of
+    `undefined_filters`), reason."""
+    found = []
+    for arch in study.preset.archs:
+        what = undefined_maps(study, arch) | (undefined_filters(study, arch) if filters else {})
+        found += [(arch, *each) for each in what.items()]
     if found:
         study.save_table(f"{number}_undefined", pd.DataFrame(found, columns=["arch", "method", "reason"]))
+
+
+def undefined_filters(study: Study, arch: str) -> dict[str, str]:
+    """What is not defined of an architecture's first filters, "filters" or "strength", and why in a few words."""
+    model, size = study.model(arch, "std", study.preset.seeds[0]), study.preset.data.size
+    for what, ask in (("filters", first_filters), ("strength", check_strength), ("strength", _folded_first)):
+        try:
+            ask(model, size=size)
+        except NotDefinedError as error:
+            return {what: error.why}
+    return {}
+
+
+def _folded_first(model: nn.Module, *, size: int) -> None:
+    folded(model, size=size, required=[first_layer(model, size=size)])
 
 
 def unit_layers(model: nn.Module, size: int) -> list[str]:
@@ -43,10 +66,18 @@ def unit_layers(model: nn.Module, size: int) -> list[str]:
     last, which classifies."""
     names = [name for name in conv_layers(model, size=size) if "downsample" not in name]
     if len(names) < DEPTHS:
-        ends = [parts[-1] for parts in list(stages(model).values())[:-1]]
+        *ends, head = [parts[-1] for parts in stages(model).values()]
+        while ends and _alike(model, ends[-1], head):  # a second head, as distilled transformers have
+            ends.pop()
         names = [name for name in dict.fromkeys([*names[:1], *ends]) if _has_units(model, name, size)]
     places = torch.linspace(0, len(names) - 1, min(DEPTHS, len(names))).round().int().tolist()
     return [names[place] for place in places]
+
+
+def _alike(model: nn.Module, name: str, head: str) -> bool:
+    modules = dict(model.named_modules())  # a stage may end with a parameter
+    layer, last = modules.get(name), modules.get(head)
+    return isinstance(layer, nn.Linear) and isinstance(last, nn.Linear) and layer.weight.shape == last.weight.shape
 
 
 def _has_units(model: nn.Module, layer: str, size: int) -> bool:

@@ -1,6 +1,5 @@
 """The five architectures, with normalisation inside: images in [0, 1] go in, logits come out."""
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,8 +7,10 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
-from advlook.core import ARCHITECTURES, STEMS, Preset, RequestError, check_choice
+from advlook.core import ARCHITECTURES, STEMS, Preset, check_choice
+from advlook.core.copies import copied
 from advlook.models.builders import IMAGENET_MEAN, IMAGENET_STD, builder, normalises_itself
+from advlook.models.last_layer import without_last_layer
 
 Block = type[BasicBlock | Bottleneck]
 _RESNETS: dict[str, tuple[Block, list[int]]] = {
@@ -105,16 +106,15 @@ def is_ours(model: nn.Module) -> bool:
     return isinstance(model, Normalized) and isinstance(model.network, ScaledResNet | AlexNetBN)
 
 
-def split_last_layer(model: nn.Module) -> tuple[Normalized, nn.Linear]:
-    """A copy of a model of this module, or of torchvision's ResNet in `Normalized`, that returns what its last layer
-    sees; and that layer. RequestError for any other model."""
-    backbone = copy.deepcopy(model)
+def split_last_layer(model: nn.Module, size: int | None = None) -> tuple[nn.Module, nn.Linear]:
+    """A copy of a model that returns what its last layer sees, features `(N, width)`; and that layer. Known of the
+    models of this module, and of torchvision's ResNet in `Normalized`; of any other found as by `without_last_layer`,
+    with its errors, on an image of `size` pixels a side."""
+    backbone = copied(model)
     network = backbone.network if isinstance(backbone, Normalized) else None
     last = network.classifier[-1] if isinstance(network, AlexNetBN) else getattr(network, "fc", None)
     if not isinstance(network, ResNet | AlexNetBN) or not isinstance(last, nn.Linear):
-        kind = type(model).__name__ + (f" around a {type(network).__name__}" if network is not None else "")
-        known = f"one of {', '.join(ARCHITECTURES)} by build_model or load_model, or torchvision's ResNet in Normalized"
-        raise RequestError(f"a {kind} cannot be split; it has to be {known}")
+        return without_last_layer(model, size)
     if isinstance(network, AlexNetBN):
         network.classifier[-1] = nn.Identity()
     else:

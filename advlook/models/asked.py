@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from advlook.core import Preset, RequestError, check_choice
+from advlook.core.copies import set_weights
 from advlook.data.class_names import find_classes, imagenet_classes, listed, read_names, same_classes
 from advlook.data.image_sets import listing_digest
 from advlook.data.layouts import Listing, class_folders, list_images
@@ -123,6 +124,5 @@ def external_model(
         raise RequestError(f"checkpoint {path} needs data.classes = {loaded.classes}, but {stated}")
     if fresh is not None:
         network = loaded.model.network if isinstance(loaded.model, Normalized) else loaded.model
-        network.load_state_dict(untrained(external.arch or arch, loaded, data.size, fresh).state_dict())
-        network.train().eval()  # some networks keep what they have computed from the weights before
+        set_weights(network, untrained(external.arch or arch, loaded, data.size, fresh).state_dict())
     return loaded.model if places == list(range(loaded.classes)) else Picked(loaded.model, places)

@@ -18,6 +18,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from advlook.core import RequestError, write_atomically
+from advlook.core.copies import set_weights
 
 # Archives that hold code: a file that tells them, what made them, and how to get at the weights.
 _PROGRAMS = (
@@ -82,7 +83,7 @@ def fill_model(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> nn.
         if state[name].shape != wanted[name].shape:
             shapes = f"{tuple(state[name].shape)}, but the model needs {tuple(wanted[name].shape)}"
             raise RequestError(f"checkpoint {path} has {name!r} of shape {shapes}; another width or class count?")
-    model.load_state_dict({name: value.to(wanted[name].dtype) for name, value in state.items()})
+    set_weights(model, {name: value.to(wanted[name].dtype) for name, value in state.items()})
     return model.eval()
 
 

@@ -1,6 +1,5 @@
 """Batch normalisation folded into the convolutions before it, of any network: pairs are found by running it."""
 
-import copy
 from collections import Counter, defaultdict
 from collections.abc import Collection
 from contextlib import ExitStack
@@ -15,12 +14,13 @@ from torch.utils._pytree import tree_leaves
 from torchvision.ops import FrozenBatchNorm2d
 
 from advlook.core import RequestError, check_finite
-from advlook.core.probing import blank_image, check_visible
+from advlook.core.copies import copied
+from advlook.core.errors import NotDefinedError
+from advlook.core.probing import at_suited_size, blank_image, check_visible
 from advlook.models.architectures import is_ours
 
-SIZES = (64, 224, 32, 256, 384, 299)  # pixels a side that a model is tried at
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_NORMS = (_BatchNorm, FrozenBatchNorm2d)
+NORMS = (_BatchNorm, FrozenBatchNorm2d)
 
 
 def for_inference(model: nn.Module) -> nn.Module:
@@ -33,17 +33,14 @@ def folded(model: nn.Module, *, size: int | None = None, required: Collection[st
     """A copy in eval mode in which batch normalisation that follows a convolution is folded into it (answers differ by
     rounding); where none follows, or it follows something else, all stays.
 
-    size: pixels a side of the image that is run to see what follows what; by default the first of SIZES that suits the
-    model. required: names of convolutions, by default all, of which it raises RequestError where a normalisation
-    follows one of them but cannot be folded, because the convolution's output has other uses, say; of others it stays.
-    RequestError as well where the model cannot be run."""
+    size: pixels a side of the image that is run to see what follows what; by default the first of `probing.SIZES` that
+    suits the model. required: names of convolutions, by default all, of which it raises NotDefinedError where a
+    normalisation follows one of them but cannot be folded, because the convolution's output has other uses, say; of
+    others it stays. RequestError where the model cannot be run."""
     check_visible(model, "folded")
-    # Some models keep results with their graph (timm's LeViT), which cannot be copied as they are.
-    kept = (value for module in model.modules() for value in tree_leaves(list(vars(module).values())))
-    memo = {id(value): value.detach() for value in kept if isinstance(value, Tensor) and not value.is_leaf}
-    fold = copy.deepcopy(model, memo).eval().to(memory_format=torch.channels_last)
+    fold = copied(model).eval().to(memory_format=torch.channels_last)
     names = {module: name for name, module in fold.named_modules()}
-    if not all(any(isinstance(module, kinds) for module in names) for kinds in (_CONVOLUTIONS, _NORMS)):
+    if not all(any(isinstance(module, kinds) for module in names) for kinds in (_CONVOLUTIONS, NORMS)):
         return fold
     image, before, pairs = _traced(fold, size, names, required)
     for convolution, norm in pairs.items():
@@ -61,6 +58,21 @@ def folded(model: nn.Module, *, size: int | None = None, required: Collection[st
         if not torch.allclose(was, now, rtol=tolerance, atol=tolerance * was.abs().max().item()):
             raise RequestError(f"folded changes the answers of {type(model).__name__}; its convolutions are unusual")
     return fold
+
+
+@torch.no_grad()
+def rescales(convolution: nn.Module) -> bool:
+    """Whether a convolution changes the scale of its weights as it runs, as those that standardise them do."""
+    if type(convolution) in _CONVOLUTIONS or "weight" not in convolution._parameters:
+        return False
+    probe = copied(convolution)
+    if probe.bias is not None:
+        probe.bias.zero_()
+    sides = [2 * dilation * kernel for dilation, kernel in zip(probe.dilation, probe.kernel_size, strict=True)]
+    image = torch.rand(1, probe.in_channels, *sides, generator=torch.Generator().manual_seed(0)).to(probe.weight)
+    before = probe(image)
+    probe.weight.mul_(2)
+    return not torch.allclose(probe(image), 2 * before, rtol=1e-3, atol=1e-3 * before.abs().max().item())
 
 
 def _switch_off(model: nn.Module, name: str, norm: nn.Module) -> None:
@@ -81,18 +93,15 @@ def _traced(
     model: nn.Module, size: int | None, names: dict[nn.Module, str], required: Collection[str] | None
 ) -> tuple[Tensor, list[Tensor], dict[nn.Module, nn.Module]]:
     """An image, the model's answer to it, and the normalisation that follows each convolution that has one."""
-    for side in (size,) if size else SIZES:
-        noise, trace = torch.rand(3, side, side, generator=torch.Generator().manual_seed(0)), _Trace(names)
+
+    def run(side: int) -> tuple[Tensor, list[Tensor], _Trace]:
+        noise = torch.rand(3, side, side, generator=torch.Generator().manual_seed(0))
         image = noise[None].to(blank_image(model, side))
-        try:
-            with trace:
-                answer = _tensors(model(image.clone()))  # which may be normalised in place
-        except Exception as error:  # each network says in its own way that an image is too small
-            reason = str(error).partition("\n")[0]
-        else:
-            return image, answer, trace.pairs(required)
-    sides = ", ".join(map(str, (size,) if size else SIZES))
-    raise RequestError(f"folded cannot run {type(model).__name__} on an image of {sides} px ({reason}); give its size")
+        with _Trace(names) as trace:
+            return image, _tensors(model(image.clone())), trace  # a copy, for it may be normalised in place
+
+    image, answer, trace = at_suited_size(model, size, "folded", run)
+    return image, answer, trace.pairs(required)
 
 
 def _tensors(answer: object) -> list[Tensor]:
@@ -113,7 +122,7 @@ class _Trace(TorchDispatchMode):
         for module in self.names:
             if isinstance(module, _CONVOLUTIONS):
                 self.hooks.enter_context(module.register_forward_hook(self._made))
-            elif isinstance(module, _NORMS):
+            elif isinstance(module, NORMS):
                 self.hooks.enter_context(module.register_forward_pre_hook(self._given))
         return super().__enter__()
 
@@ -142,7 +151,8 @@ class _Trace(TorchDispatchMode):
                     found[convolution] = norm
                 elif required is None or name in required:
                     pair = f"batch normalisation {self.names[norm]!r} into {name!r}"
-                    raise RequestError(f"folded cannot fold {pair}: {problem}; without, the filters have no strength")
+                    message = f"folded cannot fold {pair}: {problem}; without, the filters have no strength"
+                    raise NotDefinedError(message, f"{self.names[norm]!r} cannot be folded, as {problem}")
         return found
 
     def _problem(self, convolution: nn.Module, norm: nn.Module) -> str | None:
@@ -156,4 +166,6 @@ class _Trace(TorchDispatchMode):
             return "one of the two has other uses as well"
         if "weight" not in convolution._parameters:
             return "its weight is computed by a parametrisation"
+        if rescales(convolution):
+            return "its weights are standardised as it runs"
         return "it keeps no running statistics" if norm.running_mean is None else None

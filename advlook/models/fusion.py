@@ -34,11 +34,12 @@ def members(combination: str, seeds: Sequence[int], run: int) -> tuple[Member, .
 
 
 class Ensemble(nn.Module):
-    """Backbones side by side, of models without their last layers, and a linear classifier on their joined features."""
+    """Backbones side by side, of models without their last layers (`split_last_layer`, at `size`), and a linear
+    classifier on their joined features."""
 
-    def __init__(self, models: Sequence[nn.Module], classifier: nn.Linear) -> None:
+    def __init__(self, models: Sequence[nn.Module], classifier: nn.Linear, size: int | None = None) -> None:
         super().__init__()
-        self.backbones = nn.ModuleList(split_last_layer(model)[0] for model in models)
+        self.backbones = nn.ModuleList(split_last_layer(model, size)[0] for model in models)
         self.classifier = classifier
 
     def forward(self, images: Tensor) -> Tensor:
@@ -46,13 +47,13 @@ class Ensemble(nn.Module):
         return self.classifier(torch.cat([backbone(images) for backbone in self.backbones], dim=1))
 
 
-def new_ensemble(models: Sequence[nn.Module], classes: int, seed: int) -> Ensemble:
+def new_ensemble(models: Sequence[nn.Module], classes: int, seed: int, size: int | None = None) -> Ensemble:
     """An ensemble to be fine-tuned: of trained models and a random classifier, drawn by `seed`."""
     # A classifier trained on frozen features is a worse start: its large weights wreck some backbones in a few steps.
-    width = sum(split_last_layer(model)[1].in_features for model in models)
+    width = sum(split_last_layer(model, size)[1].in_features for model in models)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        return Ensemble(models, nn.Linear(width, classes))
+        return Ensemble(models, nn.Linear(width, classes), size)
 
 
 def parameters(model: nn.Module) -> int:

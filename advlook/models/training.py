@@ -5,7 +5,6 @@ on what is kept after each: weights, momentum, average and history. Several proc
 (`distributed.Group`): their number changes only the rounding of sums, the masks of dropout, and the adversary's random
 starts."""
 
-import copy
 import math
 import time
 import warnings
@@ -23,6 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torchvision.transforms.v2.functional import gaussian_blur
 
 from advlook.core import Preset, RequestError, TrainingConfig, autocast, digest, mixed_seed, tqdm
+from advlook.core.copies import copied, set_weights
 from advlook.core.distributed import ALONE, Group, share_statistics
 from advlook.data import ImageSet, TrainingImages
 from advlook.models.adversary import overfits_catastrophically, ramped_eps, training_attack
@@ -87,7 +87,7 @@ class Trainer:
         self.key = preset.training_key(arch, like, seed)
         self.model = preset_model(preset, arch, seed) if model is None else model
         self.model.to(device)
-        self.average = copy.deepcopy(self.model) if config.average else None
+        self.average = copied(self.model) if config.average else None
         self.step_model = self.attacked_model = self.model
         if group.size > 1:
             share_statistics(self.model, device)
@@ -278,7 +278,7 @@ def _save_result(trainer: Trainer, test: ImageSet, target: Path, noted: Mapping[
     """Write the trained model and, in its metadata, how it was trained, on which classes, and how accurate it is."""
     final, preset = trainer.result.eval(), trainer.preset
     # Rounded first, so that the accuracies belong to the very weights in the file.
-    final.load_state_dict({name: value.to(trainer.device) for name, value in half_precision(final).items()})
+    set_weights(final, {name: value.to(trainer.device) for name, value in half_precision(final).items()})
     reduced = isinstance(autocast(preset.training.precision, trainer.device), torch.autocast)
     metadata = {"training": trainer.key, "digest": digest(trainer.key), "preset": preset.name}
     metadata |= {"classes": test.classes, "test_store": preset.data.test_store, "history": trainer.history, **noted}

@@ -10,10 +10,10 @@ import pandas as pd
 
 from advlook.core import ARCH_NAMES, Preset, digest, eps_label, file_hash, read_json
 from advlook.data.class_names import listed
+from advlook.experiments.defined import SUBJECTS
 from advlook.models.architectures import Normalized
 from advlook.models.asked import checkpoint_of, classes_asked
 from advlook.models.builders import builder, is_built
-from advlook.sensitivity import TITLES
 from advlook.study.models import ModelKey
 from advlook.study.provenance import write_record
 from advlook.study.sentences import joined
@@ -151,4 +151,4 @@ def _undefined(folder: Path) -> Iterator[str]:
     paths = [folder / "tables" / f"{number}_undefined.csv" for number in ("03", "07")]
     found = pd.concat([pd.DataFrame(), *(pd.read_csv(path) for path in paths if path.is_file())])
     for row in found.drop_duplicates().itertuples():
-        yield f"{TITLES[row.method]} of {ARCH_NAMES[row.arch]} ({row.reason})"
+        yield f"{SUBJECTS[row.method]} of {ARCH_NAMES[row.arch]} ({row.reason})"

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from advlook.core import RequestError, evaluating
+from advlook.core import evaluating
+from advlook.core.errors import NotDefinedError
 from advlook.core.gradients import graph
 from advlook.core.probing import blank_image, check_visible, run, run_blank
 
@@ -25,8 +26,8 @@ def conv_layers(model: nn.Module, *, size: int = 64) -> list[str]:
 
 def first_layer(model: nn.Module, *, size: int = 64) -> str:
     """Name of the convolution whose filters are those of the first layer: of all that see the image, without another
-    layer between, the one with the largest kernel. Images have `size` pixels a side. Raises RequestError where there is
-    none."""
+    layer between, the one with the largest kernel. Images have `size` pixels a side. Raises NotDefinedError where there
+    is none."""
     check_visible(model, "first_layer")
     see: dict[str, nn.Conv2d] = {}
     outputs: set[Any] = set()  # nodes of autograd's graph, behind which the image is not seen any more
@@ -44,7 +45,8 @@ def first_layer(model: nn.Module, *, size: int = 64) -> str:
         run(model, image.clone())  # which may be normalised in place
     if not see:
         kind = type(model).__name__
-        raise RequestError(f"model {kind} runs no nn.Conv2d on the image, so it has no first filters; give another")
+        message = f"model {kind} runs no nn.Conv2d on the image, so it has no first filters; give another"
+        raise NotDefinedError(message, "no convolution sees the image")
     colour = {name: module for name, module in see.items() if module.in_channels == 3} or see
     return max(colour, key=lambda name: prod(colour[name].kernel_size))  # of equal ones the first
 
@@ -52,12 +54,13 @@ def first_layer(model: nn.Module, *, size: int = 64) -> str:
 def first_filters(model: nn.Module, *, size: int = 64) -> Tensor:
     """Weights `(units, 3, k, k)`, a copy, of the `first_layer` of a model.
 
-    To compare the strength of filters, give a `folded` model. Raises RequestError where no convolution sees the image,
-    or it sees something else than its three channels."""
+    To compare the strength of filters, give a `folded` model, and ask `strength.check_strength` whether they have one.
+    Raises NotDefinedError where no convolution sees the image, or it sees something else than its three channels."""
     name = first_layer(model, size=size)
     weights = model.get_submodule(name).weight.detach().clone()
     if weights.shape[1] != 3:
-        raise RequestError(f"the filters of {name!r} have shape {tuple(weights.shape)}, not (units, 3, k, k)")
+        message = f"the filters of {name!r} have shape {tuple(weights.shape)}, not (units, 3, k, k)"
+        raise NotDefinedError(message, f"the first layer sees {weights.shape[1]} channels a filter")
     return weights
 
 

@@ -2,7 +2,6 @@
 
 A ReLU is whatever clips at zero, be it a module, a function, a method, in place, or a mask."""
 
-import re
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable
@@ -14,8 +13,8 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.overrides import TorchFunctionMode
 
-from advlook.core.errors import NotDefinedError, RequestError
-from advlook.core.gradients import graph
+from advlook.core.errors import NotDefinedError
+from advlook.core.gradients import graph, kind, weighs
 
 # Nodes that clip, by the argument that has to be 0: a bound, or a slope below it.
 _CLIPS = {
@@ -57,7 +56,6 @@ _OTHERS = {
     "Minimum": "minimum",
     "Fmin": "fmin",
 }
-_WEIGHTED = re.compile(r"\w*Convolution|Addmm|Mm|Bmm|Baddbmm|Linear")
 _IN_PLACE = ("relu", "relu6", "hardtanh", "threshold", "clamp", "clamp_min", "clip", "leaky_relu")
 _MASKING = ("where", "masked_fill", "masked_fill_", "mul", "mul_", "__setitem__")
 _ADDING = ("add", "add_", "__add__", "__radd__", "__iadd__")
@@ -73,7 +71,7 @@ def uncompiled() -> AbstractContextManager[None]:
 class Guide(TorchFunctionMode):
     """Within the block, forward passes are watched for ReLUs that only values show. Called with the logits of such a
     pass, it makes every ReLU behind them pass back positive gradients alone, where its input was positive. Raises
-    RequestError where there is no ReLU, where other nonlinearities outnumber them, or where the graph hides some."""
+    NotDefinedError where there is no ReLU, where other nonlinearities outnumber them, or where the graph hides some."""
 
     def __init__(self, title: str) -> None:
         super().__init__()
@@ -102,17 +100,18 @@ class Guide(TorchFunctionMode):
         """The logits, behind which the ReLUs are guided."""
         found, others = [], Counter()
         for node in _on_the_way(logits.grad_fn):
-            kind = _kind(node)
+            called = kind(node)
             if _hides(node):
                 hidden = node.name().removesuffix("Backward").rpartition("::")[2]
-                raise RequestError(f"guided_backprop cannot see what {hidden} does in {self.title}; run it without")
+                message = f"guided_backprop cannot see what {hidden} does in {self.title}; run it without"
+                raise NotDefinedError(message, f"{hidden} hides what it does")
             if self._is_hard_sigmoid(node):
                 others["Hardsigmoid"] += 1
             elif node in self.masks or _clips(node):
-                if any(_WEIGHTED.fullmatch(_kind(below)) for below in graph(node)):  # else it clips pixels
+                if any(weighs(below) for below in graph(node)):  # else it clips pixels
                     found.append(node)
-            elif kind in _OTHERS:
-                others[_OTHERS[kind]] += 1
+            elif called in _OTHERS:
+                others[_OTHERS[called]] += 1
         self.masks.clear()
         self.shifted.clear()
         if not found or others.total() > len(found):
@@ -129,7 +128,7 @@ class Guide(TorchFunctionMode):
 
     def _is_hard_sigmoid(self, node: Any) -> bool:
         """Whether it clips v + 3, say, from both sides: it is part of a hard sigmoid or hard swish, and no ReLU."""
-        bound = _BOUNDS.get(_kind(node))
+        bound = _BOUNDS.get(kind(node))
         return (
             bool(bound) and getattr(node, f"_saved_{bound}") is not None and node.next_functions[0][0] in self.shifted
         )
@@ -138,14 +137,7 @@ class Guide(TorchFunctionMode):
 def _hides(node: Any) -> bool:
     """Whether a node is a function with a gradient of its own, other than those that split batches among devices."""
     custom = getattr(node, "_forward_cls", None)
-    return _kind(node) == "CppFunction" or (
-        custom is not None and not custom.__module__.startswith("torch.nn.parallel")
-    )
-
-
-def _kind(node: Any) -> str:
-    """Its class without the ending: "LeakyRelu" of LeakyReluBackward0 and of LeakyReluBackward1, which is in place."""
-    return re.sub(r"Backward\d+$", "", type(node).__name__)
+    return kind(node) == "CppFunction" or (custom is not None and not custom.__module__.startswith("torch.nn.parallel"))
 
 
 def _on_the_way(end: Any) -> set[Any]:
@@ -168,11 +160,11 @@ def _on_the_way(end: Any) -> set[Any]:
 
 def _clips(node: Any) -> bool:
     """Whether a node is max(v, 0), perhaps with a bound from above."""
-    kind = _kind(node)
-    if kind in _LARGER:
+    called = kind(node)
+    if called in _LARGER:
         return _zero_side(node) is not None
-    if kind not in _CLIPS or not (argument := _CLIPS[kind]):
-        return kind in _CLIPS
+    if called not in _CLIPS or not (argument := _CLIPS[called]):
+        return called in _CLIPS
     bound = getattr(node, f"_saved_{argument}")
     return bound is not None and not torch.as_tensor(bound).any()
 
@@ -200,9 +192,9 @@ def _clipped(name: str, arguments: list[Any]) -> Tensor | None:
 
 def _input(node: Any) -> Tensor | None:
     """What a ReLU clipped, where the derivative of its node is not 0 at 0, as that of ReLUs is."""
-    if _kind(node) in _LARGER:
+    if kind(node) in _LARGER:
         return (node._saved_self if _zero_side(node) else node._saved_other).detach()
-    return node._saved_self.detach() if _kind(node).startswith("Clamp") else None
+    return node._saved_self.detach() if kind(node).startswith("Clamp") else None
 
 
 def _positive(values: Tensor | None) -> Callable[[tuple[Tensor | None, ...]], tuple[Tensor | None, ...]]:

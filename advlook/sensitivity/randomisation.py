@@ -1,6 +1,5 @@
 """Networks of which some stages have fresh parameters (Adebayo et al. 2018)."""
 
-import copy
 from collections.abc import Iterable, Mapping
 from itertools import chain, pairwise
 
@@ -8,6 +7,7 @@ import torch
 from torch import nn
 from torchvision.models.resnet import ResNet
 
+from advlook.core.copies import copied, set_weights
 from advlook.core.errors import RequestError
 from advlook.models.architectures import AlexNetBN, Normalized, initialise
 
@@ -90,7 +90,7 @@ def randomised(model: nn.Module, chosen: Iterable[str], seed: int = FRESH_SEED) 
     for stage in chosen:
         if stage not in known:
             raise RequestError(f"stage {stage!r} does not exist; the network has {', '.join(known)}")
-    fresh, changed = copy.deepcopy(model).cpu(), copy.deepcopy(model)
+    fresh, changed = copied(model).cpu(), copied(model)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # the CPU's, so that every device gets the same
         network = fresh.network if isinstance(fresh, Normalized) else fresh
@@ -107,7 +107,7 @@ def randomised(model: nn.Module, chosen: Iterable[str], seed: int = FRESH_SEED) 
     names = tuple(name for stage in chosen for name in known[stage])
     own = changed.state_dict()
     found = {key: values[key] for key in own if key in names or key.startswith(tuple(f"{name}." for name in names))}
-    changed.load_state_dict(own | found)
+    set_weights(changed, own | found)
     return changed
 
 

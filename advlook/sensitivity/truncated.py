@@ -4,14 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from advlook.core.errors import RequestError
-from advlook.core.probing import blank_image, check_visible, run_blank
+from advlook.core.probing import Reached, blank_image, check_visible, run_blank
 
 _FIRST = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.GroupNorm)  # channels on axis 1
 _LAST = (nn.Linear, nn.LayerNorm)  # channels on the last axis
-
-
-class _Reached(Exception):
-    """Ends a forward pass at a layer, and carries the layer's output."""
 
 
 class Truncated(nn.Module):
@@ -33,14 +29,14 @@ class Truncated(nn.Module):
         """Output of the layer, its channels on axis 1: `(N, C, ...)`."""
 
         def stop(_module: nn.Module, _inputs: object, output: Tensor) -> None:
-            raise _Reached(output)
+            raise Reached(output)
 
         # Nothing behind the layer runs, so no in-place ReLU overwrites its output.
         with self.model.get_submodule(self.layer).register_forward_hook(stop):
             try:
                 self.model(images.to(self.dtype))
-            except _Reached as reached:
-                output = reached.args[0]
+            except Reached as reached:
+                output = reached.values
                 return output if self.axis == 1 else output.movedim(self.axis, 1)
         raise RequestError(f"layer {self.layer!r} does not run in the model's forward pass; choose another")
 

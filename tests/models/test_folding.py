@@ -114,6 +114,13 @@ class Rescaling(nn.Conv2d):
         return self._conv_forward(values, self.weight / self.weight.std(), self.bias)
 
 
+class Doubling(nn.Conv2d):
+    """Adds its bias twice, which only the answers show."""
+
+    def forward(self, values):
+        return self._conv_forward(values, self.weight, 2 * self.bias)
+
+
 def stack(first, second):
     return nn.Sequential(first, second, nn.Flatten(), nn.Linear(4 * 36, 2))
 
@@ -132,7 +139,8 @@ UNFOLDABLE = {
         lambda: stack(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False)),
         "running statistics",
     ),
-    "rescaling": (lambda: stack(Rescaling(3, 4, 3), nn.BatchNorm2d(4)), "Sequential"),
+    "rescaling": (lambda: stack(Rescaling(3, 4, 3), nn.BatchNorm2d(4)), "'1' into '0': its weights are standardised"),
+    "overlooked": (lambda: stack(Doubling(3, 4, 3), nn.BatchNorm2d(4)), "changes the answers of Sequential"),
     "another size": (lambda: stack(nn.Conv2d(3, 4, 5), nn.BatchNorm2d(4)), "8 px .* give its size"),
 }
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from helpers import image_set, small_preset, snapshot
 from torch import nn
-from torchvision.models import resnet18
+from torchvision.models import mobilenet_v3_small, resnet18
 
 from advlook.core.errors import RequestError
 from advlook.core.presets import EnsemblesConfig
@@ -81,21 +81,33 @@ def test_backbone_and_last_layer_are_the_model(arch):
     assert snapshot(model) == before
 
 
-def test_only_known_models_are_split():
-    """Of a model from elsewhere nobody knows the last layer."""
-    with pytest.raises(RequestError, match="Sequential cannot be split; it has to be one of alexnet_bn"):
+def test_only_models_of_images_are_split():
+    """Of a model that cannot be run on images nobody knows the last layer."""
+    with pytest.raises(RequestError, match="the last layer cannot run Sequential on an image of 64"):
         split_last_layer(nn.Sequential(nn.Linear(2, 2)))
 
 
+def test_ensembles_of_any_network():
+    """A network from elsewhere joins one of ours, with the features that its last layer sees."""
+    torch.manual_seed(0)
+    theirs = mobilenet_v3_small(num_classes=4).eval()
+    (ours,), images = models("resnet10", 1), torch.rand(2, 3, 32, 32)
+    width = split_last_layer(ours)[1].in_features + 1024
+    fused = new_ensemble([ours, theirs], 5, seed=0, size=32).eval()
+    assert fused.classifier.in_features == width
+    features = [split_last_layer(model, 32)[0](images) for model in (ours, theirs)]
+    torch.testing.assert_close(fused(images), fused.classifier(torch.cat(features, 1)))
+
+
 def test_a_resnet_of_torchvision_is_split():
-    """torchvision's own ResNet behind a normalisation has a last layer that is known; with another head it is told."""
+    """torchvision's own ResNet behind a normalisation has a last layer that is known, also with another head."""
     model = Normalized(resnet18(num_classes=4), (0.5, 0.5, 0.5), (0.2, 0.2, 0.2)).eval()
     images = torch.rand(2, 3, 32, 32)
     backbone, last = split_last_layer(model)
     torch.testing.assert_close(last(backbone(images)), model(images))
     model.network.fc = nn.Sequential(nn.Dropout(), nn.Linear(512, 4))
-    with pytest.raises(RequestError, match="a Normalized around a ResNet cannot be split; it has to be"):
-        split_last_layer(model)
+    backbone, last = split_last_layer(model.eval())
+    torch.testing.assert_close(last(backbone(images)), model(images))
 
 
 @pytest.mark.parametrize("arch", ARCHS)

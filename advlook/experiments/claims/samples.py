@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from advlook.core.names import MAIN, STYLIZED
-from advlook.sensitivity import TITLES
+from advlook.experiments.defined import SUBJECTS
 from advlook.stats import Sample, answers, difference, paired, right_of
 from advlook.stats.bootstrap import Effect
 from advlook.stats.crossing import masked_octave, octave_of, octaves_apart
@@ -35,11 +35,12 @@ def rows_of(tables: Tables, name: str, arch: str, *columns: str) -> pd.DataFrame
 
 
 def require_defined(tables: Tables, name: str, arch: str, method: str) -> None:
-    """Raise Untested where a map is not defined for an architecture, by `03_undefined` or `07_undefined`."""
+    """Raise Untested where a map, or what else is of SUBJECTS, is not defined for an architecture, by `03_undefined` or
+    `07_undefined`."""
     found = tables.get(name)
     if found is not None:
         for row in found[(found["arch"] == arch) & (found["method"] == method)].itertuples():
-            raise Untested(f"{TITLES[method]} is not defined: {row.reason}")
+            raise Untested(f"{SUBJECTS[method]} is not defined: {row.reason}")
 
 
 def sample_of(rows: pd.DataFrame, values: Answers, effect: Effect, at: str = "", untested: str = "") -> Sample:
@@ -70,8 +71,12 @@ def maps(method: str, measure: str, effect: Effect, tables: Tables, arch: str) -
 def units(measure: str, tables: Tables, arch: str, deep: bool = False) -> list[Sample]:
     """Notebook 03: a measure of filters or maximising inputs; `deep`: of all layers but the first. Layers are no
     clusters: all that were asked about are there, none was drawn from others."""
+    for what in ("filters", "strength") if measure == "filter_norm" else ():
+        require_defined(tables, "03_undefined", arch, what)
     rows = rows_of(tables, "03_scale", arch)
     rows = rows[rows["measure"] == measure]
+    if rows.empty:
+        raise Untested(f"table 03_scale has no {measure} of {arch}")
     rows = rows[rows["of"] != next(iter(rows["of"]), None)] if deep else rows
     return [sample_of(rows.sort_values(["of", "at"]), column("value"), paired.less)]
 

@@ -74,7 +74,7 @@ def _fine_tuned(runs: Runs, study: Study, progressed: Progress) -> Iterator[Row]
     preset, ((combination, run),) = study.preset, runs.chosen
     images, chosen = load_images(study, runs.target, "train", augmented=True), members(combination, preset.seeds, run)
     models = [study.model(runs.arch, *member) for member in chosen]
-    ensemble = fusion.new_ensemble(models, len(images.classes), run)
+    ensemble = fusion.new_ensemble(models, len(images.classes), run, preset.data.size)
     shown = {"device": study.device, "progressed": lambda count: progressed(count * len(chosen))}
     fusion.fine_tune(ensemble, preset, runs.arch, images, run, **shown)
     test = load_images(study, runs.target, "test")
@@ -88,7 +88,7 @@ def _frozen(runs: Runs, study: Study, progressed: Progress) -> Iterator[Row]:
     train, test = (load_images(study, runs.target, split) for split in ("train", "test"))
     features, sizes = {}, {}
     for member in needed:
-        backbone, _ = split_last_layer(study.model(runs.arch, *member))
+        backbone, _ = split_last_layer(study.model(runs.arch, *member), preset.data.size)
         sizes[member] = fusion.parameters(backbone)
         features[member] = [predict(backbone, images, **study.batches) for images in (train, test)]
         progressed(runs.cost(preset) // len(needed))

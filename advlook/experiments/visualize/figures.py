@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from itertools import product
 
 import pandas as pd
+import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -41,9 +42,14 @@ def map_grid(images: Tensor, found: Mapping[str, ByMethod], shared: bool = False
     return figure
 
 
-def filter_grid(found: Mapping[str, Tensor], columns: int = 8, most: int = 96) -> Figure:
+def filter_grid(found: Mapping[str, Tensor | str], columns: int = 8, most: int = 96) -> Figure:
     """First-layer filters `(units, 3, k, k)` of models, by setting, on one scale around grey; the `most` strongest,
-    strongest first."""
+    strongest first. Where there are none, the reason."""
+    if missing := {reason for reason in found.values() if isinstance(reason, str)}:
+        figure, (axis,) = style.new_figure(1, 1, 7.2, 0.9)
+        style.bare([axis], frame=False)
+        axis.text(0.5, 0.5, f"first-layer filters are not defined: {', '.join(missing)}", ha="center", va="center")
+        return figure
     pictures, limit = on_one_scale(list(found.values()))
     count = max(len(weights) for weights in pictures)
     rows = -(-min(count, most) // columns)
@@ -56,8 +62,12 @@ def filter_grid(found: Mapping[str, Tensor], columns: int = 8, most: int = 96) -
         style.bare(axes, frame=False)
         for axis, place in zip(axes, (weights - 0.5).flatten(1).norm(dim=1).argsort(descending=True), strict=False):
             style.picture(axis, weights[place])
-    few = f"the {most} strongest of {count}; " if count > most else ""
-    figure.supxlabel(f"{few}all on one scale: grey is 0, full contrast is a weight of {limit:.2g}", fontsize=10)
+    alike = all(torch.allclose(each.flatten(1).norm(dim=1), torch.ones(len(each))) for each in found.values())
+    few = f"{most} of {count}; " if count > most else ""
+    if few and not alike:
+        few = f"the {most} strongest of {count}; "
+    scale = "each of length 1, for strength is not defined" if alike else "all on one scale"
+    figure.supxlabel(f"{few}{scale}: grey is 0, full contrast is a weight of {limit:.2g}", fontsize=10)
     return figure
 
 
@@ -152,6 +162,9 @@ def filter_sizes(table: pd.DataFrame) -> Figure:
     figure, panels = style.arch_columns(table, (4.2, 5.2, 0.5), labels)
     for axis, of_arch in panels:
         of_filters = of_arch[of_arch["measure"].isin(["filter_frequency", "filter_norm"])]
+        if set(of_filters["measure"]) != {"filter_frequency", "filter_norm"}:
+            axis.text(0.5, 0.5, "strength not defined", ha="center", va="center", transform=axis.transAxes)
+            continue
         both = of_filters.pivot(index=["setting", "seed", "at"], columns="measure", values="value")
         for setting in SETTINGS:
             color = style.COLORS[setting]

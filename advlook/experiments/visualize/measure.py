@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from advlook import sensitivity
-from advlook.core import SETTINGS
+from advlook.attacks.ball import l2_norm
+from advlook.core import SETTINGS, per_image
 from advlook.data import ImageSet, test_bed
-from advlook.experiments.defined import defined_maps, save_undefined, undefined_maps, unit_layers
+from advlook.experiments.defined import defined_maps, save_undefined, undefined_filters, undefined_maps, unit_layers
 from advlook.models import folded
 from advlook.sensitivity import frequency
 from advlook.sensitivity.edges import edge_correlation, energy_shares
@@ -55,9 +56,15 @@ def shown_maps(study: Study, arch: str, seed: int, count: int, every: bool = Fal
     return images.cpu(), found
 
 
-def filters_of(study: Study, key: ModelKey) -> Tensor:
-    """First-layer filters `(units, 3, k, k)` of a model, batch normalisation folded in, on the CPU."""
-    model, size = study.model(*key), study.preset.data.size
+def filters_of(study: Study, key: ModelKey) -> Tensor | str:
+    """First-layer filters `(units, 3, k, k)` of a model, on the CPU: with batch normalisation folded in, or, where they
+    have no strength, each of length 1. Where there are no such filters, the reason."""
+    model, size, undefined = study.model(*key), study.preset.data.size, undefined_filters(study, key[0])
+    if "filters" in undefined:
+        return undefined["filters"]
+    if "strength" in undefined:
+        filters = first_filters(model, size=size).cpu()
+        return filters / per_image(l2_norm(filters).clamp_min(torch.finfo(filters.dtype).tiny))
     fold = folded(model, size=size, required=[first_layer(model, size=size)])
     return first_filters(fold, size=size).cpu()
 
@@ -172,9 +179,14 @@ def _measures(found: Tensor, images: Tensor, masks: Tensor | None) -> Measures:
 
 
 def filters(study: Study, key: ModelKey) -> Iterator[Row]:
-    """L2 norm and mean frequency of every filter of the first layer, with batch normalisation folded in."""
-    found = frequency.filter_frequencies(filters_of(study, key))
-    for measure, values in (("filter_norm", found["norm"]), ("filter_frequency", found["mean"])):
+    """L2 norm and mean frequency of every filter of the first layer, with batch normalisation folded in; of those
+    without strength the frequency alone, and nothing where there are none."""
+    filters = filters_of(study, key)
+    if isinstance(filters, str):
+        return
+    found = frequency.filter_frequencies(filters)
+    lengths = {} if undefined_filters(study, key[0]) else {"filter_norm": found["norm"]}
+    for measure, values in (lengths | {"filter_frequency": found["mean"]}).items():
         for number, value in enumerate(values.tolist()):
             yield {"measure": measure, "of": "first layer", "at": number, "value": value}
 
@@ -219,8 +231,8 @@ def excited(study: Study, model: nn.Module, layer: str, units: list[int], **opti
 
 def scale_table(study: Study, settings: Sequence[str] = KINDS, number: str = "03") -> pd.DataFrame:
     """Measure everything on every model of these settings, and save `03_fourier`, `03_maps` and `03_scale`, under the
-    number of a notebook, and `03_undefined` where some map is not defined; returns the last but that."""
-    save_undefined(study, number)
+    number of a notebook, and `03_undefined` where something is not defined; returns the last but that."""
+    save_undefined(study, number, filters=True)
     fourier_rows = along_frequency(study.measure(f"{number}_fourier", fourier, settings))
     measurements = {"maps": maps, "filters": filters, "units": units}
     found = {name: study.rows(f"{number}_{name}", each, settings) for name, each in measurements.items()}

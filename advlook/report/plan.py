@@ -13,6 +13,7 @@ from advlook.models.folding import for_inference
 
 KERNEL = 15.0  # seconds that starting a notebook's kernel takes, imports and figures included
 _GRADIENT = 3.0  # forward passes that a forward and a backward pass to the image take
+_RIGHT = 0.5  # of the images of an attack: what is lost is not attacked further
 _FEWEST = 20  # images of a measurement, below which it says nothing
 
 
@@ -36,8 +37,8 @@ def forward_passes(preset: Preset, images: int) -> dict[str, float]:
     cascade = 2 * 8 * min(12, sanity) * (3 + 2 * min(10, visualize.samples))
     stylized = min(preset.stylization.images or images, images) + 4 * preset.stylization.partial_images
     return {
-        "01": images * (1 + _GRADIENT * (1 + evaluation.pgd_steps)),
-        "02": curve * _GRADIENT * steps,
+        "01": images * (1 + _RIGHT * _GRADIENT * (1 + evaluation.pgd_steps)),
+        "02": curve * _RIGHT * _GRADIENT * steps,
         "03": _GRADIENT * (maps + units) + frequencies * shown,
         "04": swept * levels
         + min(corruptions.family_images, swept) * 75
@@ -71,10 +72,10 @@ def reduced(preset: Preset, share: float, images: int) -> Preset:
         visualize=replace(
             visualize,
             images=of(visualize.images),
-            samples=of(visualize.samples, 15),
+            samples=of(visualize.samples, 8),
             units=of(visualize.units, 3),
             starts=1 if share < 0.5 else visualize.starts,
-            sanity_images=of(visualize.sanity_images, 8),
+            sanity_images=of(visualize.sanity_images, 6),
         ),
         corruptions=replace(
             corruptions,

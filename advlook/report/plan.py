@@ -13,6 +13,7 @@ from advlook.models.folding import for_inference
 
 KERNEL = 15.0  # seconds that starting a notebook's kernel takes, imports and figures included
 _GRADIENT = 3.0  # forward passes that a forward and a backward pass to the image take
+_KINDS = 1.5  # of STD, ADV and the untrained model, where that is measured too, per trained one
 _RIGHT = 0.5  # of the images of an attack: what is lost is not attacked further
 _FEWEST = 20  # images of a measurement, below which it says nothing
 
@@ -39,10 +40,10 @@ def forward_passes(preset: Preset, images: int) -> dict[str, float]:
     return {
         "01": images * (1 + _RIGHT * _GRADIENT * (1 + evaluation.pgd_steps)),
         "02": curve * _RIGHT * _GRADIENT * steps,
-        "03": _GRADIENT * (maps + units) + frequencies * shown,
+        "03": _KINDS * (_GRADIENT * (maps + units) + frequencies * shown),
         "04": swept * levels
         + min(corruptions.family_images, swept) * 75
-        + hybrids
+        + _KINDS * hybrids
         + images * (1 + 2 * len(PASSES) + len(BLOCKS))
         + masked,
         "05": stylized + 6 * preset.stylization.cues,
@@ -74,6 +75,7 @@ def reduced(preset: Preset, share: float, images: int) -> Preset:
             images=of(visualize.images),
             samples=of(visualize.samples, 8),
             units=of(visualize.units, 3),
+            steps=of(visualize.steps, 40),
             starts=1 if share < 0.5 else visualize.starts,
             sanity_images=of(visualize.sanity_images, 6),
         ),

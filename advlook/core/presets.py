@@ -1,6 +1,7 @@
 """Presets: every key of a preset file with its type, its range and, in the comment behind it, its meaning."""
 
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
@@ -70,6 +71,11 @@ class ExternalConfig:
     names: str = ""  # path of a text file with the name of every logit, one a line, where the files do not tell
     mean: tuple[float, float, float] | None = None  # of the normalisation, in place of the files' or the builder's
     standard_deviation: tuple[float, float, float] | None = None
+
+    @property
+    def names_file(self) -> Path | None:
+        """The file of names, where there is one."""
+        return Path(self.names).expanduser() if self.names else None
 
     @property
     def pairs(self) -> tuple[tuple[str, str], ...]:

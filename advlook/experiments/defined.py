@@ -1,5 +1,7 @@
 """What is defined for the networks of a study. Where a measure is not, its column says so, and all else is there."""
 
+from functools import lru_cache
+
 import pandas as pd
 import torch
 from torch import nn
@@ -17,6 +19,7 @@ DEPTHS = 5  # layers whose units are excited
 SUBJECTS = TITLES | {"filters": "A filter of the first layer", "strength": "The strength of a first-layer filter"}
 
 
+@lru_cache(maxsize=16)  # asked for every model and unit of an architecture
 def undefined_maps(study: Study, arch: str) -> dict[str, str]:
     """The maps that are not defined for an architecture, each with the reason in a few words."""
     found, model = {}, study.model(arch, "std", study.preset.seeds[0])
@@ -31,7 +34,8 @@ def undefined_maps(study: Study, arch: str) -> dict[str, str]:
 
 def defined_maps(study: Study, arch: str) -> list[str]:
     """The other maps, in the order of `sensitivity.METHODS`."""
-    return [method for method in METHODS if method not in undefined_maps(study, arch)]
+    undefined = undefined_maps(study, arch)
+    return [method for method in METHODS if method not in undefined]
 
 
 def save_undefined(study: Study, number: str, filters: bool = False) -> None:
@@ -45,6 +49,7 @@ def save_undefined(study: Study, number: str, filters: bool = False) -> None:
         study.save_table(f"{number}_undefined", pd.DataFrame(found, columns=["arch", "method", "reason"]))
 
 
+@lru_cache(maxsize=16)
 def undefined_filters(study: Study, arch: str) -> dict[str, str]:
     """What is not defined of an architecture's first filters, "filters" or "strength", and why in a few words."""
     model, size = study.model(arch, "std", study.preset.seeds[0]), study.preset.data.size

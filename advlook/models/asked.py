@@ -111,7 +111,7 @@ def external_model(
     classes; where the file tells its own, the model has the logits of these, in their order. fresh: the seed of initial
     weights in place of those in the file. Raises RequestError where file and preset do not agree."""
     data, external, described = preset.data, preset.external[arch], preset.models.get(arch)
-    names = Path(external.names).expanduser() if external.names else None
+    names = external.names_file
     loaded = checkpoint_of(preset, arch, setting, path)
     if described and loaded.width not in (None, described.width):
         stated = f"preset {preset.name} says {described.width}"

@@ -19,6 +19,7 @@ from advlook.models.checkpoints import fill_model, is_safetensors, read_metadata
 from advlook.models.foreign import filled, stored_normalisation
 from advlook.models.weight_sets import weights_in
 
+Channels = tuple[Sequence[float], Sequence[float]]  # mean and standard deviation of red, green and blue
 _WRAPPERS = re.compile(r"^((module|model|network|net|attacker|_orig_mod)\.)+")
 _NORMALISER = re.compile(r"^normaliz(e|er|ation)\.")
 
@@ -46,7 +47,7 @@ def load_model(
     std: Sequence[float] | None = None,
     weights: str | None = None,
     size: int | None = None,
-    fallback: tuple[Sequence[float], Sequence[float]] = (IMAGENET_MEAN, IMAGENET_STD),
+    fallback: Channels = (IMAGENET_MEAN, IMAGENET_STD),
 ) -> Loaded:
     """Build the model that a checkpoint holds, a file of safetensors or of torch, whatever its suffix. arch: one of
     ARCHITECTURES, or the name of a builder; of these the network may normalise by itself, and size is pixels a side,
@@ -85,54 +86,51 @@ def load_model(
     if not stem:
         first = f"a first layer of {kernel}x{kernel}, as the stems small and tiny have"
         raise RequestError(f"checkpoint {path} has {first}; give --stem small or --stem tiny")
-    if mean is None and len(stored) == 1:
-        raise RequestError(f"checkpoint {path} has only one of mean and std; give both with --mean and --std")
-    source = "given" if mean is not None else "file" if stored else "assumed"
-    if mean is None:
-        mean, std = (stored["mean"], stored["std"]) if stored else fallback
-    where = f"checkpoint {path}: " if source == "file" else ""
-    mean, std = check_channels(mean, f"{where}mean"), check_channels(std, f"{where}std", positive=True)
+    given = None if mean is None else (mean, std)
+    source, (mean, std) = _normalisation(path, given, stored, ("assumed", fallback))
     model = build_model(arch, classes, stem=stem, width=width, mean=mean, std=std)
     fill_model(model.network, state, path)
-    size = made.get("data", {}).get("size")
-    resize = stored_metadata(path).get("test_store") if size else None
     names = _class_names(content, stored_metadata(path), made, classes)
-    return Loaded(model.eval(), stem, width, classes, source, size, resize, names)
+    return Loaded(model.eval(), stem, width, classes, source, *_trained_at(path), names)
 
 
 def _load_built(
-    path: Path,
-    make: Builder,
-    given: tuple[Sequence[float], Sequence[float]] | None,
-    weights: str | None,
-    fallback: tuple[Sequence[float], Sequence[float]],
-    size: int | None,
+    path: Path, make: Builder, given: Channels | None, weights: str | None, fallback: Channels, size: int | None
 ) -> Loaded:
-    content, metadata = read_weights(path), stored_metadata(path)
+    content = read_weights(path)
     network, beside = filled(make, content, path, size, weights)
     stored = stored_normalisation(beside)
-    if given is None and len(stored) == 1:
-        raise RequestError(f"checkpoint {path} has only one of mean and std; give both with --mean and --std")
-    source, chosen = "assumed", fallback
-    if given is not None:
-        source, chosen = "given", given
-    elif stored:
-        source, chosen = "file", (stored["mean"], stored["std"])
-    elif normalises_itself(network):
-        source, chosen = "network", None
-    elif make.mean is not None:
-        source, chosen = "builder", (make.mean, make.std)
-    if chosen is not None:
-        mean, std = check_channels(chosen[0], "mean"), check_channels(chosen[1], "std", positive=True)
-    model = network if chosen is None else Normalized(network, mean, std)
+    otherwise = ("builder", (make.mean, make.std)) if make.mean is not None else ("assumed", fallback)
+    otherwise = ("network", None) if normalises_itself(network) else otherwise
+    source, chosen = _normalisation(path, given, stored, otherwise)
+    model = network if chosen is None else Normalized(network, *chosen)
     side = size or make.size or 224
     count = classes_of(model, side)
-    made = _made(path)
-    names = _class_names(content, metadata, made, count)
-    shown = (make.size, make.resize)
-    if "size" in made.get("data", {}):
-        shown = (made["data"]["size"], metadata.get("test_store"))
-    return Loaded(model.eval(), None, None, count, source, *shown, names)
+    names = _class_names(content, stored_metadata(path), _made(path), count)
+    trained, made_for = _trained_at(path), (make.size, make.resize)
+    return Loaded(model.eval(), None, None, count, source, *(trained if trained[0] else made_for), names)
+
+
+def _normalisation(
+    path: Path, given: Channels | None, stored: Mapping[str, list[float]], otherwise: tuple[str, Channels | None]
+) -> tuple[str, Channels | None]:
+    """Where mean and std come from, and both, checked: from the user, else stored in the file, else as `otherwise`."""
+    if given is not None:
+        source, chosen = "given", given
+    elif len(stored) == 1:
+        raise RequestError(f"checkpoint {path} has only one of mean and std; give both with --mean and --std")
+    else:
+        source, chosen = ("file", (stored["mean"], stored["std"])) if stored else otherwise
+    if chosen is None:
+        return source, None
+    where = f"checkpoint {path}: " if source == "file" else ""
+    return source, (check_channels(chosen[0], f"{where}mean"), check_channels(chosen[1], f"{where}std", positive=True))
+
+
+def _trained_at(path: Path) -> tuple[int | None, int | None]:
+    """Pixels shown in our own training, and of the short side in its test; None of files of other origin."""
+    size = _made(path).get("data", {}).get("size")
+    return size, stored_metadata(path).get("test_store") if size else None
 
 
 def untrained(arch: str, loaded: Loaded, size: int, seed: int) -> nn.Module:

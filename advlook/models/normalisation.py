@@ -11,10 +11,16 @@ from advlook.data.tensors import Shown, as_image_set
 from advlook.models.architectures import Normalized
 from advlook.models.builders import IMAGENET_MEAN, IMAGENET_STD
 from advlook.models.evaluation import predict
-from advlook.models.external import Loaded
+from advlook.models.external import Channels, Loaded
 
-Channels = tuple[Sequence[float], Sequence[float]]  # mean and standard deviation of red, green and blue
 TRIED = 200  # images that every normalisation is tried on
+SOURCES = {  # of `external.Loaded.normalisation`, in words
+    "given": "given",
+    "file": "stored in the checkpoint",
+    "network": "by the network itself",
+    "builder": "as its builder states it",
+    "assumed": "assumed",
+}
 USUAL: dict[str, Channels] = {
     "ImageNet's": (IMAGENET_MEAN, IMAGENET_STD),
     "mean 0.5, std 0.5": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
@@ -27,10 +33,9 @@ USUAL: dict[str, Channels] = {
 def described(loaded: Loaded) -> str:
     """Mean and standard deviation in front of a loaded network, and where they come from."""
     if not isinstance(loaded.model, Normalized):
-        return "by the network itself"
+        return SOURCES["network"]
     mean, std = (_shown(values.flatten().tolist()) for values in (loaded.model.mean, loaded.model.std))
-    sources = {"builder": "as its builder states it", "assumed": "assumed", "given": "given", "file": "from the file"}
-    return f"mean {mean}, std {std} ({sources[loaded.normalisation]})"
+    return f"mean {mean}, std {std} ({SOURCES[loaded.normalisation]})"
 
 
 def notes(loaded: Loaded, path: Path, images: Shown, places: Sequence[int], **batches: object) -> list[str]:

@@ -13,7 +13,8 @@ from advlook.data.class_names import listed
 from advlook.experiments.defined import SUBJECTS
 from advlook.models.architectures import Normalized
 from advlook.models.asked import checkpoint_of, classes_asked
-from advlook.models.builders import builder, is_built
+from advlook.models.builders import builder, builder_file, is_built
+from advlook.models.normalisation import SOURCES
 from advlook.study.models import ModelKey
 from advlook.study.provenance import write_record
 from advlook.study.sentences import joined
@@ -25,13 +26,6 @@ _NAMES = {
     "file": "the checkpoint",
     "imagenet": "ImageNet, by their number",
     "none": "the order of the folders",
-}
-_NORMALISATIONS = {
-    "given": "given",
-    "file": "stored in the checkpoint",
-    "network": "inside the network",
-    "builder": "stated by the library",
-    "assumed": "assumed",
 }
 Facts = dict[str, object]
 
@@ -75,12 +69,11 @@ def _facts(study: Study, key: ModelKey) -> Facts:
     external, path = study.preset.external[arch], study.checkpoint(*key)
     loaded = checkpoint_of(study.preset, arch, setting, path)
     network, made = _network(external.arch or arch)
-    names = Path(external.names).expanduser() if external.names else None
-    _, source, _ = classes_asked(loaded, study.test.classes, path, Path(study.preset.data.name), names)
+    _, source, _ = classes_asked(loaded, study.test.classes, path, Path(study.preset.data.name), external.names_file)
     found = {"arch": arch, "setting": setting, "pair": seed, "file": "/".join(path.parts[-2:])}
     found |= {"sha256": study.weights["-".join(map(str, key))], "network": network, "from": made}
     found |= {"parameters": sum(each.numel() for each in loaded.model.parameters()), "classes": loaded.classes}
-    found |= {"names": _NAMES[source], "normalisation": _NORMALISATIONS[loaded.normalisation]}
+    found |= {"names": _NAMES[source], "normalisation": SOURCES[loaded.normalisation]}
     if isinstance(loaded.model, Normalized):
         buffers = {name: getattr(loaded.model, name).flatten().tolist() for name in ("mean", "std")}
         found |= {name: [round(value, 4) for value in values] for name, values in buffers.items()}
@@ -89,10 +82,8 @@ def _facts(study: Study, key: ModelKey) -> Facts:
 
 def _network(arch: str) -> tuple[str, str]:
     """The name of a network, and where it comes from: of a user's file its name and hash."""
-    source, _, function = arch.rpartition(":")
-    if source.endswith(".py"):
-        path = Path(source).expanduser()
-        return f"{path.name}:{function}", f"{path.name}, SHA-256 {file_hash(path)}"
+    if path := builder_file(arch):
+        return f"{path.name}:{arch.rpartition(':')[2]}", f"{path.name}, SHA-256 {file_hash(path)}"
     return arch, builder(arch).about if is_built(arch) else "this project"
 
 

@@ -16,13 +16,14 @@ from advlook.core import Preset, write_atomically
 from advlook.core.preset_files import load_preset
 from advlook.corruptions import style_network
 from advlook.data import catalogue
-from advlook.data.layouts import Listing, images_below
+from advlook.data.layouts import images_below
 from advlook.data.streaming import StreamedImages
 from advlook.data.styles import GENERATED
 from advlook.models import normalisation
 from advlook.models.asked import classes_asked, images_asked
+from advlook.models.builders import builder_file
 from advlook.models.checkpoint_accuracy import image_size
-from advlook.models.external import Loaded, load_model
+from advlook.models.external import load_model
 from advlook.report.plan import fitted, seconds_an_image
 from advlook.report.runner import reproduce
 from advlook.study.folders import data_folder, output_folder
@@ -64,21 +65,25 @@ def compare(asked: Asked, output: Path | None = None, force: bool = False) -> in
     how = {"stem": asked.stem, "size": asked.size, "mean": asked.mean, "std": asked.std}
     loaded = {path: load_model(path, asked.arch, **how) for path in paths}
     size, short = image_size(loaded[paths[0]], paths[0], asked.size, None)
-    listing, _ = images_asked(paths[0], folder, "all")
+    places = {}
     for path, each in loaded.items():
-        print(*_told(path, each, asked, listing, folder), sep="\n")
-    # Of the first standard model alone: it is the most accurate, and the others were hardly normalised otherwise.
-    places, _, _ = classes_asked(loaded[paths[0]], listing.classes, paths[0], folder, asked.classes)
-    images, batch_size = StreamedImages(listing.subset(normalisation.TRIED), size, short), max(1, 50 * 64**2 // size**2)
-    print(*normalisation.notes(loaded[paths[0]], paths[0], images, places, batch_size=batch_size), sep="\n")
+        listing, lines = images_asked(path, folder, "all")
+        places[path], source, more = classes_asked(each, listing.classes, path, folder, asked.classes)
+        known = f"{path}: {len(places[path])} of {each.classes:,} classes, names from: {source}"
+        print(*lines, *more, f"{known}; normalisation: {normalisation.described(each)}", sep="\n")
     root = (output or output_folder()).resolve()
     arch = _arch_name(asked.arch)
     target = root / f"{asked.name or _slug(f'{arch}-{asked.data.resolve().name}')}.toml"
     sections, title = _sections(asked, folder, size, short, len(listing.classes)), f"{arch}, {folder.resolve().name}"
     preset = _written(target, title, sections)
+    # Of the first standard model alone: it is the most accurate, and the others were hardly normalised otherwise.
+    images, batch_size = StreamedImages(listing.subset(normalisation.TRIED), size, short), preset.evaluation.batch_size
+    first, place = loaded[paths[0]], places[paths[0]]
+    for line in normalisation.notes(first, paths[0], images, place, batch_size=batch_size):
+        print(line)
     notebooks = asked.notebooks or _notebooks(preset, bool(asked.minutes))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    seconds = seconds_an_image(loaded[paths[0]].model.to(device), size, device, preset.evaluation.batch_size)
+    seconds = seconds_an_image(first.model.to(device), size, device, preset.evaluation.batch_size)
     wanted = 60 * asked.minutes if asked.minutes else math.inf
     fit, takes = fitted(preset, len(listing), seconds, wanted, notebooks)
     _written(target, title, _with_samples(sections, preset, fit))
@@ -87,14 +92,6 @@ def compare(asked: Asked, output: Path | None = None, force: bool = False) -> in
     least = f", the least; --minutes {asked.minutes:g} is too short" if takes > wanted else ""
     print(f"notebooks {', '.join(notebooks)}: about {math.ceil(takes / 60)} minutes{least}", flush=True)
     return reproduce(str(target), notebooks, root, force)
-
-
-def _told(path: Path, loaded: Loaded, asked: Asked, listing: Listing, folder: Path) -> list[str]:
-    """Lines for the user: what a checkpoint is taken for. RequestError where it does not suit the images."""
-    _, lines = images_asked(path, folder, "all")
-    places, source, more = classes_asked(loaded, listing.classes, path, folder, asked.classes)
-    known = f"{path}: {len(places)} of {loaded.classes:,} classes, names from: {source}"
-    return [*lines, *more, f"{known}; normalisation: {normalisation.described(loaded)}"]
 
 
 def _notebooks(preset: Preset, hurried: bool) -> Sequence[str]:
@@ -147,14 +144,14 @@ def _with_samples(sections: Sections, preset: Preset, fit: Preset) -> Sections:
 
 def _arch_name(arch: str) -> str:
     """A name for tables and figures: that of the network, or of file and function."""
-    source, _, name = arch.rpartition(":")
-    return _slug(f"{Path(source).stem}.{name}" if source.endswith(".py") else name)
+    path, name = builder_file(arch), arch.rpartition(":")[2]
+    return _slug(f"{path.stem}.{name}" if path else name)
 
 
 def _absolute(arch: str) -> str:
     """A builder in a file by its absolute path, as notebooks run in another folder."""
-    source, colon, function = arch.rpartition(":")
-    return f"{Path(source).expanduser().resolve()}{colon}{function}" if source.endswith(".py") else arch
+    path = builder_file(arch)
+    return f"{path.resolve()}:{arch.rpartition(':')[2]}" if path else arch
 
 
 def _toml(title: str, sections: Sections) -> str:

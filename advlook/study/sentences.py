@@ -1,6 +1,6 @@
 """Sentences that are generated from the tables of a run, so that what a notebook says of results holds beside them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 import pandas as pd
@@ -17,6 +17,12 @@ def existing(study: Study, *names: str) -> dict[str, pd.DataFrame]:
         with suppress(RequestError):
             found[name] = study.load_table(name)
     return found
+
+
+def lines_of(study: Study, makers: Mapping[str, Callable[[pd.DataFrame], list[str]]]) -> list[str]:
+    """The lines that are made of each of these tables, as far as the study has them, in the order of `makers`."""
+    tables = existing(study, *makers)
+    return [line for name in tables for line in makers[name](tables[name])]
 
 
 def bullets(lines: Sequence[str], before: str = "", nothing: str = "There are no results of this here.") -> Markdown:

@@ -6,7 +6,7 @@ from IPython.display import Markdown
 
 from advlook.core.names import MAIN
 from advlook.study import Study
-from advlook.study.sentences import bullets, by_arch, existing, joined, with_interval
+from advlook.study.sentences import bullets, by_arch, joined, lines_of, with_interval
 
 _TITLES = {  # of operations in `04_crossings`, with what a level is
     "blur": ("Gaussian blur", "sigma {:.2f} px"),
@@ -18,9 +18,7 @@ _TITLES = {  # of operations in `04_crossings`, with what a level is
 
 def told(study: Study) -> Markdown:
     """The scale that each model reads in hybrid images, and where ADV overtakes STD."""
-    tables = existing(study, "04_scales", "04_crossings")
-    lines = hybrids(tables["04_scales"]) if "04_scales" in tables else []
-    lines += overtakes(tables["04_crossings"]) if "04_crossings" in tables else []
+    lines = lines_of(study, {"04_scales": hybrids, "04_crossings": overtakes})
     return bullets(lines, "In brackets 95% intervals:")
 
 

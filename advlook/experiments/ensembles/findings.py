@@ -4,7 +4,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 from advlook.study import Study
-from advlook.study.sentences import bullets, by_arch, existing, joined, with_interval
+from advlook.study.sentences import bullets, by_arch, joined, lines_of, with_interval
 
 _PAIRS, _JOINED = ("STD+STD", "ADV+ADV"), "STD+ADV"
 _CONTRASTS = (  # of `06_comparisons`: what is compared with what
@@ -16,9 +16,7 @@ _CONTRASTS = (  # of `06_comparisons`: what is compared with what
 
 def told(study: Study) -> Markdown:
     """Which combinations lead on which image sets, and what resolution alone changes."""
-    tables = existing(study, "06_comparisons", "06_trends")
-    lines = leads(tables["06_comparisons"]) if "06_comparisons" in tables else []
-    lines += trends(tables["06_trends"]) if "06_trends" in tables else []
+    lines = lines_of(study, {"06_comparisons": leads, "06_trends": trends})
     return bullets(lines, "Ahead and behind are differences whose 95% interval over images excludes 0:")
 
 

@@ -7,23 +7,21 @@ from advlook.core import NAMES, SETTINGS
 from advlook.core.names import CONFLICT, REVERSED, STANDARD, STYLIZED
 from advlook.experiments.stylization.judged import PUBLISHED, SIDE
 from advlook.study import Study
-from advlook.study.sentences import bullets, by_arch, existing, joined, with_interval
+from advlook.study.sentences import bullets, by_arch, joined, lines_of, with_interval
 
 _TITLES = {STANDARD: "on the images as they are", REVERSED: "with colours reversed", STYLIZED: "stylized"}
 
 
 def told(study: Study) -> Markdown:
     """ADV - STD on every variant of the images, and in shape bias."""
-    tables = existing(study, "05_differences")
-    lines = differences(tables["05_differences"]) if tables else []
+    lines = lines_of(study, {"05_differences": differences})
     return bullets(lines, "ADV - STD in points, with 95% intervals over images:")
 
 
 def block_size(study: Study) -> Markdown:
     """By which block size the judge's shape bias is nearest to the published one, and what other sizes would change."""
-    tables = existing(study, "05_curves")
     nothing = "Of this image set there are no cue conflicts of several block sizes."
-    return bullets(blocks(tables["05_curves"]) if tables else [], nothing=nothing)
+    return bullets(lines_of(study, {"05_curves": blocks}), nothing=nothing)
 
 
 def differences(table: pd.DataFrame) -> list[str]:

@@ -5,14 +5,13 @@ from IPython.display import Markdown
 
 from advlook.core import eps_label
 from advlook.study import Study
-from advlook.study.sentences import apart, bullets, by_arch, existing, sample
+from advlook.study.sentences import apart, bullets, by_arch, lines_of, sample
 
 
 def told(study: Study) -> Markdown:
     """The cost of robustness in accuracy and, in the test-bed, the cue that decides."""
-    tables = existing(study, "01_tradeoff", "01_cues")
-    lines = [line for name, each in _LINES.items() if name in tables for line in each(tables[name])]
-    return bullets(lines, f"On {sample(tables['01_tradeoff'])}:" if lines else "")
+    lines = lines_of(study, {"01_tradeoff": tradeoff, "01_cues": cues})
+    return bullets(lines, f"On {sample(study.load_table('01_tradeoff'))}:" if lines else "")
 
 
 def tradeoff(table: pd.DataFrame) -> list[str]:
@@ -41,6 +40,3 @@ def cues(table: pd.DataFrame) -> list[str]:
         }
         lines.append(f"{name}, where the two cues disagree: STD answers {of['std']}, ADV {of['adv']}.")
     return lines
-
-
-_LINES = {"01_tradeoff": tradeoff, "01_cues": cues}

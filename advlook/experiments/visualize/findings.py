@@ -3,17 +3,15 @@
 import pandas as pd
 from IPython.display import Markdown
 
+from advlook.experiments.defined import SUBJECTS
 from advlook.experiments.visualize.measure import compared
-from advlook.sensitivity import TITLES
 from advlook.study import Study
-from advlook.study.sentences import bullets, by_arch, existing, joined
+from advlook.study.sentences import bullets, by_arch, joined, lines_of
 
 
 def told(study: Study) -> Markdown:
     """How many numbers speak for a larger scale of ADV, and what is not defined."""
-    tables = existing(study, "03_scale", "03_undefined")
-    lines = scale(compared(tables["03_scale"])) if "03_scale" in tables else []
-    return bullets(lines + (undefined(tables["03_undefined"]) if "03_undefined" in tables else []))
+    return bullets(lines_of(study, {"03_scale": lambda table: scale(compared(table)), "03_undefined": undefined}))
 
 
 def scale(table: pd.DataFrame) -> list[str]:
@@ -36,8 +34,8 @@ def scale(table: pd.DataFrame) -> list[str]:
 
 
 def undefined(table: pd.DataFrame) -> list[str]:
-    """A line an architecture: the maps that are not defined, and why. table: `03_undefined`."""
+    """A line an architecture: what is not defined, and why. table: `03_undefined`."""
     return [
-        f"{name}: not defined: {joined([f'{TITLES[row.method]} ({row.reason})' for row in rows.itertuples()])}."
+        f"{name}: not defined: {joined([f'{SUBJECTS[row.method]} ({row.reason})' for row in rows.itertuples()])}."
         for name, rows in by_arch(table)
     ]

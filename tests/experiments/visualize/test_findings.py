@@ -21,6 +21,10 @@ def test_what_is_not_defined_is_told():
     """By architecture, with the reason."""
     table = pd.DataFrame({"arch": ["vit"], "method": ["guided_backprop"], "reason": ["17 GELUs"]})
     assert findings.undefined(table) == ["**vit**: not defined: Guided Backprop (17 GELUs)."]
+    table = pd.DataFrame({"arch": ["net"], "method": ["strength"], "reason": ["LayerNorm2d normalises what it gives"]})
+    assert findings.undefined(table) == [
+        "**net**: not defined: The strength of a first-layer filter (LayerNorm2d normalises what it gives)."
+    ]
 
 
 def test_a_panel_of_a_map_that_is_not_defined_says_so():

@@ -12,7 +12,7 @@ import pandas as pd
 
 from advlook.core import RequestError
 from advlook.core.names import REVERSED
-from advlook.experiments.claims import samples
+from advlook.experiments.claims import doses, samples
 from advlook.stats.paired import bias_difference, difference, lead, lead_before, less, lost_more
 from advlook.stats.rules import (
     COMPARABLE,
@@ -35,8 +35,15 @@ _FUSION, _SCALE = "Section 4.2, Figure 9", "Title, larger scale"
 _KEPT = Rule(-SAME, SAME, reason="Differences within five points count as kept. Levels at which both have lost half of "
              "their own accuracy do not count: towards chance every difference vanishes.")  # fmt: skip
 _ANSWERS = Rule(reason="Ours: the paper shows maps and maximising inputs, where this asks for answers.")
+_DOSES = Rule(reason="Ours: the paper has one radius. Each is compared with the next larger one.")
 
-_BESIDE = "03_undefined", "07_undefined", "05_checks", "05_checked"  # tables that say what cannot be tested
+_BESIDE = (
+    "03_undefined",
+    "07_undefined",
+    "05_checks",
+    "05_checked",
+    "09_models",
+)  # tables that say what cannot be tested
 
 CLAIMS = (
     Claim("hybrid images", "In hybrid images ADV goes over to the coarse image at a lower cut-off than STD.",
@@ -53,10 +60,15 @@ CLAIMS = (
           _SCALE, POINTS, "04_answers", partial(samples.retained, "shuffled", 1), _ANSWERS),
     Claim("masked by noise", "The noise that masks images most is of lower frequency for ADV than for STD.",
           _SCALE, OCTAVES, "04_masking", samples.masked, _ANSWERS),
+    Claim("scale follows the radius",
+          "At each larger radius in training, models go over to the coarse image at a lower cut-off.",
+          _SCALE, OCTAVES, "09_hybrids", doses.hybrids, _DOSES),
     Claim("robustness costs accuracy", "Adversarial training lowers the accuracy on images as they are.",
           _COSTS, POINTS, "01_tradeoff", partial(samples.tradeoff, "right", lead_before)),
     Claim("robustness is gained", "Adversarial training raises the accuracy under attack.",
           _COSTS, POINTS, "01_tradeoff", partial(samples.tradeoff, "right_pgd", lead)),
+    Claim("cost follows the radius", "Each larger radius in training lowers the accuracy on images as they are.",
+          _COSTS, POINTS, "09_tradeoff", doses.accuracy, _DOSES),
     Claim("loss gradients follow edges", "Loss gradients of ADV models follow the edges of the image more closely.",
           _MAPS, CORRELATION, "03_maps", partial(samples.maps, "loss_gradient", "edge_correlation", difference),
           Rule(reason='Ours for "more perceivable" there and "stronger edges" in section 5.')),

@@ -23,6 +23,8 @@ ARCHS = ("alexnet_bn", "resnet10")
 STYLES = 20
 COSTS = next(claim for claim in CLAIMS if claim.name == "robustness costs accuracy")
 ON_ATTACKS = CLAIMS[CLAIMS.index(COSTS) :][:2]
+# Claims on the radius compare their table's models with STD and ADV of an earlier notebook's.
+BESIDE = {"01_tradeoff": "cost follows the radius", "04_hybrids": "scale follows the radius"}
 SHAPE = {"ADV goes by shape", "ADV answers by shape more often"}
 
 
@@ -40,11 +42,16 @@ def made_up(right=True, units=1000, seeds=(0, 1), archs=ARCHS):
                 who = {"arch": arch, "setting": setting, "seed": seed}
                 for name, rows in of_model(setting == "adv", right, units, seed).items():
                     tables[name] += [who | row for row in rows]
+            between = {"arch": arch, "setting": "adv-1", "seed": seed}
+            tables["09_tradeoff"].append(between | {"right": bits(0.8, units), "images": units})
+            tables["09_hybrids"] += [between | row for row in shown_hybrids(0.08, units)]
             tables["06_runs"] += [{"arch": arch, "seed": seed} | row for row in runs(right, units, seeds, seed)]
         tables["07_sanity"] += [{"arch": arch} | row for row in similarities(right, units, seeds)]
     found = {name: pd.DataFrame(rows) for name, rows in tables.items()}
     for name in ("04_answers", "04_masking"):
         found[name]["chance"] = 0.1
+    radii = {"setting": ["std", "adv", "adv-1", "noisy"], "eps": [0, 4 / 255, 1 / 255, 0]}
+    found["09_models"] = pd.DataFrame(radii | {"kind": ["dose", "dose", "dose", "control"]})
     styles = [f"{image % STYLES}.jpg" for image in range(units)]
     found["05_checked"] = pd.DataFrame({"image": range(units), "style": styles})
     found["05_checks"] = pd.DataFrame({"check": ["texture", "shape"], "passed": True})
@@ -120,12 +127,7 @@ def of_model(adv, right, units, seed):
 
 def of_scale(coarse, units):
     """Of one model, rows on the scale of its answers: it reads coarse structure, or else fine detail."""
-    hybrids = []
     masking = [{"frequency": 0.0, "noise": 0.0, "right": bits(0.9, units), "images": units}]
-    for condition, cutoff in product(conditions(), CUTOFFS):
-        by_coarse = bits(1 / (1 + ((0.04 if coarse else 0.16) / cutoff) ** 3), units)
-        row = {"by_coarse": by_coarse, "by_fine": ~by_coarse, "images": units}
-        hybrids.append({"condition": condition, "cutoff": cutoff} | row)
     answers = [
         {"operation": operation, "level": level, "right": bits(rate, units), "images": units}
         for operation, level, rate in (
@@ -140,7 +142,18 @@ def of_scale(coarse, units):
         weight = np.exp(-(np.log2(frequency / (0.08 if coarse else 0.25)) ** 2))
         rate = 0.1 + 0.8 / (1 + (25 * weight * noise) ** 3)
         masking.append({"frequency": frequency, "noise": noise, "right": bits(rate, units), "images": units})
+    hybrids = shown_hybrids(0.04 if coarse else 0.16, units)
     return {"04_hybrids": hybrids, "04_answers": answers, "04_masking": masking}
+
+
+def shown_hybrids(scale, units):
+    """Of a model that goes over to the coarse image at this cut-off, under every condition."""
+    rows = []
+    for condition, cutoff in product(conditions(), CUTOFFS):
+        by_coarse = bits(1 / (1 + (scale / cutoff) ** 3), units)
+        answers = {"by_coarse": by_coarse, "by_fine": ~by_coarse, "images": units}
+        rows.append({"condition": condition, "cutoff": cutoff} | answers)
+    return rows
 
 
 def runs(right, units, seeds, seed):
@@ -202,7 +215,7 @@ def small():
 def test_what_is_missing_is_told(name, small):
     """Without its table, or the architecture in it, a claim is not tested, says why, and disturbs no other."""
     tables, complete = small
-    own = [claim for claim in CLAIMS if claim.table == name]
+    own = [claim for claim in CLAIMS if claim.table == name or claim.name == BESIDE.get(name)]
     found = claims.evaluate({other: table for other, table in tables.items() if other != name})
     without = found["claim"].isin([claim.name for claim in own])
     assert (found["verdict"] == UNTESTED).tolist() == without.tolist()
@@ -317,6 +330,26 @@ def test_conflicts_that_share_a_source_are_a_cluster(small):
         assert clustered.effect == pytest.approx(alone.effect)
         assert alone.error == pytest.approx(estimate(plain).error)
         assert clustered.error != pytest.approx(alone.error)
+
+
+def test_a_radius_at_which_the_order_turns_is_named():
+    """Models of a radius in between that are as accurate as STD, or coarser than ADV: not every step goes down, and the
+    verdict rests on the one that goes up. Models of other kinds, such as one on noise, are no step."""
+    tables = made_up(archs=ARCHS[:1])
+    named = ["scale follows the radius", "cost follows the radius"]
+    own = [claim for claim in CLAIMS if claim.name in named]
+    found = rules.compare(tables, own)
+    assert found["at"].tolist() == ["0 to 1/255", "1 to 4/255"] * 2
+    assert set(found["side"]) == {"for"}
+    about = [{"arch": ARCHS[0], "setting": "adv-1", "seed": seed} for seed in (0, 1)]
+    tables["09_hybrids"] = pd.DataFrame([each | row for each in about for row in shown_hybrids(0.02, 1000)])
+    tables["09_tradeoff"]["right"] = [bits(0.95, 1000)] * 2
+    verdicts = claims.evaluate(tables, own).set_index("claim")
+    assert verdicts["verdict"].tolist() == [CONTRADICTED] * 2
+    assert verdicts["at"].to_dict() == dict(zip(named, ("1 to 4/255", "0 to 1/255"), strict=True))
+    only = tables["09_models"][tables["09_models"]["setting"] != "adv-1"]
+    reasons = claims.evaluate(tables | {"09_models": only}, own)["reason"]
+    assert set(reasons) == {"no other radius than ADV's was trained with"}
 
 
 def test_margins_are_those_that_are_told():

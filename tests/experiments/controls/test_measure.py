@@ -11,7 +11,7 @@ from advlook.core import RequestError
 from advlook.core.names import MAIN
 from advlook.core.preset_files import load_preset
 from advlook.corruptions.severities import FAMILIES
-from advlook.experiments.controls import figures, measure
+from advlook.experiments.controls import figures, findings, measure
 from advlook.experiments.controls.rulers import CLEAN, HYBRIDS, LOW_PASSED, RULERS, UNITS
 from advlook.study import Study
 from advlook.study.tables import write_table
@@ -180,3 +180,30 @@ def test_earlier_tables_are_needed_before_training(study, monkeypatch):
     monkeypatch.setattr(study, "train_all", lambda controls: pytest.fail("trained"))
     with pytest.raises(RequestError, match="04_hybrids"):
         measure.control_tables(study)
+
+
+def test_what_is_told_follows_the_tables(study):
+    """Every panel of the dose and every control has its sentence, with the numbers that the fixture put in."""
+    models, rulers, positions = measure.derived_tables(study).values()
+    lines = findings.over_radius(models, rulers)
+    assert len(lines) == len(figures.PANELS)
+    assert lines[0] == "**ResNet-10**, clean accuracy: 89.5, 85, 80 at 0, 4, 8/255; it falls at every step."
+    (line,) = findings.between(models, positions)
+    assert line.startswith("**ResNet-10**, STD, trained on noise: median position 0.45 ")
+    only = models[models["setting"] != "adv-4"]
+    assert findings.over_radius(only, rulers) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ((1.0, 2.0, 3.0), "rises at every step"),
+        ((3.0, 2.0, 1.0), "falls at every step"),
+        ((1.0, 3.0, 2.0), "rises at first, and turns at 1/255"),
+        ((np.inf, 0.8, 0.7), "is not reached at every radius"),
+        ((np.inf, np.inf, 0.7), "is not reached at every radius"),
+    ],
+)
+def test_where_a_value_turns_is_told(values, told):
+    """By the radius at which its course changes; never is told as such."""
+    assert findings.course(pd.Series(values, index=[0.0, 1 / 255, 2 / 255])) == told

@@ -1,0 +1,70 @@
+"""What notebook 09 says of the results of its run, generated from their tables."""
+
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+from IPython.display import Markdown
+
+from advlook.core import SETTINGS, eps_label
+from advlook.experiments.controls.figures import PANELS
+from advlook.experiments.controls.measure import CONTROL, DOSE, OVERTAKES
+from advlook.experiments.controls.rulers import RULERS
+from advlook.study import Study
+from advlook.study.sentences import bullets, by_arch, existing, joined
+
+
+def told(study: Study) -> Markdown:
+    """What follows the radius, and where each control lies between STD and ADV."""
+    tables = existing(study, "09_models", "09_rulers", "09_positions")
+    if len(tables) < 3:
+        return bullets([])
+    models, rulers, positions = tables.values()
+    lines = [*over_radius(models, rulers), *between(models, positions)]
+    return bullets(lines, "Means over seeds:")
+
+
+def over_radius(models: pd.DataFrame, rulers: pd.DataFrame) -> list[str]:
+    """A line an architecture and panel of the figure: its values over the radius, and whether they turn. models:
+    `09_models`; rulers: `09_rulers`."""
+    doses = models[models["kind"] == DOSE].set_index("setting")["eps"]
+    rows = rulers[rulers["setting"].isin(doses.index)]
+    rows = rows.assign(eps=rows["setting"].map(doses))
+    lines = []
+    for name, of_arch in by_arch(rows):
+        if of_arch["setting"].nunique() <= len(SETTINGS):
+            continue
+        for ruler in PANELS:
+            means = of_arch[of_arch["ruler"] == ruler].groupby("eps")["value"].mean()
+            title = "sigma at which ADV overtakes STD under blur" if ruler == OVERTAKES else RULERS[ruler].title
+            values = ", ".join(f"{value:.3g}" if np.isfinite(value) else "never" for value in means)
+            radii = ", ".join(eps_label(each).removesuffix("/255") for each in means.index)
+            lines.append(f"{name}, {title}: {values} at {radii}/255; it {course(means)}.")
+    return lines
+
+
+def course(means: pd.Series) -> str:
+    """How a value goes with the radius: "rises at every step", or at which radii it turns."""
+    if not np.isfinite(means).all():
+        return "is not reached at every radius"
+    signs = np.sign(np.diff(means.to_numpy()))
+    words = {1.0: "rises", -1.0: "falls", 0.0: "stays"}
+    if len(set(signs)) == 1:
+        return f"{words[signs[0]]} at every step"
+    turns = [at for at, (one, other) in enumerate(pairwise(signs), 1) if one != other]
+    at = joined([eps_label(means.index[place]) for place in turns])
+    return f"{words[signs[0]]} at first, and turns at {at}"
+
+
+def between(models: pd.DataFrame, positions: pd.DataFrame) -> list[str]:
+    """A line an architecture and control: where it lies between STD (0) and ADV (1) on the measures on which these lie
+    apart. models: `09_models`; positions: `09_positions`."""
+    titles = models[models["kind"] == CONTROL].set_index("setting")["title"]
+    rows, lines = positions[positions["apart"] & positions["setting"].isin(titles.index)], []
+    for name, of_arch in by_arch(rows):
+        for setting, of_setting in of_arch.groupby("setting", sort=False):
+            means = of_setting.groupby("ruler", sort=False)["position"].mean()
+            low, middle, high = means.quantile([0.25, 0.5, 0.75])
+            text = f"{name}, {titles[setting]}: median position {middle:.2f} (quartiles {low:.2f} and {high:.2f})"
+            lines.append(f"{text} over {len(means)} measures, between STD (0) and ADV (1).")
+    return lines

@@ -253,6 +253,13 @@ class Preset:
         del values["controls"]
         return digest(values)
 
+    def run_name(self, arch: str, seed: int) -> str:
+        """What tells models of an architecture and setting apart: "seed 0"; of pairs from elsewhere "pair 0", and
+        of a lone one nothing."""
+        if arch not in self.external:
+            return f"seed {seed}"
+        return f"pair {seed}" if len(self.seeds) > 1 else ""
+
     def variant(self, setting: str) -> tuple["Preset", str]:
         """The preset by which models of a setting are trained, and whether like "std" or "adv": for a control, with
         its own training, epochs and adversary."""

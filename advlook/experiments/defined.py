@@ -9,7 +9,7 @@ from torch import nn
 from advlook.core.errors import NotDefinedError, RequestError
 from advlook.models import folded
 from advlook.sensitivity import METHODS, TITLES, by_name, stages
-from advlook.sensitivity.filters import conv_layers, first_filters, first_layer
+from advlook.sensitivity.filters import conv_sides, first_filters, first_layer
 from advlook.sensitivity.strength import check_strength
 from advlook.sensitivity.truncated import Truncated
 from advlook.study import Study
@@ -67,9 +67,12 @@ def _folded_first(model: nn.Module, *, size: int) -> None:
 
 def unit_layers(model: nn.Module, size: int) -> list[str]:
     """Names of up to DEPTHS layers whose units are looked at, evenly spread from the first to the last: convolutions,
-    without those of shortcuts; of a network with fewer of them, such as a transformer, the ends of its stages but the
-    last, which classifies."""
-    names = [name for name in conv_layers(model, size=size) if "downsample" not in name]
+    without those of shortcuts and gates; of a network with fewer of them, such as a transformer, the ends of its stages
+    but the last, which classifies."""
+    found = conv_sides(model, size=size)
+    names = [
+        each for each in found if "downsample" not in each and not _is_gate(model.get_submodule(each), found[each])
+    ]
     if len(names) < DEPTHS:
         *ends, head = [parts[-1] for parts in stages(model).values()]
         while ends and _alike(model, ends[-1], head):  # a second head, as distilled transformers have
@@ -77,6 +80,12 @@ def unit_layers(model: nn.Module, size: int) -> list[str]:
         names = [name for name in dict.fromkeys([*names[:1], *ends]) if _has_units(model, name, size)]
     places = torch.linspace(0, len(names) - 1, min(DEPTHS, len(names))).round().int().tolist()
     return [names[place] for place in places]
+
+
+def _is_gate(convolution: nn.Conv2d, side: tuple[int, int]) -> bool:
+    """Whether it mixes the channels of a single pixel, as on a mean over the image that weights the channels of a map
+    (squeeze and excite): such units see no structure. side: height and width of its output."""
+    return side == (1, 1) and tuple(convolution.kernel_size) == (1, 1)
 
 
 def _alike(model: nn.Module, name: str, head: str) -> bool:

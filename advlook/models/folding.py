@@ -79,7 +79,7 @@ def _switch_off(model: nn.Module, name: str, norm: nn.Module) -> None:
     """Let a normalisation pass on what it gets; what else a subclass of it does, such as a ReLU, it goes on doing."""
     if type(norm) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, FrozenBatchNorm2d):
         parent, _, child = name.rpartition(".")
-        setattr(model.get_submodule(parent), child, nn.Identity())
+        setattr(model.get_submodule(parent), child, nn.Identity().train(norm.training))
         return
     norm.eps = 0.0
     norm.running_mean.zero_()

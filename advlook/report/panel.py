@@ -104,7 +104,7 @@ class Explorer(ABC):
 
     def figure(self, arch: str, seed: int, image: int = 0, **values: Any) -> Figure:
         """The picture for a value of each control, under a title."""
-        title = f"{ARCH_NAMES[arch]}, seed {seed}"
+        title = ", ".join(filter(None, [ARCH_NAMES[arch], self.study.preset.run_name(arch, seed)]))
         if self.takes_image:
             values["chosen"] = self.uploaded or self.test_image(image)
             title = f"{values['chosen'].name}; {title}"

@@ -17,11 +17,23 @@ from advlook.core.probing import blank_image, check_visible, run, run_blank
 def conv_layers(model: nn.Module, *, size: int = 64) -> list[str]:
     """Names of the convolutions in the order in which they first run on an image of `size` pixels a side; RequestError
     where the model cannot take such an image, or is TorchScript, which hides them."""
+    return list(conv_sides(model, size=size))
+
+
+def conv_sides(model: nn.Module, *, size: int = 64) -> dict[str, tuple[int, int]]:
+    """Height and width of what each of `conv_layers` gives, by name, in their order; errors are the same."""
     check_visible(model, "conv_layers")
-    ran: dict[str, None] = {}  # a set that keeps the order
-    with _hooked(model, nn.Conv2d, lambda name: lambda *_: ran.setdefault(name)):
+    sides: dict[str, tuple[int, int]] = {}
+
+    def watch(name: str) -> Callable[..., None]:
+        def note(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+            sides.setdefault(name, (output.shape[-2], output.shape[-1]))
+
+        return note
+
+    with _hooked(model, nn.Conv2d, watch, after=True):
         run_blank(model, size)
-    return list(ran)
+    return sides
 
 
 def first_layer(model: nn.Module, *, size: int = 64) -> str:

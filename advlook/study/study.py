@@ -38,7 +38,9 @@ class Study(Models):
 
     def __repr__(self) -> str:
         p = self.preset
-        factors = ", ".join(p.archs), ", ".join(SETTINGS).upper(), f"seeds {', '.join(map(str, p.seeds))}"
+        runs = f"{'pairs' if p.external else 'seeds'} {', '.join(map(str, p.seeds))}"
+        runs = "one pair of files" if p.external and len(p.seeds) == 1 else runs
+        factors = ", ".join(p.archs), ", ".join(SETTINGS).upper(), runs
         return f"Study {p.name}: {p.title}; {' x '.join(factors)}"
 
     def measure(self, name: str, measurement: Measurement, settings: Iterable[str] = SETTINGS) -> pd.DataFrame:

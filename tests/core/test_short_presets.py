@@ -45,6 +45,9 @@ def test_pairs_are_seeds(tmp_path):
     preset = load(tmp_path, text)
     assert preset.seeds == (0, 1)
     assert preset.external["vit"].pairs == (("a.pt", "c.pt"), ("b.pt", "d.pt"))
+    assert [preset.run_name("vit", seed) for seed in preset.seeds] == ["pair 0", "pair 1"]
+    assert load(tmp_path).run_name("vit", 0) == ""
+    assert load_preset("smoke").run_name("resnet10", 0) == "seed 0"
 
 
 def test_a_key_that_is_given_wins(tmp_path):

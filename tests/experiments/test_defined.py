@@ -75,3 +75,26 @@ def test_units_of_a_transformer_are_of_patches_and_blocks(heads):
     """Heads classify, and their units are classes."""
     names = unit_layers(Blocks(heads).eval(), SIZE)
     assert names == ["patches", "blocks.0", "blocks.1", "blocks.2", "blocks.3"]
+
+
+class Gated(nn.Module):
+    """Squeeze and excite: the convolutions of each gate see the mean over the image, and weight a larger map."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolutions = nn.ModuleList(nn.Conv2d(3 if k == 0 else 4, 4, 3, padding=1) for k in range(5))
+        self.gates = nn.ModuleList(nn.Conv2d(4, 4, 1) for _ in range(5))
+
+    def forward(self, images):
+        for convolution, gate in zip(self.convolutions, self.gates, strict=True):
+            images = convolution(images).relu()
+            images = images * gate(images.mean((2, 3), keepdim=True)).sigmoid()
+        return images.mean((2, 3))
+
+
+def test_gates_are_no_layers_of_units():
+    """What has one value an image, and weights the channels of a map, shows no structure. A network that ends in maps
+    of one pixel keeps its last convolutions."""
+    assert unit_layers(Gated().eval(), SIZE) == [f"convolutions.{k}" for k in range(5)]
+    shrinking = nn.Sequential(*(nn.Conv2d(3, 3, 3, 2, 1) for _ in range(7)), nn.Flatten())
+    assert unit_layers(shrinking.eval(), SIZE)[-1] == "6"

@@ -66,6 +66,12 @@ def test_any_network_is_folded(name):
         torch.testing.assert_close(fold(images), plain, rtol=1e-6, atol=1e-9 * plain.abs().max().item())
 
 
+def test_folded_models_stay_in_their_mode():
+    """What stands in for a normalisation is in eval mode where the model is, so that nothing warns of train mode."""
+    model = build_model("resnet10", 5)
+    assert not any(module.training for module in folded(model.eval()).modules())
+
+
 def test_filters_are_as_strong_whoever_built_the_network():
     """torchvision's ResNet-18 and ours with the same weights have the same folded filters, unlike the stored ones."""
     theirs = used(torchvision.models.resnet18(weights=None, num_classes=5)).float()

@@ -279,6 +279,7 @@ def test_results_that_say_nothing_of_themselves_are_shown(tmp_path):
     assert {"02_bare", "02_broken"} <= set(page.ids)
     assert page.text.count("(no record of how it was made)") == 2
     assert "Other results" in page.text
+    assert "No rows." in page.text
 
 
 # The claims ----------------------------------------------------------------------------------------------------------

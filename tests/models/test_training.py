@@ -2,154 +2,23 @@
 
 import dataclasses
 import json
-import os
-import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
-from helpers import Recorder, convolutional, image_set, random_images, small_preset, snapshot
+from helpers import Recorder, image_set, random_images, small_preset
 from safetensors.torch import load_file
+from small_training import CPU, IMAGES, TEST, run, same_weights, without_times
 
-from advlook import attacks
-from advlook.attacks.ball import project, random_in_ball
 from advlook.core.errors import RequestError
 from advlook.core.files import digest
-from advlook.core.gradients import frozen_buffers, input_gradient
 from advlook.core.precision import autocast, cpu_multiplies_bfloat16
 from advlook.core.preset_files import load_preset
 from advlook.core.presets import ControlConfig
 from advlook.corruptions import gaussian_blur
 from advlook.data.image_sets import ImageSet
-from advlook.models import training
-from advlook.models.adversary import overfits_catastrophically, ramped_eps, training_attack
-from advlook.models.checkpoints import half_precision, load_checkpoint, load_state, read_metadata
+from advlook.models.checkpoints import half_precision, load_checkpoint, read_metadata
 from advlook.models.evaluation import robust_accuracy, topk_accuracy
 from advlook.models.training import NonFiniteLossError, Trainer, learning_rate, train
-
-IMAGES, TEST = image_set(34), image_set(12, seed=1)
-CPU = torch.device("cpu")
-
-
-def run(preset, target, arch="resnet10", setting="std", images=IMAGES):
-    return train(preset, arch, setting, 0, images, TEST, target, progress=False)
-
-
-def same_weights(one, other):
-    """Whether two checkpoints hold the same bits."""
-    first, second = load_file(one), load_file(other)
-    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
-
-
-def without_times(path):
-    return [{k: v for k, v in entry.items() if k != "seconds"} for entry in read_metadata(path)["history"]]
-
-
-class Interruption(Exception):
-    """Stands for whatever ends a process."""
-
-
-RUNS = [
-    ("resnet10", "std", 0.0, {}),
-    ("resnet10", "std", 0.9, {"schedule": "step", "step_epochs": 1, "precision": "bfloat16"}),
-    ("resnet10", "adv", 0.9, {"sizes": (12, 16)}),
-    ("alexnet_bn", "adv", 0.9, {}),  # has dropout
-]
-
-
-@pytest.mark.parametrize(("arch", "setting", "average", "options"), RUNS)
-def test_resuming_gives_the_same_bits(tmp_path, monkeypatch, arch, setting, average, options):
-    """Interrupted after every epoch and in the middle of one, training ends with the weights of one go."""
-    preset = small_preset(
-        training={"average": average, "check_every": 2, **options}, adversary={"random_start": True, "ramp_share": 0.3}
-    )
-    whole, broken = tmp_path / "whole.safetensors", tmp_path / "broken.safetensors"
-    run(preset, whole, arch, setting)
-    train_epoch, save = Trainer.train_epoch, training.save_state
-    calls = []
-
-    def stop_midway(trainer, images, progressed):
-        calls.append(len(trainer.history))
-        if len(calls) % 2 == 0:
-            return train_epoch(trainer, images, progressed)
-
-        def interrupt(count):
-            raise Interruption
-
-        return train_epoch(trainer, images, interrupt)
-
-    def save_and_stop(path, state):
-        save(path, state)
-        raise Interruption
-
-    monkeypatch.setattr(Trainer, "train_epoch", stop_midway)
-    monkeypatch.setattr(training, "save_state", save_and_stop)
-    for _ in range(6):
-        torch.rand(7)  # another process has drawn something else
-        with pytest.raises(Interruption):
-            run(preset, broken, arch, setting)
-        assert not broken.exists()
-    run(preset, broken, arch, setting)
-    assert calls == [0, 0, 1, 1, 2, 2]
-    assert same_weights(whole, broken)
-    assert without_times(whole) == without_times(broken)
-
-
-def test_killed_process_resumes_to_the_same_bits(tmp_path):
-    """A process killed by SIGKILL in the middle of an epoch leaves a state from which the same weights come."""
-    script = tmp_path / "killed.py"
-    script.write_text(
-        """
-import os, signal, sys, torch
-from pathlib import Path
-from helpers import small_preset
-from test_training import IMAGES, run
-
-class Deadly:
-    steps = 0
-    def __len__(self):
-        return len(IMAGES)
-    def training_batches(self, *args, **options):
-        for batch in IMAGES.training_batches(*args, **options):
-            self.steps += 1
-            if self.steps == 7:  # the third step of the second epoch
-                os.kill(os.getpid(), signal.SIGKILL)
-            yield batch
-
-torch.set_num_threads(1)
-run(small_preset(), Path(sys.argv[1]), setting="adv", images=Deadly())
-"""
-    )
-    whole, broken = tmp_path / "whole.safetensors", tmp_path / "broken.safetensors"
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
-    killed = subprocess.run([sys.executable, script, broken], env=environment, capture_output=True, text=True)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert len(load_state(broken.with_suffix(".state"))["history"]) == 1
-    assert not broken.exists()
-    for path in (whole, broken):
-        run(small_preset(), path, setting="adv")
-    assert same_weights(whole, broken)
-    assert not broken.with_suffix(".state").exists()
-
-
-def test_state_of_another_configuration_is_ignored(tmp_path, monkeypatch):
-    """A state left by other settings does not leak into this training."""
-    target, clean = tmp_path / "model.safetensors", tmp_path / "clean.safetensors"
-    save = training.save_state
-
-    def save_and_stop(path, state):
-        save(path, state)
-        raise Interruption
-
-    with monkeypatch.context() as patch:
-        patch.setattr(training, "save_state", save_and_stop)
-        with pytest.raises(Interruption):
-            run(small_preset(training={"momentum": 0.5}), target)
-    run(small_preset(), target)
-    run(small_preset(), clean)
-    assert same_weights(target, clean)
 
 
 def test_setting_and_seed_change_the_weights(tmp_path):
@@ -232,52 +101,6 @@ def test_weights_alone_are_decayed():
     assert len(decayed["params"]) + len(spared["params"]) == len(list(trainer.model.parameters()))
 
 
-def test_eps_ramps_up():
-    """The radius rises in equal steps over the ramp's epochs and then stays."""
-    adversary = dataclasses.replace(load_preset("imagenette").adversary, eps=0.04, ramp_share=0.5)
-    assert [ramped_eps(adversary, epoch, 6) for epoch in range(6)] == pytest.approx(
-        [0.01, 0.02, 0.03, 0.04, 0.04, 0.04]
-    )
-    assert ramped_eps(dataclasses.replace(adversary, ramp_share=0.0), 0, 6) == 0.04
-
-
-def adversary(**changes):
-    return small_preset(adversary=changes).adversary
-
-
-@pytest.mark.parametrize("mode", ["train", "eval"])
-def test_training_attack_is_fgsm(mode):
-    """The attack inside training is FGSM, in the mode that the model is in."""
-    model, images, labels = convolutional().train(mode == "train"), random_images(6, 8), torch.arange(6) % 3
-    eps = 4 / 255
-    found = training_attack(model, images, labels, adversary(), eps, torch.Generator())
-    torch.testing.assert_close(found, attacks.fgsm(model, images, labels, eps), atol=1e-6, rtol=0)
-
-
-def test_training_attack_with_random_start():
-    """With a random start the step is `step_size`, shrunk with the ramp, and the result stays in ball and range."""
-    model, images, labels = convolutional(), random_images(6, 8), torch.arange(6) % 3
-    config = adversary(random_start=True, step_size=5 / 255)
-    found = training_attack(model, images, labels, config, 2 / 255, torch.Generator().manual_seed(0))
-    start = random_in_ball(images, 2 / 255, "linf", torch.Generator().manual_seed(0))
-    with frozen_buffers(model):
-        gradient, _ = input_gradient(model, start, lambda z: torch.nn.functional.cross_entropy(z, labels))
-    expected = project(start + 2.5 / 255 * gradient.sign(), images, 2 / 255, "linf")
-    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
-    assert (found - images).abs().max() <= 2 / 255 + 1e-6
-
-
-def test_training_attack_in_the_l2_ball():
-    """One step in the L2 ball goes along the gradient and has the length of the radius."""
-    model, images, labels = convolutional(), 0.4 + 0.2 * random_images(6, 8), torch.arange(6) % 3
-    found = training_attack(model, images, labels, adversary(norm="l2", eps=0.3), 0.3, torch.Generator()) - images
-    with frozen_buffers(model):
-        gradient, _ = input_gradient(model, images, lambda z: torch.nn.functional.cross_entropy(z, labels))
-    torch.testing.assert_close(found.flatten(1).norm(dim=1), torch.full((6,), 0.3), atol=1e-5, rtol=0)
-    similar = torch.cosine_similarity(found.flatten(1), gradient.flatten(1))
-    torch.testing.assert_close(similar, torch.ones(6), atol=1e-4, rtol=0)
-
-
 def degraded(images, **options):
     trainer = Trainer(small_preset(training=options), "resnet10", "std", 0, CPU)
     return trainer.degraded(images, torch.Generator().manual_seed(0))
@@ -330,49 +153,6 @@ def test_a_control_is_trained_with_its_own_keys(tmp_path):
     paths = {name: run(preset, tmp_path / f"{name}.safetensors", setting=name) for name in ("adv", "same", "noisy")}
     assert same_weights(paths["adv"], paths["same"])
     assert not same_weights(paths["adv"], paths["noisy"])
-
-
-def test_training_attack_by_pgd():
-    """PGD inside training takes its steps, never drops an image, and ends in the ball."""
-    model, images, labels = Recorder(convolutional()), random_images(6, 8), torch.arange(6) % 3
-    config = adversary(method="pgd", steps=4, step_size=1 / 255)
-    found = training_attack(model, images, labels, config, 4 / 255, torch.Generator())
-    assert model.sizes == [6] * 4
-    assert (found - images).abs().max() == pytest.approx(4 / 255, abs=1e-6)
-
-
-@pytest.mark.parametrize("updates", [False, True])
-def test_training_attack_and_batch_statistics(updates):
-    """The attack leaves the model as it was; its forward pass counts in the statistics only where a preset says so."""
-    model = convolutional().train()
-    before = snapshot(model)
-    images, labels = random_images(6, 8), torch.arange(6) % 3
-    training_attack(model, images, labels, adversary(updates_batchnorm=updates), 0.01, torch.Generator())
-    assert (snapshot(model) == before) != updates
-    assert model[1].num_batches_tracked == int(updates)
-    assert all(p.grad is None for p in model.parameters())
-
-
-def entries(*pairs):
-    return [{"epoch": k} if pair is None else {"fgsm": pair[0], "pgd": pair[1]} for k, pair in enumerate(pairs)]
-
-
-@pytest.mark.parametrize(
-    ("history", "fires"),
-    [
-        ([], False),
-        (entries(None, None), False),
-        (entries((30, 28), (40, 38), (50, 45)), False),  # healthy
-        (entries((30, 28), (40, 38), (90, 0)), True),  # the textbook case
-        (entries((30, 28), (40, 38), (90, 18), None), True),  # an epoch without a measurement follows
-        (entries((60, 2), (70, 1), (80, 0)), False),  # standard training: never was robust
-        (entries((40, 38), (20, 17)), False),  # both fell: diverged, but not overfitted
-        (entries((40, 38), (90, 0), (42, 39)), False),  # recovered
-    ],
-)
-def test_catastrophic_overfitting_is_told_apart(history, fires):
-    """The alarm sounds when PGD accuracy collapses beneath FGSM accuracy, and at no other time."""
-    assert overfits_catastrophically(history) == fires
 
 
 @pytest.mark.parametrize("setting", ["std", "adv"])

@@ -1,88 +1,22 @@
 """The page of results: complete, honest about what made it, escaped, and legible on a laptop and a phone."""
 
-import json
 import os
 import re
 import shutil
-from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 from urllib.parse import unquote
 
-import nbformat
 import pandas as pd
 import pytest
-from chromium import CHROMIUM, DRIVER, browser
-from helpers import small_preset
-from PIL import Image
+from gallery_pages import EVIL, MORE, add_notebook, add_result, claims_table, missing_items, page_of, write_json
 
 from advlook.experiments.claims.published import READINGS
 from advlook.report import gallery
-from advlook.report.gallery import PAPER, write_gallery
+from advlook.report.gallery import PAPER
 from advlook.report.runner import CONTROLS
 from advlook.study.code import PACKAGE
 from advlook.study.folders import ROOT, output_folder
-
-EVIL = "<script>alert('&')</script>"
-VOID = {"img", "meta", "br", "link"}
-
-
-class Page(HTMLParser):
-    """A page as a reader meets it: its tags with their attributes, its texts, and what is not well formed."""
-
-    def __init__(self, path):
-        super().__init__()
-        self.folder, self.tags, self.words, self.open = path.parent, [], [], []
-        self.feed(path.read_text())
-        assert not self.open
-        self.text = " ".join(" ".join(self.words).split())
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] not in ("style", "script"):
-            self.words.append(data)
-
-    def all(self, tag, attribute):
-        return [attrs[attribute] for name, attrs in self.tags if name == tag and attribute in attrs]
-
-    @property
-    def ids(self):
-        return [attrs["id"] for _, attrs in self.tags if "id" in attrs]
-
-
-def write_json(path, **content):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content))
-
-
-def add_result(folder, name, *, table=None, seconds=1.0, **record):
-    """A figure, or a table, and how it was made."""
-    path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".csv":
-        (pd.DataFrame({"top1": [1.5]}) if table is None else table).to_csv(path, index=False)
-    else:
-        Image.new("RGB", (1500, 300), "white").save(path)
-        path.with_suffix(".pdf").write_bytes(b"%PDF")
-        record = {"caption": f"What {path.stem} shows.", "paper": f"Paper: not {path.stem}."} | record
-    about = {"commit": "a" * 40, "dirty": False, "python": "3.12.1", "packages": {"torch": "2.8.0"}, "seeds": [0, 1]}
-    write_json(path.with_suffix(".json"), **about | {"device": "2 CPU cores", "seconds": seconds} | record)
-    return path
-
-
-def add_notebook(folder, stem, title):
-    path = folder / "notebooks" / f"{stem}.ipynb"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cells = [nbformat.v4.new_code_cell("1"), nbformat.v4.new_markdown_cell(f"# {title}\n\nWhy.")]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
-    write_json(path.with_suffix(".json"), commit="a" * 40, dirty=False, seconds=100.0)
 
 
 @pytest.fixture
@@ -95,44 +29,6 @@ def folder(tmp_path):
     for number in gallery.INTRODUCTIONS:
         add_notebook(tmp_path / "made", f"{number}_notebook", f"{int(number)}. About {number}")
     return tmp_path / "made"
-
-
-def missing_items(folder):
-    """The items of the paper that are incomplete in a folder, each with the files that it lacks: results that are not
-    there, and records that say nothing."""
-    missing = {}
-    for item, (_, names) in PAPER.items():
-        made = {name: gallery._of_paper(folder, [name]) for name in names}
-        silent = [result.path for results in made.values() for result in results if "commit" not in result.record]
-        lacking = [name for name, results in made.items() if not results]
-        lacking += [str(path.with_suffix(".json").relative_to(folder)) for path in silent]
-        missing |= {item: lacking} if lacking else {}
-    return missing
-
-
-def page_of(folder):
-    return Page(write_gallery(folder, small_preset()))
-
-
-def claims_table(**changes):
-    """Two claims of one section and one of another, on one or two architectures."""
-    rows = [
-        ("pays", "ADV is less accurate.", "Table 1", "resnet10", 6.1, 5.2, 7.04, "supported"),
-        ("pays", "ADV is less accurate.", "Table 1", "alexnet_bn", -3.0, -4.0, -2.0, "contradicted"),
-        ("gains", "ADV withstands PGD.", "Table 1", "resnet10", 1.0, -1.0, 3.0, "inconclusive"),
-        ("shape", EVIL, "Table 2", "resnet10", None, None, None, "not tested"),
-    ]
-    columns = ["claim", "statement", "where", "arch", "effect", "low", "high", "verdict"]
-    return pd.DataFrame(rows, columns=columns).assign(**changes)
-
-
-MORE = {  # what notebook 08 adds to the columns that are fixed
-    "unit": ["points", "points", "points", ""],
-    "rule": "Supported if the effect is above 0.",
-    "at": ["", "", "sigma 2", ""],
-    "held": ["", "", "1 for, 2 open", ""],
-    "reason": ["", "", "", "no table 05_variants"],
-}
 
 
 # The page ------------------------------------------------------------------------------------------------------------
@@ -391,57 +287,3 @@ def test_a_failed_notebook_is_announced(folder):
 
 
 # What it looks like --------------------------------------------------------------------------------------------------
-
-
-def test_colours_can_be_read():
-    """Text has the contrast that WCAG asks for, 4.5, on page and card, in light and in dark."""
-    style = (gallery.TEMPLATES / "gallery.html").read_text()
-    schemes = [dict(re.findall(r"--(\w+): (#\w{6})", block)) for block in re.findall(r":root \{(.*?)\}", style, re.S)]
-    assert len(schemes) == 2
-    for colours in schemes:
-        for ground in (colours.pop("page"), colours["card"]):
-            texts = {name: colour for name, colour in colours.items() if name not in ("card", "line")}
-            assert len(texts) == 7
-            assert {name: c for name, c in texts.items() if contrast(c, ground) < 4.5} == {}
-
-
-def contrast(one, other):
-    """The ratio of WCAG 2 of two colours #rrggbb."""
-
-    def luminance(colour):
-        parts = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
-        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
-        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-    dark, light = sorted(map(luminance, (one, other)))
-    return (light + 0.05) / (dark + 0.05)
-
-
-@pytest.mark.skipif(
-    not (CHROMIUM and DRIVER), reason="no chromium and chromedriver on the PATH; Debian: chromium, chromium-driver"
-)
-def test_a_phone_never_scrolls_sideways_and_nothing_jumps(folder, tmp_path):
-    """At 390 and 1280 px nothing is wider than the window, all pictures load, and the page is as high as before."""
-    wide = pd.DataFrame([[1.2345e-7] * 30 + ["word " * 40]] * 3)
-    add_result(folder, "tables/01_wide.csv", table=wide)
-    add_result(folder, "tables/08_claims.csv", table=claims_table(unit="points of relative accuracy"))
-    path = write_gallery(folder, small_preset())
-    with browser(tmp_path) as window:
-        for width in (390, 1280):
-            metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width == 390}
-            window.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-            window.get(path.as_uri())
-            assert window.execute_script("return document.documentElement.scrollWidth") <= width
-            height = "return document.documentElement.scrollHeight"
-            before = window.execute_script(height)
-            broken = window.execute_async_script(LOAD_ALL)
-            assert broken == []
-            assert window.execute_script(height) == before
-
-
-LOAD_ALL = """
-const done = arguments[0], pictures = [...document.images];
-pictures.forEach(picture => { picture.loading = "eager"; });
-Promise.allSettled(pictures.map(picture => picture.decode())).then(results =>
-    done(pictures.filter((picture, k) => results[k].status === "rejected").map(picture => picture.src)));
-"""

@@ -7,22 +7,16 @@ import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import image_set, random_images, small_preset, smooth, write_folder
+from helpers import image_set, small_preset, write_folder
 
 from advlook.core.errors import RequestError
 from advlook.corruptions.stylization import stylize
-from advlook.data import styles
-from advlook.data.styles import assign, generate_textures, load_styles
+from advlook.data.styles import load_styles
 from advlook.experiments.stylization import chunks, images, validity
 from advlook.experiments.stylization.images import stylized_set
 from advlook.study.study import Study
 
 SIDE = 24
-
-
-def patch_distance(images, others):
-    """Of images in place of their quantiles."""
-    return validity.patch_distance(*map(validity.patch_quantiles, (images, others)))
 
 
 @pytest.fixture
@@ -197,156 +191,7 @@ def test_processes_make_the_same_set(study, monkeypatch):
 # Styles --------------------------------------------------------------------------------------------------------------
 
 
-def test_styles_of_a_folder(tmp_path):
-    write_folder(tmp_path / "pictures", ("a", "b"), 2, side=40)
-    found = load_styles(["pictures"], 32, tmp_path)
-    assert found.names == ("a/0.png", "a/1.png", "b/0.png", "b/1.png")
-    assert found.images.shape == (4, 3, 32, 32)
-    assert found.images.dtype == torch.uint8
-
-
-def test_folders_without_styles_end_in_one_line(tmp_path):
-    (tmp_path / "empty").mkdir()
-    for name, says in (("nowhere", "does not exist"), ("empty", "holds no pictures")):
-        with pytest.raises(RequestError, match=says) as refused:
-            load_styles([name], 32, tmp_path)
-        assert "\n" not in str(refused.value)
-
-
-def test_our_paintings_come_with_the_command_that_gets_them(tmp_path):
-    """The line that refuses, and the one that lists, say what to run; once they are there, how many they are."""
-    with pytest.raises(RequestError, match=r"run `git clone .*paintings`, or put any pictures in it"):
-        load_styles(["paintings"], 32, tmp_path)
-    assert styles.available(tmp_path).startswith("absent: run `git clone")
-    write_folder(tmp_path / "paintings", count=2, side=16)
-    assert styles.available(tmp_path) == "6 pictures"
-
-
-def test_generated_textures_differ_and_are_fixed_by_their_seed(tmp_path):
-    found = load_styles(["generated"], 32, tmp_path)
-    assert torch.equal(found.images, load_styles(["generated"], 32, tmp_path).images)
-    assert len({image.numpy().tobytes() for image in found.images}) == len(found)
-    assert (found.images.float().std((2, 3)).amax(1) > 5).all()
-
-
-def test_generated_textures_are_as_coarse_as_they_were_chosen():
-    """Twenty-four of them, whose mean frequencies are 0.2 cycles per pixel on average, and from 0.10 to 0.29."""
-    found = load_styles(["generated"], 64, None).images.float().div(255)
-    power = torch.fft.rfft2(found - found.mean((2, 3), keepdim=True)).abs().square().sum(1)
-    radius = torch.hypot(torch.fft.fftfreq(64)[:, None], torch.fft.rfftfreq(64)[None])
-    frequencies = (power * radius).sum((1, 2)) / power.sum((1, 2))
-    assert len(found) == 24
-    assert frequencies.mean().item() == pytest.approx(0.2014, rel=0.004)
-    assert [frequencies.min().item(), frequencies.max().item()] == pytest.approx([0.1036, 0.2874], rel=0.004)
-    assert found.std((2, 3)).mean().item() == pytest.approx(0.1811, rel=0.004)
-
-
-def test_styles_of_several_folders(tmp_path):
-    """One after the other, as they are named; of one folder more, another hash."""
-    for name, side in (("pictures", 40), ("others", 30)):
-        write_folder(tmp_path / name, ("a",), 2, side=side)
-    found = load_styles(["others", "generated", "pictures"], 32, tmp_path)
-    parts = [load_styles([name], 32, tmp_path) for name in ("others", "generated", "pictures")]
-    assert torch.equal(found.images, torch.cat([part.images for part in parts]))
-    assert found.names == tuple(name for part in parts for name in part.names)
-    hashes = [styles.fingerprint(some, tmp_path) for some in (["others"], ["others", "pictures"], ["generated"])]
-    assert len(set(hashes)) == 3
-    assert hashes[2] is None
-
-
-def test_a_set_of_the_catalogue_says_how_to_get_it(tmp_path):
-    """Sets of textures serve as styles; one that is absent ends in the line that tells how to get it."""
-    with pytest.raises(RequestError, match=r"dtd10.*curl"):
-        load_styles(["dtd10"], 32, tmp_path / "datasets")
-
-
-def test_assignment_does_not_change_with_the_count():
-    assert torch.equal(assign(100, 7)[:20], assign(20, 7))
-    assert not torch.equal(assign(20, 7), assign(20, 7, seed=1))
-    assert assign(0, 7).shape == (0,)
-
-
-@pytest.mark.parametrize(("count", "styles"), [(5, 7), (7, 7), (20, 7)])
-def test_no_style_serves_again_before_all_have_served(count, styles):
-    served = assign(count, styles).bincount(minlength=styles)
-    assert served.sum() == count
-    assert served.max() - served.min() <= 1
-
-
 # Measurements --------------------------------------------------------------------------------------------------------
-
-
-def test_patch_distance_of_known_cases():
-    """Of a grey by d: every projection moves by d times the direction's sum. Of a shift in space: nothing."""
-    grey = torch.full((2, 3, 16, 16), 0.4)
-    directions = torch.randn(64, 75, generator=torch.Generator().manual_seed(0))
-    sums = F.normalize(directions, dim=1).sum(1)
-    found = patch_distance(grey, grey + 0.2)
-    torch.testing.assert_close(found, torch.full((2,), 0.2 * sums.square().mean().sqrt().item()), rtol=1e-4, atol=0)
-    noise = random_images(1, 64)
-    another = patch_distance(noise, random_images(1, 64, seed=1))
-    assert patch_distance(noise, noise).item() == 0
-    assert another.item() < 0.02  # two draws of one texture
-    assert patch_distance(noise, noise.mean((2, 3), keepdim=True).expand_as(noise)).item() > 0.2
-
-
-def test_patch_distance_looks_as_closely_as_was_chosen():
-    """5x5 pixels, in 64 directions and at 256 quantiles; edges at 1.5 pixels. Others give other numbers."""
-    one, other = smooth(4, 32), generate_textures(4, 32).float().div(255)
-    assert validity.patch_quantiles(one).shape == (4, 64, 256)
-    assert patch_distance(one, other).mean().item() == pytest.approx(0.17388, rel=0.002)
-    assert validity.edge_agreement(one, other).mean().item() == pytest.approx(-0.0111, abs=0.001)
-
-
-def test_patch_distance_sees_more_than_second_moments():
-    """Noise with the mean and variance of dots on a ground is further from them than other such dots are."""
-    generator = torch.Generator().manual_seed(0)
-    share = 0.01
-    dots, others = (torch.rand(2, 8, 3, 64, 64, generator=generator) < share).float()
-    noise = share + (share * (1 - share)) ** 0.5 * torch.randn(8, 3, 64, 64, generator=generator)
-    assert (patch_distance(dots, noise) > 1.5 * patch_distance(dots, others)).all()
-
-
-def test_patch_distance_of_a_sample_is_near_that_of_all(monkeypatch):
-    """Of large images some patches stand for all: the distance of other pictures hardly changes."""
-    one, other = generate_textures(4, 128).float().div(255), generate_textures(4, 96, seed=1).float().div(255)
-    whole = patch_distance(one, other)
-    monkeypatch.setattr(validity, "_PATCHES", 2**12)
-    torch.testing.assert_close(patch_distance(one, other), whole, rtol=0.05, atol=0)
-    assert not torch.equal(patch_distance(one, other), whole)
-
-
-def test_edge_agreement_of_known_cases():
-    images = smooth(6)
-    same, paler, other = (validity.edge_agreement(images, some) for some in (images, 0.5 * images, smooth(6, seed=9)))
-    torch.testing.assert_close(same, torch.ones(6, dtype=torch.float64))
-    assert (paler > 0.99).all()
-    assert (other < 0.7).all()
-    with pytest.raises(RequestError, match="same shape"):
-        validity.edge_agreement(images, images[..., 1:])
-
-
-def test_patch_classifier_sees_what_it_says():
-    """A place changes with each of its 9x9 pixels and with no other.
-
-    Without negative weights no path to a pixel ends in a dead unit, nor do two cancel.
-    """
-    model = validity.PatchClassifier(3, width=8).eval()
-    for weight in model.parameters():
-        weight.detach().abs_()
-    image = random_images(1, 33, low=0.6).requires_grad_(True)
-    place = model.places(2 * image - 1)[0, :, 3, 2].sum()
-    (gradient,) = torch.autograd.grad(place, image)
-    seen = gradient[0].abs().sum(0) > 0
-    expected = torch.zeros_like(seen)
-    expected[12 : 12 + validity.RECEPTIVE_FIELD, 8 : 8 + validity.RECEPTIVE_FIELD] = True
-    assert torch.equal(seen, expected)
-
-
-def test_patch_classifier_answers_by_the_mean_of_its_places():
-    """Logits are the mean of the logits of all places, though these are never all there."""
-    model, images = validity.PatchClassifier(5, width=8).eval(), random_images(3, 40)
-    torch.testing.assert_close(model(images), model.places(2 * images - 1).mean((2, 3)))
 
 
 @pytest.mark.parametrize(("train_images", "steps"), [(0, 12), (6, 4)])

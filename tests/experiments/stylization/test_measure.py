@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 import torch
 from helpers import Linear, Recorder, image_set
+from variant_rows import made_up
 
 from advlook.corruptions.filters import reverse_colors
-from advlook.data.image_sets import ImageSet, to_float
+from advlook.data.image_sets import to_float
 from advlook.experiments.stylization import figures as draw
 from advlook.experiments.stylization import judged, measure, validity
 from advlook.models.evaluation import top_k
@@ -252,35 +253,6 @@ def test_curves_are_shape_biases(study, decided, swept):
 # Tables ------------------------------------------------------------------------------------------------------------
 
 
-def shares(count, *wanted):
-    """Answers about `count` images, right about the first so many percent of them."""
-    return [np.arange(count) < share * count // 100 for share in wanted]
-
-
-def made_up(std, adv, count=200):
-    """Rows of one variant: percent right before and after, nested so that what is right after was right before."""
-    found = []
-    for setting, (before, after) in (("std", std), ("adv", adv)):
-        control, right = shares(count, before, after)
-        found.append(("resnet10", setting, 0, "stylized", 1.0, after, 100.0, count, before, right, control))
-    return pd.DataFrame(found, columns=[*measure.COLUMNS, "right", "right_control"])
-
-
-def test_differences_with_known_answers():
-    """From 80 to 20 and from 60 to 30: 10 ahead, 30 gained, and a half kept where the other keeps a quarter."""
-    found = measure.differences(made_up((80, 20), (60, 30))).set_index("measure")
-    assert found["difference"].to_dict() == pytest.approx({"accuracy": 10, "change": 30, "relative": 25})
-    assert set(found["seed"]) == {"all"}
-    assert (found["low"] < found["difference"]).all()
-    assert (found["difference"] < found["high"]).all()
-
-
-def test_equal_answers_differ_by_nothing():
-    """The comparison is a paired one: right about the same images, the interval has no width."""
-    found = measure.differences(made_up((70, 30), (70, 30)))
-    assert (found[["difference", "low", "high"]].abs() < 1e-9).all().all()
-
-
 def test_differences_of_all_seeds_and_of_each(rows):
     """The pooled difference is the mean of the seeds' own, which are those of the accuracies."""
     found = measure.differences(rows).set_index(["variant", "strength", "measure", "seed"])
@@ -296,50 +268,6 @@ def test_differences_of_all_seeds_and_of_each(rows):
         assert found.loc[(*key, "change", "all"), "difference"] == pytest.approx(gains.mean() - before)
 
 
-def conflict_table(by_shape, by_texture, setting="std", seed=0):
-    answers = [np.array(chosen, dtype=bool) for chosen in (by_shape, by_texture)]
-    row = ("resnet10", setting, seed, len(by_shape), *answers)
-    return pd.DataFrame([row], columns=["arch", "setting", "seed", "images", "by_shape", "by_texture"])
-
-
-def test_shape_bias_with_a_known_answer():
-    """Of class 0 30 by shape and 10 by texture, of class 1 none decided, of class 2 two: 75, nan, and no interval."""
-    by_shape = [1] * 30 + [0] * 30 + [0] * 20 + [1] * 2 + [0] * 18
-    by_texture = [0] * 30 + [1] * 10 + [0] * 20 + [0] * 20 + [0] * 20
-    labels = torch.tensor([0] * 60 + [1] * 20 + [2] * 20)
-    images = ImageSet(torch.zeros(100, 3, 1, 1, dtype=torch.uint8), labels, ("ant", "bee", "cat", "dog"))
-    found = measure.shape_bias(conflict_table(by_shape, by_texture), images).set_index("class")
-    assert list(found.index) == ["all", "ant", "bee", "cat"]  # of the last class there are no images
-    assert found["shape_bias"].tolist() == pytest.approx([100 * 32 / 42, 75, np.nan, 100], nan_ok=True)
-    assert found["by_shape"].tolist() == pytest.approx([32, 50, 0, 10])
-    assert found["by_texture"].tolist() == pytest.approx([10, 100 / 6, 0, 0])
-    assert found["images"].tolist() == [100, 60, 20, 20]
-    assert 50 < found.loc["ant", "low"] < 75 < found.loc["ant", "high"] < 95
-    assert found.loc[["bee", "cat"], ["low", "high"]].isna().all().all()
-
-
-def test_seeds_are_pooled_by_decisions():
-    """1 of 2 decisions of one seed and 6 of 6 of the other are 7 of 8, not the mean of 50 and 100."""
-    images = ImageSet(torch.zeros(8, 3, 1, 1, dtype=torch.uint8), torch.zeros(8).long(), ("ant",))
-    first = conflict_table([1] + [0] * 7, [0, 1] + [0] * 6)
-    second = conflict_table([1] * 6 + [0] * 2, [0] * 8, seed=1)
-    found = measure.shape_bias(pd.concat([first, second]), images)
-    found = found[found["class"] == "all"].set_index("seed")["shape_bias"]
-    assert found.to_dict() == pytest.approx({"all": 87.5, "0": 50.0, "1": 100.0})
-
-
-def test_difference_of_shape_biases():
-    """60 of 80 against 20 of 80: 50 points, as a further row of the differences."""
-    std = conflict_table([1] * 20 + [0] * 80, [0] * 20 + [1] * 60 + [0] * 20)
-    adv = conflict_table([1] * 60 + [0] * 40, [0] * 60 + [1] * 20 + [0] * 20, "adv")
-    found = measure.bias_differences(pd.concat([std, adv]))
-    assert list(found) == list(measure.differences(made_up((80, 20), (60, 30))))
-    row = found.iloc[0]
-    assert (row["variant"], row["measure"], row["seed"]) == ("cue conflict", "shape bias", "all")
-    assert row["difference"] == pytest.approx(50)
-    assert 30 < row["low"] < 50 < row["high"] < 70
-
-
 def test_tables_have_the_columns_that_others_read(tables):
     """The contract of `05_stylization`, without what only the intervals need."""
     columns = ["arch", "setting", "seed", "variant", "strength", "top1", "top5", "images"]
@@ -352,63 +280,6 @@ def test_tables_have_the_columns_that_others_read(tables):
 
 
 # Checks ------------------------------------------------------------------------------------------------------------
-
-
-def measured(count=100, **changes):
-    """What stylized images would measure: nearer to the style, edges of the content, patches that tell nothing."""
-    good = {
-        "patches_to_style": 0.1,
-        "patches_to_content": 0.3,
-        "patches_before": 0.4,
-        "edges_content": 0.9,
-        "edges_style": 0.1,
-        "patch_right_before": np.arange(count) < 60,
-        "patch_right": np.arange(count) < 12,
-    }
-    return pd.DataFrame(good | changes, index=range(count))
-
-
-def test_checks_of_good_images_pass():
-    """Value, interval and finding of each: 12 - 10 of the lead of 60 - 10 is 4%."""
-    found = measure.validity(measured(), chance=10).set_index("check")
-    assert found["passed"].all()
-    assert found["value"].tolist() == pytest.approx([100, 100, 4])
-    assert found.loc["small patches", "low"] < 4 < found.loc["small patches", "high"] < 50
-    assert "falls from 60% to 12%, chance is 10%" in found.loc["small patches", "finding"]
-    assert draw.findings(found.reset_index()).endswith("The images count as stylized.")
-
-
-@pytest.mark.parametrize(
-    ("check", "changes"),
-    [
-        ("texture", {"patches_to_style": 0.35}),
-        ("texture", {"patches_to_style": np.where(np.arange(100) < 53, 0.1, 0.5)}),  # no more than most by chance
-        ("shape", {"edges_content": 0.05}),
-        ("shape", {"edges_content": np.nan}),
-        ("small patches", {"patch_right": np.arange(100) < 50}),
-        ("small patches", {"patch_right": np.arange(100) < 33}),  # the interval goes beyond a half
-        ("small patches", {"patch_right_before": np.arange(100) < 10}),  # it had never learned anything
-        ("small patches", {"patch_right_before": np.arange(100) < 5}),
-        ("small patches", {"patch_right_before": False, "patch_right": False}),  # nor does it know anything now
-    ],
-)
-def test_checks_fail_where_they_should(check, changes):
-    """One failure alone, and it is told."""
-    found = measure.validity(measured(**changes), chance=10)
-    assert found[~found["passed"]]["check"].tolist() == [check]
-    told = draw.findings(found)
-    assert f"FAILED: {check}" in told
-    assert told.endswith(f"The images do NOT count as stylized: {check}")
-
-
-@pytest.mark.parametrize(("right", "passed"), [(29, False), (30, True), (45, True), (60, True), (61, False)])
-def test_the_judge_must_lose_a_part(right, passed):
-    """Between 30 and 60% after, whatever before; the finding tells both."""
-    named = np.stack([np.arange(100) < 98, np.arange(100) < right], axis=1)
-    found = measure.validity(measured(), 10, named).set_index("check").loc["judge"]
-    assert (found["value"], found["passed"]) == (pytest.approx(right), passed)
-    assert found["low"] < right < found["high"]
-    assert f"falls from 98% to {right}% on 100 other images" in found["finding"]
 
 
 def test_the_judge_is_asked_about_the_network_alone(study):
@@ -478,18 +349,6 @@ def test_figures_are_drawn_from_the_tables(study, tables):
         for axis, values in ((absolute, chosen["top1"]), (relative, kept)):
             expected = values.groupby(chosen["strength"]).mean().tolist()
             assert any(line.get_ydata().tolist() == pytest.approx(expected) for line in axis.get_lines())
-
-
-def test_failed_checks_are_drawn_as_failed():
-    """The title says so; bars stand at the accuracies, content before stylized."""
-    checked = measured(edges_content=0.0)
-    figure = draw.check_plots(checked, measure.validity(checked, 10), 10)
-    assert [axis.get_title() for axis in figure.axes] == ["texture: passed", "shape: FAILED", "small patches: passed"]
-    assert [bar.get_height() for bar in figure.axes[2].patches] == pytest.approx([60, 12])
-    named = np.stack([np.arange(100) < 98, np.arange(100) < 40], axis=1)
-    figure = draw.check_plots(checked, measure.validity(checked, 10, named), 10, named)
-    assert [bar.get_height() for bar in figure.axes[3].patches] == pytest.approx([98, 40])
-    assert figure.axes[3].get_title() == "judge: passed"
 
 
 def test_what_is_read_is_what_was_measured(tables):

@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
+from itertools import chain
 
 import numpy as np
 import pandas as pd
@@ -194,10 +195,12 @@ def _alone(study: Study, key: ModelKey, method: str, stage: str) -> Iterator[Row
 
 
 def _controls(study: Study, rng: random.Random) -> Units:
-    """Of the controls what notebooks 01, 03 and 04 have of other models, and the tables that follow."""
-    yield from accuracies(study, rng, "09")
-    yield from looks(study, rng, "09", study.each_model(study.preset.controls))
-    yield from answers(study, rng, "09", study.each_model(study.preset.controls))
+    """Of the controls whose checkpoints are there, what notebooks 01, 03 and 04 have of other models; and the tables
+    that follow."""
+    there = [key for key in study.each_model(study.preset.controls) if study.find_checkpoint(*key)]
+    for unit in chain(accuracies(study, rng, "09"), looks(study, rng, "09", there), answers(study, rng, "09", there)):
+        if isinstance(unit, Derived) or tuple(unit.about[name] for name in KEY) in there:
+            yield unit
     yield from _derived(("09_models", "09_rulers", "09_positions"), lambda: controls.derived_tables(study))
 
 

@@ -83,7 +83,8 @@ def read_code(notebook: Path) -> str:
 def input_digest(study: Study, preset: str, notebook: Path, code: str) -> str:
     """Hash of all that a notebook's results rest on: its code and what that reaches, the preset, images and weights;
     styles and the judge's tables of 05; the image sets of 06; for 08 the tables of the others, the published figures
-    and the verdicts of the presets that it compares with; for 09 the controls and the tables of STD and ADV."""
+    and the verdicts of the presets that it compares with; for 09 the tables of STD and ADV, and how controls are
+    trained: their checkpoints do not all come with the project, and one that is absent makes no result stale."""
     besides = {}
     if notebook.stem == CLAIMS:
         tables = [path for kind in ("csv", "npz") for path in (study.output / "tables").glob(f"*.{kind}")]
@@ -93,7 +94,8 @@ def input_digest(study: Study, preset: str, notebook: Path, code: str) -> str:
     elif notebook.stem == CONTROLS:
         read = [PUBLISHED, *(study.output / "tables" / f"{name}.csv" for name in EARLIER)]
         besides = {path.name: file_hash(path) for path in read if path.is_file()}
-        besides |= study.weights_of(study.each_model(study.preset.controls))
+        keys = study.each_model(study.preset.controls)
+        besides |= {"-".join(map(str, key)): digest(study.preset.training_key(*key)) for key in keys}
     elif notebook.stem == STYLIZATION:
         besides = {"inputs": inputs_of(study)}
     elif notebook.stem == ENSEMBLES:

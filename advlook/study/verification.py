@@ -132,12 +132,20 @@ def shares(table: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
     return table.assign(**{name: [100 * np.mean(each) for each in table[right]] for name, right in columns.items()})
 
 
+def absent_controls(study: Study) -> list[str]:
+    """Names of the controls whose checkpoints are not there: not all come with the project."""
+    return [name for name, found in study.weights_of(study.each_model(study.preset.controls)).items() if not found]
+
+
 def changed_checkpoints(study: Study) -> list[str]:
-    """A line for every checkpoint that is not the one that the committed tables were made with."""
+    """A line for every checkpoint that is not the one that the committed tables were made with; none for controls whose
+    checkpoints are not there."""
     known, here = {}, study.weights | study.weights_of(study.each_model(study.preset.controls))
     for path in sorted((study.output / "tables").glob("*.json")):
         known |= read_json(path).get("checkpoints", {})
-    changed = [(name, told, here.get(name)) for name, told in known.items() if told != here.get(name)]
+    absent = absent_controls(study)
+    asked = {name: told for name, told in known.items() if name not in absent}
+    changed = [(name, told, here.get(name)) for name, told in asked.items() if told != here.get(name)]
     return [f"checkpoint {name}: the results were made with {told}, here it is {now}" for name, told, now in changed]
 
 
@@ -156,6 +164,8 @@ def verify(
     differing, checked, tables = changed_checkpoints(study), [], {}
     for line in differing:
         say(f"DIFFERS  {line}")
+    if absent := absent_controls(study):
+        say(f"not here, so not measured again: the checkpoints {', '.join(absent)} (`advlook train` makes them)")
     units = [unit for unit in listed(study, rng) if minutes >= LONG or not unit.slow]
     rng.shuffle(units)
     for unit in units:

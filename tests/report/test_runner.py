@@ -9,8 +9,12 @@ from helpers import write_folder
 from written_notebooks import PARAMETERS, SAVE, write_notebook
 
 from advlook.core.errors import RequestError
+from advlook.core.files import digest
+from advlook.core.preset_files import load_preset
+from advlook.models.checkpoints import save_checkpoint
 from advlook.report import execution, runner
 from advlook.study.folders import ROOT
+from advlook.study.study import Study
 
 
 def test_results_are_kept_and_skipped_until_something_changes(workshop, capsys):
@@ -128,6 +132,27 @@ def test_styles_and_image_sets_are_inputs(workshop, tmp_path, monkeypatch):
     for split in ("train", "test"):
         write_folder(study.data / "datasets" / "flowers" / split, count=4, side=16)
     assert [a == b for a, b in zip(between, digests(), strict=True)] == [True, False, True]
+
+
+def test_an_absent_control_makes_no_result_stale(workshop, tmp_path):
+    """Not all checkpoints of controls come with the project: how they are trained counts, as the keys of a preset."""
+    preset = load_preset("smoke")
+    study = Study(preset, output=tmp_path, data=tmp_path)
+
+    def inputs(preset):
+        given = Study(preset, output=tmp_path, data=tmp_path)
+        return runner.input_digest(given, "smoke", tmp_path / "09_controls.ipynb", "")
+
+    key = next(iter(study.each_model(preset.controls)))
+    assert study.find_checkpoint(*key) is None
+    before = inputs(preset)
+    target = tmp_path / "cache" / "models" / "smoke" / f"{key[0]}-{key[1]}-seed{key[2]}.safetensors"
+    save_checkpoint(target, study.model(key[0], "random", 0), {"digest": digest(preset.training_key(*key))})
+    assert study.find_checkpoint(*key) == target
+    assert inputs(preset) == before
+    control = preset.controls[key[1]]
+    longer = dataclasses.replace(control, epochs=control.epochs + 9)
+    assert inputs(dataclasses.replace(preset, controls=preset.controls | {key[1]: longer})) != before
 
 
 def test_sentences_do_not_make_results_stale(workshop, capsys):

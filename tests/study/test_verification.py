@@ -3,6 +3,7 @@
 import json
 import random
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,12 +14,15 @@ from safetensors.torch import load_file, save_file
 
 from advlook.core import RequestError
 from advlook.core.preset_files import available, load_preset
+from advlook.core.presets import ControlConfig
+from advlook.experiments import units
 from advlook.experiments.corruptions.measure import corruption_tables, family_rows
 from advlook.experiments.corruptions.scale import scale_tables
 from advlook.experiments.model_units import thinning
 from advlook.experiments.train.measure import tradeoff
 from advlook.experiments.units import every_unit
-from advlook.study.verification import Derived, Unit, changed_checkpoints, drawn, verify
+from advlook.study.study import Study
+from advlook.study.verification import Derived, Unit, changed_checkpoints, drawn, verify, who
 
 ABOUT = {"arch": "resnet10", "setting": "adv", "seed": 0}
 TABLE = pd.DataFrame([ABOUT | {"level": level, "images": 4} for level in (0.0, 2.5)]).assign(
@@ -174,3 +178,34 @@ def test_without_results_nothing_is_verified(opened, tmp_path):
     """One line says what to run."""
     with pytest.raises(RequestError, match="no tables; run"):
         verify(opened(tmp_path), every_unit)
+
+
+def with_control(study):
+    """The same study with a control that was never trained."""
+    about = {"title": "again", "archs": ("resnet10",), "seeds": (4,), "adversary": study.preset.adversary}
+    control = ControlConfig(like="std", training=study.preset.training, **about)
+    preset = replace(study.preset, controls={"again": control})
+    return Study(preset, output=study.output.parent, data=study.data, progress=False)
+
+
+def test_a_control_that_did_not_come_along_is_told_and_left_out(made, tmp_path, monkeypatch):
+    """Its checkpoint is no difference, nothing trains it, and units of other models stay."""
+    study = with_control(made())
+    record = study.output / "tables" / "01_tradeoff.json"
+    with put_back(record):
+        told = json.loads(record.read_text())
+        told["checkpoints"]["resnet10-again-4"] = "0123"
+        record.write_text(json.dumps(told))
+        assert changed_checkpoints(study) == []
+        monkeypatch.setattr(study, "checkpoint", lambda *key: pytest.fail("trained"))
+        lines = []
+        assert verify(study, lambda *_: [], seed=0, say=lines.append) == 0
+    assert "not measured again: the checkpoints resnet10-again-4" in lines[0]
+    keys = [("resnet10", "adv", 0), ("resnet10", "again", 4)]
+    monkeypatch.setattr(study, "each_model", lambda *_: keys)
+    monkeypatch.setattr(units, "accuracies", lambda *_: [Unit("09_tradeoff", who(key), list) for key in keys])
+    monkeypatch.setattr(units, "looks", lambda *asked: [Unit("09_scale", who(key), list) for key in asked[-1]])
+    monkeypatch.setattr(units, "answers", lambda *_: [Derived("09_sweeps", pd.DataFrame)])
+    found = [str(each) for each in units._controls(study, random.Random(0))]
+    assert [each for each in found if "again" in each] == []
+    assert len(found) == 3 + 3

@@ -37,7 +37,7 @@ def dose_response(models: pd.DataFrame, rulers: pd.DataFrame) -> Figure:
             _over_radius(axis, of_arch, *style.ARCH_STYLES[arch])
         if name in ELSEWHERE:
             _published(axis, name, eps)
-        title, unit = ("blur: ADV overtakes STD", "sigma [px]") if name == OVERTAKES else _titles(name)
+        title, unit = titles(name)
         if name in RULERS and RULERS[name].octaves:
             axis.set_yscale("log", base=2)
             axis.yaxis.set_major_locator(LogLocator(base=2, subs=[2 ** (quarter / 4) for quarter in range(4)]))
@@ -57,8 +57,9 @@ def places(eps: Sequence[float]) -> dict[float, float]:
     return {each: float(np.log2(each / positive[0])) + 1 if each else 0.0 for each in eps}
 
 
-def _titles(name: str) -> tuple[str, str]:
-    return RULERS[name].title, RULERS[name].unit
+def titles(name: str) -> tuple[str, str]:
+    """What a ruler is called, and its unit."""
+    return ("blur: ADV overtakes STD", "px of sigma") if name == OVERTAKES else (RULERS[name].title, RULERS[name].unit)
 
 
 def _over_radius(axis: Axes, rows: pd.DataFrame, line: str, marker: str) -> None:
@@ -143,3 +144,17 @@ def values(models: pd.DataFrame, rulers: pd.DataFrame) -> pd.DataFrame:
     table = rows.groupby(["arch", "ruler", "model"], sort=False)["value"].agg(text).unstack("model")
     order = [title for title in titles.values() if title in table]
     return table[order].rename(index=ARCH_NAMES).reindex([*RULERS, OVERTAKES], level="ruler")
+
+
+def dose_values(models: pd.DataFrame, rulers: pd.DataFrame) -> pd.DataFrame:
+    """To be read: the rulers of the figure over the radius; a row a ruler and architecture, a column a radius."""
+    doses = models[models["kind"] == DOSE].sort_values("eps")
+    table = values(doses, rulers[rulers["setting"].isin(doses["setting"])])
+    table = table[table.index.get_level_values("ruler").isin(PANELS)].reset_index()
+    units = {name: ("blur: ADV overtakes STD", "sigma [px]") if name == OVERTAKES else _titles(name) for name in PANELS}
+    table.insert(
+        0, "by radius", [f"{units[each][0]} [{units[each][1]}]".removesuffix(" []") for each in table["ruler"]]
+    )
+    radii = {row.title: "STD" if not row.eps else eps_label(row.eps) for row in doses.itertuples()}
+    several = table["arch"].nunique() > 1
+    return table.drop(columns=["ruler"] if several else ["ruler", "arch"]).rename(columns=radii).fillna("")

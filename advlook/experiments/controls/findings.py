@@ -7,9 +7,8 @@ import pandas as pd
 from IPython.display import Markdown
 
 from advlook.core import SETTINGS, eps_label
-from advlook.experiments.controls.figures import PANELS
-from advlook.experiments.controls.measure import CONTROL, DOSE, OVERTAKES
-from advlook.experiments.controls.rulers import RULERS
+from advlook.experiments.controls.figures import PANELS, titles
+from advlook.experiments.controls.measure import CONTROL, DOSE
 from advlook.study import Study
 from advlook.study.sentences import bullets, by_arch, existing, joined
 
@@ -36,10 +35,12 @@ def over_radius(models: pd.DataFrame, rulers: pd.DataFrame) -> list[str]:
             continue
         for ruler in PANELS:
             means = of_arch[of_arch["ruler"] == ruler].groupby("eps")["value"].mean()
-            title = "sigma at which ADV overtakes STD under blur" if ruler == OVERTAKES else RULERS[ruler].title
+            title, unit = titles(ruler)
             values = ", ".join(f"{value:.3g}" if np.isfinite(value) else "never" for value in means)
             radii = ", ".join(eps_label(each).removesuffix("/255") for each in means.index)
-            lines.append(f"{name}, {title}: {values} at {radii}/255; it {course(means)}.")
+            lines.append(
+                f"{name}, {title}: {' '.join(filter(None, [values, unit]))} at {radii}/255; it {course(means)}."
+            )
     return lines
 
 

@@ -158,6 +158,10 @@ def test_figures_and_tables_show_every_model(study):
     assert values.shape == (len(RULERS) + 1, 4)
     assert values.loc[("ResNet-10", CLEAN), "ADV 4/255"] == "85 (85 to 85)"
     assert figures.described(models).loc["ADV 4/255", "radius"] == "4/255"
+    doses = figures.dose_values(models, rulers).set_index("by radius")
+    assert doses.columns.tolist() == ["STD", "4/255", "8/255"]
+    assert len(doses) == len(figures.PANELS)
+    assert doses.loc["clean accuracy [%]", "4/255"] == "85 (85 to 85)"
 
 
 def test_radii_lie_an_octave_apart():
@@ -187,7 +191,7 @@ def test_what_is_told_follows_the_tables(study):
     models, rulers, positions = measure.derived_tables(study).values()
     lines = findings.over_radius(models, rulers)
     assert len(lines) == len(figures.PANELS)
-    assert lines[0] == "**ResNet-10**, clean accuracy: 89.5, 85, 80 at 0, 4, 8/255; it falls at every step."
+    assert lines[0] == "**ResNet-10**, clean accuracy: 89.5, 85, 80 % at 0, 4, 8/255; it falls at every step."
     (line,) = findings.between(models, positions)
     assert line.startswith("**ResNet-10**, STD, trained on noise: median position 0.45 ")
     only = models[models["setting"] != "adv-4"]

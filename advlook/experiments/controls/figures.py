@@ -151,10 +151,8 @@ def dose_values(models: pd.DataFrame, rulers: pd.DataFrame) -> pd.DataFrame:
     doses = models[models["kind"] == DOSE].sort_values("eps")
     table = values(doses, rulers[rulers["setting"].isin(doses["setting"])])
     table = table[table.index.get_level_values("ruler").isin(PANELS)].reset_index()
-    units = {name: ("blur: ADV overtakes STD", "sigma [px]") if name == OVERTAKES else _titles(name) for name in PANELS}
-    table.insert(
-        0, "by radius", [f"{units[each][0]} [{units[each][1]}]".removesuffix(" []") for each in table["ruler"]]
-    )
+    named = ["{} [{}]".format(*titles(name)).removesuffix(" []") for name in table["ruler"]]
+    table.insert(0, "by radius", named)
     radii = {row.title: "STD" if not row.eps else eps_label(row.eps) for row in doses.itertuples()}
     several = table["arch"].nunique() > 1
     return table.drop(columns=["ruler"] if several else ["ruler", "arch"]).rename(columns=radii).fillna("")

@@ -38,9 +38,8 @@ def over_radius(models: pd.DataFrame, rulers: pd.DataFrame) -> list[str]:
             title, unit = titles(ruler)
             values = ", ".join(f"{value:.3g}" if np.isfinite(value) else "never" for value in means)
             radii = ", ".join(eps_label(each).removesuffix("/255") for each in means.index)
-            lines.append(
-                f"{name}, {title}: {' '.join(filter(None, [values, unit]))} at {radii}/255; it {course(means)}."
-            )
+            values = " ".join(filter(None, [values, unit]))
+            lines.append(f"{name}, {title} at {radii}/255: {values}; it {course(means)}.")
     return lines
 
 

@@ -191,7 +191,7 @@ def test_what_is_told_follows_the_tables(study):
     models, rulers, positions = measure.derived_tables(study).values()
     lines = findings.over_radius(models, rulers)
     assert len(lines) == len(figures.PANELS)
-    assert lines[0] == "**ResNet-10**, clean accuracy: 89.5, 85, 80 % at 0, 4, 8/255; it falls at every step."
+    assert lines[0] == "**ResNet-10**, clean accuracy at 0, 4, 8/255: 89.5, 85, 80 %; it falls at every step."
     (line,) = findings.between(models, positions)
     assert line.startswith("**ResNet-10**, STD, trained on noise: median position 0.45 ")
     only = models[models["setting"] != "adv-4"]

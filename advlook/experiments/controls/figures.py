@@ -59,7 +59,7 @@ def places(eps: Sequence[float]) -> dict[float, float]:
 
 def titles(name: str) -> tuple[str, str]:
     """What a ruler is called, and its unit."""
-    return ("blur: ADV overtakes STD", "px of sigma") if name == OVERTAKES else (RULERS[name].title, RULERS[name].unit)
+    return ("sigma of blur: ADV overtakes STD", "px") if name == OVERTAKES else (RULERS[name].title, RULERS[name].unit)
 
 
 def _over_radius(axis: Axes, rows: pd.DataFrame, line: str, marker: str) -> None:

@@ -14,12 +14,12 @@ from advlook.study.sentences import bullets, by_arch, existing, joined
 
 
 def told(study: Study) -> Markdown:
-    """What follows the radius, and where each control lies between STD and ADV."""
-    tables = existing(study, "09_models", "09_rulers", "09_positions")
-    if len(tables) < 3:
+    """What follows the radius, where each control lies between STD and ADV, and how adversarial trainings ended."""
+    tables = existing(study, "09_models", "09_rulers", "09_positions", "09_training")
+    if len(tables) < 4:
         return bullets([])
-    models, rulers, positions = tables.values()
-    lines = [*over_radius(models, rulers), *between(models, positions)]
+    models, rulers, positions, history = tables.values()
+    lines = [*over_radius(models, rulers), *between(models, positions), *trained(models, history)]
     return bullets(lines, "Means over seeds:")
 
 
@@ -67,4 +67,18 @@ def between(models: pd.DataFrame, positions: pd.DataFrame) -> list[str]:
             low, middle, high = means.quantile([0.25, 0.5, 0.75])
             text = f"{name}, {titles[setting]}: median position {middle:.2f} (quartiles {low:.2f} and {high:.2f})"
             lines.append(f"{text} over {len(means)} measures, between STD (0) and ADV (1).")
+    return lines
+
+
+def trained(models: pd.DataFrame, history: pd.DataFrame) -> list[str]:
+    """A line an architecture and control trained adversarially: the accuracies under FGSM and PGD at the last check. A
+    model that has learned to defeat the single step has far more of the first. history: `09_training`."""
+    titles = models[models["like"] == "adv"].set_index("setting")["title"]
+    checks, lines = history.dropna(subset=["pgd"]), []
+    checks = checks[checks["setting"].isin(titles.index)]
+    for name, of_arch in by_arch(checks):
+        for setting, of_setting in of_arch.groupby("setting", sort=False):
+            last = of_setting.groupby("seed")[["fgsm", "pgd"]].last()
+            each = [f"{row.fgsm:.1f}% and {row.pgd:.1f}% (seed {row.Index})" for row in last.itertuples()]
+            lines.append(f"{name}, {titles[setting]}: at the end of training FGSM and PGD leave {joined(each)}.")
     return lines

@@ -1,8 +1,9 @@
 """What notebook 09 measures: the controls of a preset, by the measures of notebooks 01, 03 and 04.
 
 Every table has the columns of the earlier notebook's (`09_hybrids`: `04_hybrids`); `setting` is the name of a control.
-`09_models` tells what each control is. `09_rulers` has one number a model and ruler (`rulers.py`); those of STD and
-ADV, of the architectures and seeds of the controls, are read from the tables of the earlier notebooks."""
+`09_models` tells what each control is, `09_training` how its training went. `09_rulers` has one number a model and
+ruler (`rulers.py`); those of STD and ADV, of the architectures and seeds of the controls, are read from the tables of
+the earlier notebooks."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,7 +17,7 @@ from advlook.core.names import MAIN
 from advlook.experiments.controls.rulers import RULERS
 from advlook.experiments.corruptions.measure import family_rows, sweep_rows
 from advlook.experiments.corruptions.scale import answer_rows, hybrid_rows, masking_rows
-from advlook.experiments.train.measure import tradeoff
+from advlook.experiments.train.measure import tradeoff, training_history
 from advlook.experiments.visualize.measure import scale_table
 from advlook.stats.crossing import overtaken_at
 from advlook.study import Study
@@ -61,7 +62,7 @@ def control_tables(study: Study) -> dict[str, pd.DataFrame]:
         remedy = "add a section [controls.NAME], or open another preset"
         raise RequestError(f"preset {study.preset.name} has no controls; {remedy}")
     _tables_of(study)  # before anything is trained
-    study.train_all(controls)
+    study.save_table("09_training", training_history(study, controls))
     for name, measurement in MEASUREMENTS.items():
         study.measure(f"09{name[2:]}", measurement, controls)
     scale_table(study, controls, "09")

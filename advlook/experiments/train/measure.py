@@ -1,12 +1,13 @@
 """What notebook 01 measures: training, accuracy clean and under attack, and the cue that a model reads."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 import torch
 from torch import Tensor
 
 from advlook.attacks.suite import percent
+from advlook.core import SETTINGS
 from advlook.data import ImageSet, test_bed
 from advlook.models.evaluation import found_among, predict, robust_survivors
 from advlook.models.training import overfits_catastrophically
@@ -33,11 +34,11 @@ def clean_rows(study: Study, key: ModelKey, images: ImageSet) -> Iterator[Row]:
     yield {"top1": percent(right), "top5": percent(best), "images": len(right), "right": right.numpy()}
 
 
-def training_history(study: Study) -> pd.DataFrame:
-    """Every epoch of every model, trained now where there is no checkpoint; of external models as far as it is
-    known."""
-    study.train_all()
-    histories = {key: study.metadata(*key).get("history") for key in study.each_model()}
+def training_history(study: Study, settings: Sequence[str] = SETTINGS) -> pd.DataFrame:
+    """Every epoch of every model of these settings, trained now where there is no checkpoint; of external models as far
+    as it is known."""
+    study.train_all(settings)
+    histories = {key: study.metadata(*key).get("history") for key in study.each_model(settings)}
     rows = [who(key) | epoch for key, told in histories.items() if isinstance(told, list) for epoch in told]
     return pd.DataFrame(rows, columns=None if rows else [*MODEL, "epoch", "loss", "clean", "fgsm", "pgd"])
 

@@ -194,6 +194,10 @@ def test_what_is_told_follows_the_tables(study):
     assert lines[0] == "**ResNet-10**, clean accuracy at 0, 4, 8/255: 89.5, 85, 80 %; it falls at every step."
     (line,) = findings.between(models, positions)
     assert line.startswith("**ResNet-10**, STD, trained on noise: median position 0.45 ")
+    checks = {"arch": "resnet10", "seed": 0, "epoch": [1, 2, 3], "fgsm": [40.0, 55.0, None], "pgd": [38.0, 41.0, None]}
+    history = pd.concat([pd.DataFrame(checks | {"setting": setting}) for setting in ("adv-4", "noisy")])
+    told = "**ResNet-10**, ADV 4/255: at the end of training FGSM and PGD leave 55.0% and 41.0% (seed 0)."
+    assert findings.trained(models, history) == [told]
     only = models[models["setting"] != "adv-4"]
     assert findings.over_radius(only, rulers) == []
 

@@ -95,7 +95,7 @@ def test_every_block_is_on_one_page():
     """No block is described in vain, and none lacks its end."""
     named = [found["name"] for page in blocks.PAGES for found in blocks.BLOCK.finditer(page.read_text())]
     described = tomllib.loads((ROOT / "docs" / "blocks.toml").read_text())
-    assert sorted(named) == sorted(["claims", "remedies", "blurs", "disagreements", *described])
+    assert sorted(named) == sorted(["claims", "remedies", "blurs", "disagreements", "doses", *described])
     assert len(named) == sum(page.read_text().count("<!-- block ") for page in blocks.PAGES)
 
 
@@ -239,6 +239,26 @@ def test_answer_on_ensembles_is_told():
     assert numbers(
         README, r"by (\d+) points \(ResNet-10\) and (\d+) \(AlexNet\) at 64 px; .* removes (\d+) and (\d+)"
     ) == [it[arch] for it in (lead, lost) for arch in ("resnet10", "alexnet_bn")]
+
+
+def test_what_follows_the_radius_is_told():
+    """Scale and clean accuracy over the radius, where a stopped STD lies, and how the trainings at 8/255 ended."""
+    settings = ["std", "adv-1", "adv-2", "adv", "adv-8"]
+    means = load("imagenette", "09_rulers").groupby(["ruler", "setting"])["value"].mean()
+    scale, clean = means["hybrid images"], means["clean accuracy"]
+    listed = ", ".join([r"([\d.]+)"] * 4) + r" and ([\d.]+)"
+    told = numbers(README, f"goes over at {listed} cycles per pixel, at the cost")
+    assert told == scale[settings].round(3).tolist()
+    told = numbers(README, rf"clean accuracy \({listed}%\)")
+    assert told == clean[settings].round().tolist()
+    assert numbers(README, r"of ADV goes over at ([\d.]+)") == [scale["stopped"].round(3)]
+    positions = load("imagenette", "09_positions").query("setting == 'stopped' and apart")
+    middle = positions.groupby("ruler")["position"].mean()
+    told = numbers(FINDINGS, r"On (\d+) measures .* its median position is ([\d.]+)")
+    assert told == [len(middle), middle.median().round(2)]
+    ends = load("imagenette", "09_training").query("setting == 'adv-8'").groupby("seed")[["fgsm", "pgd"]].last().round()
+    told = numbers(FINDINGS, r"(\d+)% under FGSM and (\d+)% under PGD-10, the other one (\d+) and (\d+)%")
+    assert told == ends.to_numpy().ravel().tolist()
 
 
 def test_numbers_of_claims_and_checks_are_told():

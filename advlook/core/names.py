@@ -30,3 +30,4 @@ def eps_label(eps: float) -> str:
 FORMS = "timm:NAME, torchvision:NAME, PATH.py:FUNCTION or package.module:FUNCTION"
 STANDARD, REVERSED, STYLIZED, CONFLICT = "standard", "reversed", "stylized", "cue conflict"
 MAIN = "as they are"  # hybrid images that are no control
+DOSE, CONTROL = "dose", "control"  # kinds of controls: another radius alone, or something else besides

@@ -6,9 +6,8 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from advlook.core.names import MAIN
+from advlook.core.names import DOSE, MAIN
 from advlook.experiments.claims.samples import rows_of, sample_of
-from advlook.experiments.controls.measure import DOSE
 from advlook.stats import Sample, answers, paired
 from advlook.stats.crossing import octave_of, octaves_apart
 from advlook.stats.paired import lead_before

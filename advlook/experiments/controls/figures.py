@@ -9,9 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
 from advlook.core import ARCH_NAMES, NAMES, eps_label
+from advlook.core.names import CONTROL, DOSE
 from advlook.experiments.claims.published import CLEAN as PUBLISHED_CLEAN
 from advlook.experiments.claims.published import LOW, STD, load_published
-from advlook.experiments.controls.measure import CONTROL, DOSE, OVERTAKES
+from advlook.experiments.controls.measure import OVERTAKES
 from advlook.experiments.controls.rulers import CLEAN, HYBRIDS, LOW_PASSED, PGD, RULERS, UNITS, WEIGHTS
 from advlook.study import style
 

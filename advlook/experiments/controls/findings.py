@@ -7,8 +7,8 @@ import pandas as pd
 from IPython.display import Markdown
 
 from advlook.core import SETTINGS, eps_label
+from advlook.core.names import CONTROL, DOSE
 from advlook.experiments.controls.figures import PANELS, titles
-from advlook.experiments.controls.measure import CONTROL, DOSE
 from advlook.study import Study
 from advlook.study.sentences import bullets, by_arch, existing, joined
 

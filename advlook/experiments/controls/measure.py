@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from advlook.core import NAMES, SETTINGS, RequestError
-from advlook.core.names import MAIN
+from advlook.core.names import CONTROL, DOSE, MAIN
 from advlook.experiments.controls.rulers import RULERS
 from advlook.experiments.corruptions.measure import family_rows, sweep_rows
 from advlook.experiments.corruptions.scale import answer_rows, hybrid_rows, masking_rows
@@ -33,7 +33,6 @@ MEASUREMENTS = {
     "04_masking": masking_rows,
 }
 EARLIER = (*MEASUREMENTS, "03_maps", "03_scale")
-DOSE, CONTROL = "dose", "control"
 OVERTAKES = "blur: overtakes STD"  # a ruler of pairs: sigma in pixels
 
 

@@ -56,7 +56,7 @@ def test_peers_cannot_be_missed_in_silence():
     assert "ADVLOOK_PEERS" in (ROOT / "tests" / "attacks" / "test_peers.py").read_text()
     # captum is an ordinary requirement of the tests, which import it without asking.
     assert "captum" in [Requirement(r).name for r in EXTRAS["dev"]]
-    assert "\nfrom captum.attr import " in (ROOT / "tests" / "sensitivity" / "test_maps.py").read_text()
+    assert "\nfrom captum.attr import " in (ROOT / "tests" / "sensitivity" / "test_maps_peers.py").read_text()
 
 
 def test_no_address_of_a_registry_is_recorded():

@@ -218,13 +218,14 @@ def fragile_set(count, seed):
 
 
 def test_adversarial_training_makes_robust(tmp_path):
-    """Offered a faint certain cue and a strong uncertain one, STD falls for the first, ADV holds on to the second."""
+    """Offered a faint certain cue and a strong uncertain one, STD falls for the first, ADV holds on to the second. Of
+    four seeds all end so; by FGSM, which overfits on so small a set, they end in accuracies from 0 to 67."""
     images, test = fragile_set(256, 0), fragile_set(100, 1)
     preset = small_preset(
         data={"classes": 2, "shift": 0, "flip": False},
         training={"batch_size": 16, "average": 0.0, "check_every": 9},
-        adversary={"eps": 8 / 255},
-        model={"learning_rate": 0.02},
+        adversary={"eps": 8 / 255, "method": "pgd", "steps": 4, "step_size": 4 / 255},
+        model={"learning_rate": 0.02, "epochs_std": 8, "epochs_adv": 8},
     )
     result = {}
     for setting in ("std", "adv"):
@@ -234,7 +235,7 @@ def test_adversarial_training_makes_robust(tmp_path):
         result[setting] = robust_accuracy(trainer.result, test, 8 / 255, steps=5)
     assert result["std"]["clean"] > 95
     assert result["std"]["pgd"] < 30
-    assert result["adv"]["pgd"] > 70
+    assert result["adv"]["pgd"] > 85
 
 
 def test_rates_grow_with_the_batch_where_a_preset_says_so():

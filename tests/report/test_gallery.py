@@ -18,19 +18,6 @@ from advlook.report.runner import CONTROLS
 from advlook.study.code import PACKAGE
 from advlook.study.folders import ROOT, output_folder
 
-
-@pytest.fixture
-def folder(tmp_path):
-    """A folder with every result that the paper has, and one that it has not."""
-    for name in dict.fromkeys(name for _, names in PAPER.values() for name in names):
-        for arch in ("alexnet_bn", "resnet10") if "{arch}" in name else ("",):
-            add_result(tmp_path / "made", name.format(arch=arch))
-    add_result(tmp_path / "made", "02_radius.png")
-    for number in gallery.INTRODUCTIONS:
-        add_notebook(tmp_path / "made", f"{number}_notebook", f"{int(number)}. About {number}")
-    return tmp_path / "made"
-
-
 # The page ------------------------------------------------------------------------------------------------------------
 
 

@@ -176,6 +176,3 @@ def test_options_that_make_no_sense_are_refused(method, wrong, names):
     assert "\n" not in str(caught.value)
     assert all(name in str(caught.value) for name in names)
     assert not model.sizes
-
-
-# captum is a library of its own, so what both agree on is unlikely to be a mistake of either.

@@ -1,4 +1,5 @@
-"""Sensitivity maps against those of captum."""
+"""Sensitivity maps against those of captum, a library of its own: what both agree on is unlikely to be a mistake of
+either."""
 
 import copy
 

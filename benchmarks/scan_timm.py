@@ -123,10 +123,9 @@ def report(path: Path) -> None:
     shut = ("traceback", "wrong", "refused")
     closed = [each for each in built if any(each[q].startswith(shut) for q in ASKED if q != "head")]
     names, shut_names = (sum(int(each["stands_for"] or 1) for each in group) for group in (built, closed))
-    print(
-        f"open to {len(built) - len(closed)} of {len(built)} that were asked; these stand for {names - shut_names} of"
-    )
-    print(f"{names} names, of {sum(int(each['stands_for'] or 1) for each in rows)} in all")
+    every = sum(int(each["stands_for"] or 1) for each in rows)
+    print(f"open to {len(built) - len(closed)} of {len(built)} that were asked")
+    print(f"these stand for {names - shut_names} of {names} names, of {every} in all")
     for each in closed:
         print(" ", each["name"], *(f"{q}: {each[q]}" for q in ASKED if q != "head" and each[q].startswith(shut)))
 

@@ -37,13 +37,8 @@ _KEPT = Rule(-SAME, SAME, reason="Differences within five points count as kept. 
 _ANSWERS = Rule(reason="Ours: the paper shows maps and maximising inputs, where this asks for answers.")
 _DOSES = Rule(reason="Ours: the paper has one radius. Each is compared with the next larger one.")
 
-_BESIDE = (
-    "03_undefined",
-    "07_undefined",
-    "05_checks",
-    "05_checked",
-    "09_models",
-)  # tables that say what cannot be tested
+# Tables that say what cannot be tested, and what the controls are.
+_BESIDE = ("03_undefined", "07_undefined", "05_checks", "05_checked", "09_models")
 
 CLAIMS = (
     Claim("hybrid images", "In hybrid images ADV goes over to the coarse image at a lower cut-off than STD.",

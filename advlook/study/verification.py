@@ -132,21 +132,19 @@ def shares(table: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
     return table.assign(**{name: [100 * np.mean(each) for each in table[right]] for name, right in columns.items()})
 
 
-def absent_controls(study: Study) -> list[str]:
-    """Names of the controls whose checkpoints are not there: not all come with the project."""
-    return [name for name, found in study.weights_of(study.each_model(study.preset.controls)).items() if not found]
-
-
-def changed_checkpoints(study: Study) -> list[str]:
-    """A line for every checkpoint that is not the one that the committed tables were made with; none for controls whose
-    checkpoints are not there."""
-    known, here = {}, study.weights | study.weights_of(study.each_model(study.preset.controls))
+def compare_checkpoints(study: Study) -> tuple[list[str], list[str]]:
+    """A line for every checkpoint that is not the one that the committed tables were made with; and the names of the
+    controls whose checkpoints are not there, as not all come with the project."""
+    known, controls = {}, study.weights_of(study.each_model(study.preset.controls))
     for path in sorted((study.output / "tables").glob("*.json")):
         known |= read_json(path).get("checkpoints", {})
-    absent = absent_controls(study)
-    asked = {name: told for name, told in known.items() if name not in absent}
-    changed = [(name, told, here.get(name)) for name, told in asked.items() if told != here.get(name)]
-    return [f"checkpoint {name}: the results were made with {told}, here it is {now}" for name, told, now in changed]
+    here, absent = study.weights | controls, [name for name, found in controls.items() if not found]
+    changed = [(name, told, here.get(name)) for name, told in known.items() if name not in absent]
+    return [
+        f"checkpoint {name}: the results were made with {told}, here it is {now}"
+        for name, told, now in changed
+        if told != now
+    ], absent
 
 
 def verify(
@@ -161,10 +159,10 @@ def verify(
     seed = random.SystemRandom().randrange(10**6) if seed is None else seed
     rng, started = random.Random(seed), time.perf_counter()
     len(study.test)  # raises where images are missing, with the way to get them
-    differing, checked, tables = changed_checkpoints(study), [], {}
+    (differing, absent), checked, tables = compare_checkpoints(study), [], {}
     for line in differing:
         say(f"DIFFERS  {line}")
-    if absent := absent_controls(study):
+    if absent:
         say(f"not here, so not measured again: the checkpoints {', '.join(absent)} (`advlook train` makes them)")
     units = [unit for unit in listed(study, rng) if minutes >= LONG or not unit.slow]
     rng.shuffle(units)

@@ -22,7 +22,7 @@ from advlook.experiments.model_units import thinning
 from advlook.experiments.train.measure import tradeoff
 from advlook.experiments.units import every_unit
 from advlook.study.study import Study
-from advlook.study.verification import Derived, Unit, changed_checkpoints, drawn, verify, who
+from advlook.study.verification import Derived, Unit, compare_checkpoints, drawn, verify, who
 
 ABOUT = {"arch": "resnet10", "setting": "adv", "seed": 0}
 TABLE = pd.DataFrame([ABOUT | {"level": level, "images": 4} for level in (0.0, 2.5)]).assign(
@@ -167,7 +167,7 @@ def test_an_altered_weight_is_found(made):
         name = next(name for name in weights if name.endswith("fc.bias"))
         weights[name] = weights[name] + torch.tensor([100.0, 0.0, 0.0]).to(weights[name].dtype)
         save_file(weights, path, metadata)
-        assert len(changed_checkpoints(made())) == 1
+        assert len(compare_checkpoints(made())[0]) == 1
         outcome, lines = verified(made)
     assert outcome == 1
     assert "checkpoint resnet10-adv-0" in lines
@@ -196,7 +196,7 @@ def test_a_control_that_did_not_come_along_is_told_and_left_out(made, tmp_path, 
         told = json.loads(record.read_text())
         told["checkpoints"]["resnet10-again-4"] = "0123"
         record.write_text(json.dumps(told))
-        assert changed_checkpoints(study) == []
+        assert compare_checkpoints(study) == ([], ["resnet10-again-4"])
         monkeypatch.setattr(study, "checkpoint", lambda *key: pytest.fail("trained"))
         lines = []
         assert verify(study, lambda *_: [], seed=0, say=lines.append) == 0

@@ -3,25 +3,19 @@
 from collections.abc import Iterator
 from itertools import pairwise
 
-import numpy as np
 import pandas as pd
 
 from advlook.core.names import DOSE, MAIN
-from advlook.experiments.claims.samples import rows_of, sample_of
-from advlook.stats import Sample, answers, paired
-from advlook.stats.crossing import octave_of, octaves_apart
+from advlook.experiments.claims.samples import coarser, rows_of, sample_of
+from advlook.stats import Sample, answers
 from advlook.stats.paired import lead_before
 from advlook.stats.rules import Tables, Untested
 
 
 def hybrids(tables: Tables, arch: str) -> list[Sample]:
     """By how many octaves a larger radius lowers the cut-off at which a model goes over to the coarse image."""
-    found = []
-    for at, rows in _steps(tables, arch, "hybrids", "04_hybrids", "by_coarse", "by_fine"):
-        rows = rows[rows["condition"] == MAIN]
-        effect = octaves_apart(octave_of(np.sort(rows["cutoff"].unique())))
-        found.append(sample_of(rows, paired.named, effect, at))
-    return found
+    steps = _steps(tables, arch, "hybrids", "04_hybrids", "by_coarse", "by_fine")
+    return [coarser(rows[rows["condition"] == MAIN], at) for at, rows in steps]
 
 
 def accuracy(tables: Tables, arch: str) -> list[Sample]:

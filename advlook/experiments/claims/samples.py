@@ -123,12 +123,14 @@ def median(tables: Tables, arch: str) -> list[Sample]:
 def hybrids(controls: bool, tables: Tables, arch: str) -> list[Sample]:
     """By how many octaves the cut-off of hybrid images at which ADV changes from the fine to the coarse image is lower;
     of hybrid images as they are, or in every control."""
-    rows, found = rows_of(tables, "04_hybrids", arch, "by_coarse", "by_fine"), []
+    rows = rows_of(tables, "04_hybrids", arch, "by_coarse", "by_fine")
     rows = rows[(rows["setting"] != "random") & ((rows["condition"] != MAIN) == controls)]
-    for condition, each in rows.groupby("condition", sort=False):
-        effect = octaves_apart(octave_of(np.sort(each["cutoff"].unique())))
-        found.append(sample_of(each, paired.named, effect, condition))
-    return found
+    return [coarser(each, condition) for condition, each in rows.groupby("condition", sort=False)]
+
+
+def coarser(rows: pd.DataFrame, at: str) -> Sample:
+    """By how many octaves ADV's change of sides is lower. rows: of `04_hybrids`, of one condition."""
+    return sample_of(rows, paired.named, octaves_apart(octave_of(np.sort(rows["cutoff"].unique()))), at)
 
 
 def retained(operation: str, sign: int, tables: Tables, arch: str) -> list[Sample]:

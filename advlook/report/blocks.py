@@ -2,9 +2,9 @@
 
 A block of a page lies between `<!-- block NAME -->` and `<!-- /block -->`. `claims` holds the verdicts, those by
 published figures included, `disagreements` and `blurs` what these say beside our own, `doses` what changes with the
-radius in training, `remedies` those of `advlook.checks`; the others are described in docs/blocks.toml. `python -m
-advlook.report.blocks` rewrites and names the blocks that differ from `figures/<preset>/tables`; with `--check` it
-writes nothing, and exits with 1."""
+radius in training, `controls` what other trainings do, `remedies` those of `advlook.checks`; the others are described
+in docs/blocks.toml. `python -m advlook.report.blocks` rewrites and names the blocks that differ from
+`figures/<preset>/tables`; with `--check` it writes nothing, and exits with 1."""
 
 import argparse
 import re
@@ -20,7 +20,7 @@ from advlook.attacks.checks import REMEDIES
 from advlook.core import ARCH_NAMES
 from advlook.experiments.claims.disagreements import columns, disagreements
 from advlook.experiments.claims.published import deciding, kinds_of_blur, load_published, published_tables, told_kinds
-from advlook.experiments.controls.figures import dose_values
+from advlook.experiments.controls.figures import control_values, dose_values
 from advlook.stats.verdict_text import markdown
 from advlook.study.folders import ROOT
 
@@ -61,6 +61,8 @@ def render(name: str) -> str:
         return _table(told_kinds(kinds_of_blur(load_published())).reset_index())
     if name == "doses":
         return _table(dose_values(load("imagenette", "09_models"), load("imagenette", "09_rulers")))
+    if name == "controls":
+        return _table(control_values(*(load("imagenette", f"09_{each}") for each in ("models", "rulers", "positions"))))
     if name == "remedies":
         return _markdown([["check", "where it fails"], ["---"] * 2, *REMEDIES.items()])
     block = tomllib.loads((ROOT / "docs" / "blocks.toml").read_text())[name]

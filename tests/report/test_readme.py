@@ -95,7 +95,7 @@ def test_every_block_is_on_one_page():
     """No block is described in vain, and none lacks its end."""
     named = [found["name"] for page in blocks.PAGES for found in blocks.BLOCK.finditer(page.read_text())]
     described = tomllib.loads((ROOT / "docs" / "blocks.toml").read_text())
-    assert sorted(named) == sorted(["claims", "remedies", "blurs", "disagreements", "doses", *described])
+    assert sorted(named) == sorted(["claims", "remedies", "blurs", "disagreements", "doses", "controls", *described])
     assert len(named) == sum(page.read_text().count("<!-- block ") for page in blocks.PAGES)
 
 

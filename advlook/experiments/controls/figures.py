@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from advlook.core import ARCH_NAMES, NAMES, eps_label
+from advlook.core import ARCH_NAMES, NAMES, SETTINGS, eps_label
 from advlook.core.names import CONTROL, DOSE
 from advlook.experiments.claims.published import CLEAN as PUBLISHED_CLEAN
 from advlook.experiments.claims.published import LOW, STD, load_published
@@ -145,6 +145,22 @@ def values(models: pd.DataFrame, rulers: pd.DataFrame) -> pd.DataFrame:
     table = rows.groupby(["arch", "ruler", "model"], sort=False)["value"].agg(text).unstack("model")
     order = [title for title in titles.values() if title in table]
     return table[order].rename(index=ARCH_NAMES).reindex([*RULERS, OVERTAKES], level="ruler")
+
+
+def control_values(models: pd.DataFrame, rulers: pd.DataFrame, positions: pd.DataFrame) -> pd.DataFrame:
+    """To be read: STD, every control and ADV on the first rulers, a row a model, mean and range over seeds; and its
+    median position over the measures on which STD and ADV lie apart. Of a single architecture."""
+    controls = models.loc[models["kind"] == CONTROL, "setting"]
+    order = [SETTINGS[0], *controls, SETTINGS[1]]
+    table = values(models, rulers[rulers["setting"].isin(order)]).droplevel("arch")
+    shown = table.loc[[CLEAN, PGD, HYBRIDS, LOW_PASSED]].T
+    shown.columns = ["{} [{}]".format(*titles(name)) for name in shown]
+    apart = positions[positions["apart"]].groupby(["setting", "ruler"])["position"].mean()
+    middle = apart.groupby("setting").median().map("{:.2f}".format)
+    named = models.set_index("setting").loc[order, "title"]
+    ends = dict(zip(SETTINGS, ("0", "1"), strict=True))
+    places = [ends.get(setting) or middle[setting] for setting in order]
+    return shown.loc[list(named)].assign(**{"median position": places}).rename_axis("model").reset_index()
 
 
 def dose_values(models: pd.DataFrame, rulers: pd.DataFrame) -> pd.DataFrame:

@@ -162,6 +162,10 @@ def test_figures_and_tables_show_every_model(study):
     assert doses.columns.tolist() == ["STD", "4/255", "8/255"]
     assert len(doses) == len(figures.PANELS)
     assert doses.loc["clean accuracy [%]", "4/255"] == "85 (85 to 85)"
+    controls = figures.control_values(models, rulers, positions).set_index("model")
+    assert controls.index.tolist() == ["STD", "STD, trained on noise", "ADV"]
+    assert controls["median position"].tolist() == ["0", "0.45", "1"]
+    assert controls.loc["ADV", "clean accuracy [%]"] == values.loc[("ResNet-10", CLEAN), "ADV"]
 
 
 def test_radii_lie_an_octave_apart():

@@ -242,7 +242,7 @@ def test_answer_on_ensembles_is_told():
 
 
 def test_what_follows_the_radius_is_told():
-    """Scale and clean accuracy over the radius, where a stopped STD lies, and how the trainings at 8/255 ended."""
+    """Scale and clean accuracy over the radius, and how the trainings at 8/255 ended."""
     settings = ["std", "adv-1", "adv-2", "adv", "adv-8"]
     means = load("imagenette", "09_rulers").groupby(["ruler", "setting"])["value"].mean()
     scale, clean = means["hybrid images"], means["clean accuracy"]
@@ -251,14 +251,32 @@ def test_what_follows_the_radius_is_told():
     assert told == scale[settings].round(3).tolist()
     told = numbers(README, rf"clean accuracy \({listed}%\)")
     assert told == clean[settings].round().tolist()
-    assert numbers(README, r"of ADV goes over at ([\d.]+)") == [scale["stopped"].round(3)]
-    positions = load("imagenette", "09_positions").query("setting == 'stopped' and apart")
-    middle = positions.groupby("ruler")["position"].mean()
-    told = numbers(FINDINGS, r"On (\d+) measures .* its median position is ([\d.]+)")
-    assert told == [len(middle), middle.median().round(2)]
+    assert numbers(README, r"of ADV goes over at ([\d.]+\d)") == [scale["stopped"].round(3)]
     ends = load("imagenette", "09_training").query("setting == 'adv-8'").groupby("seed")[["fgsm", "pgd"]].last().round()
     told = numbers(FINDINGS, r"(\d+)% under FGSM and (\d+)% under PGD-10, the other one (\d+) and (\d+)%")
     assert told == ends.to_numpy().ravel().tolist()
+
+
+def test_what_other_trainings_do_is_told():
+    """Where each control goes over in hybrid images, and the measures by which findings tell them apart."""
+    scale = (
+        load("imagenette", "09_rulers").query("ruler == 'hybrid images'").groupby("setting")["value"].mean().round(3)
+    )
+    assert numbers(README, r"PGD goes over at ([\d.]+), in an L2 ball at ([\d.]+\d)") == scale[["pgd", "l2"]].tolist()
+    assert numbers(README, r"part of the way, to ([\d.]+) and ([\d.]+)") == scale[["noise", "blurred"]].tolist()
+    assert numbers(FINDINGS, r"and in hybrid images it goes over at ([\d.]+\d)") == [scale["blurred"]]
+    apart = load("imagenette", "09_positions").query("apart")
+    assert numbers(FINDINGS, r"median over (\d+) measures") == [apart["ruler"].nunique()]
+    at = apart.groupby(["setting", "ruler"])["position"].mean().round(1)
+    told = numbers(FINDINGS, r"contrast \(([\d.]+)\) and how closely loss gradients follow edges \(([\d.]+)\)")
+    assert told == [at["stopped", "contrast"], at["stopped", "loss gradients"]]
+    assert numbers(FINDINGS, r"loss gradients of the L2 model follow edges \(([\d.]+)\)") == [
+        at["l2", "loss gradients"]
+    ]
+    told = numbers(FINDINGS, r"low-passed photographs \(([\d.]+)\) and more of blurred ones \(([\d.]+)\)")
+    assert told == [at["blurred", "low-passed"], at["blurred", "blur"]]
+    attacked = load("imagenette", "09_rulers").query("ruler == 'accuracy under PGD' and setting == 'noise'")
+    assert numbers(FINDINGS, r"has an accuracy of (\d+)% under PGD") == [attacked["value"].item() // 1]
 
 
 def test_numbers_of_claims_and_checks_are_told():

@@ -139,12 +139,12 @@ def compare_checkpoints(study: Study) -> tuple[list[str], list[str]]:
     for path in sorted((study.output / "tables").glob("*.json")):
         known |= read_json(path).get("checkpoints", {})
     here, absent = study.weights | controls, [name for name, found in controls.items() if not found]
-    changed = [(name, told, here.get(name)) for name, told in known.items() if name not in absent]
-    return [
-        f"checkpoint {name}: the results were made with {told}, here it is {now}"
-        for name, told, now in changed
-        if told != now
-    ], absent
+    changed = [
+        f"checkpoint {name}: the results were made with {told}, here it is {here.get(name)}"
+        for name, told in known.items()
+        if name not in absent and told != here.get(name)
+    ]
+    return changed, absent
 
 
 def verify(

@@ -276,7 +276,7 @@ def test_what_other_trainings_do_is_told():
     told = numbers(FINDINGS, r"low-passed photographs \(([\d.]+)\) and more of blurred ones \(([\d.]+)\)")
     assert told == [at["blurred", "low-passed"], at["blurred", "blur"]]
     attacked = load("imagenette", "09_rulers").query("ruler == 'accuracy under PGD' and setting == 'noise'")
-    assert numbers(FINDINGS, r"has an accuracy of (\d+)% under PGD") == [attacked["value"].item() // 1]
+    assert numbers(FINDINGS, r"has an accuracy of (\d+)% under PGD") == [round(attacked["value"].item())]
 
 
 def test_numbers_of_claims_and_checks_are_told():

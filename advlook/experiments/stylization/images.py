@@ -113,7 +113,8 @@ def _made(study: Study, contents: ImageSet, styles: Tensor, drawn: Tensor, stren
     check_strength(strength)
     if strength == 0:
         return contents.images[chosen]
-    config, folder = study.preset.stylization, study.data / "cache" / "stylized" / study.preset.name
+    # By the set: presets that show the same photographs at other sizes share what is made of them.
+    config, folder = study.preset.stylization, study.data / "cache" / "stylized" / study.preset.data.name
     title = f"stylizing at {strength:g}"
     if config.engine == NETWORK:
         made_by = [code_digest(_redrawn), torch.__version__, strength]

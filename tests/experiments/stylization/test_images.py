@@ -108,7 +108,7 @@ def test_interrupted_set_goes_on_to_the_same_bits(study, tmp_path, monkeypatch):
     monkeypatch.setattr(images, "stylize", failing)
     with pytest.raises(KeyboardInterrupt):
         stylized_set(study)
-    assert len(list((study.data / "cache" / "stylized").rglob("*"))) == 3  # the preset's folder and two chunks
+    assert len(list((study.data / "cache" / "stylized").rglob("*"))) == 3  # the folder of the set and two chunks
     assert torch.equal(stylized_set(study).images.images, expected)
     assert calls == [8] * 6  # three before, the third of them in vain; then the third to the fifth
     stylized_set(study)

@@ -42,7 +42,7 @@ def margin_attack(
     generator: Generator | None = None,
     precision: str = "float32",
 ) -> Tensor:
-    """Ascent on the margin to any wrong class, then to each of the `rivals` likeliest wrong classes, from a random start each.
+    """Ascent on the margin to any wrong class, then to each of the `rivals` likeliest ones, from a random start each.
 
     Arguments, result and errors as of `pgd`; steps: of each ascent. The likeliest classes are those at the point of
     the largest margin so far. An image is lost as soon as it is misclassified."""

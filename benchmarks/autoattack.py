@@ -73,7 +73,7 @@ def autoattack(name: str, model: nn.Module, images: Tensor, labels: Tensor, eps:
             clean = counted(images[part]).argmax(1) == labels[part]
         runner = pyautoattack.AutoAttack(counted, norm="Linf", eps=eps, version="standard", seed=0)
         runner.verbose = False
-        found = runner.run_standard_evaluation(images[part], labels[part], batch_size=CHUNK)
+        found, _ = runner.run_standard_evaluation(images[part], labels[part], batch_size=CHUNK)
         with torch.no_grad():
             left = counted(found).argmax(1) == labels[part]
         passes = counted.forward_passes - before[0], counted.backward_passes - before[1]

@@ -31,7 +31,8 @@ ATTACKS = {
     "apgd l2, dlr": (partial(apgd, norm="l2", steps=8, loss="dlr", restarts=2), "l2"),
     "margin linf": (partial(margin_attack, steps=4, rivals=2), "linf"),
     "margin l2": (partial(margin_attack, norm="l2", steps=4, rivals=2), "l2"),
-    "square": (partial(square, queries=20), "linf"),
+    "square linf": (partial(square, queries=20), "linf"),
+    "square l2": (partial(square, norm="l2", queries=20), "l2"),
     "noise linf": (random_noise, "linf"),
     "noise l2": (partial(random_noise, norm="l2"), "l2"),
 }

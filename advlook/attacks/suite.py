@@ -60,8 +60,8 @@ def attack_suite(
     images: float `(N, 3, H, W)` in [0, 1], one batch. version: "fast" ("pgd" of 10 steps, "apgd-ce", "apgd-dlr"), or
     "standard" ("margin", the minimum-margin attack, and "square", without gradients), which leaves what AutoAttack's
     standard version leaves, for a fraction of its passes (docs/trust.md). attacks: others in their place, of these and
-    "apgd-t" (targeted, 9 restarts). steps: of APGD. What is not defined on the model's number of classes, or in this
-    norm, is left out, and named in the result. Warns of a model in train mode. Raises RequestError as the attacks do,
+    "apgd-t" (targeted, 9 restarts). steps: of APGD. What is not defined on the model's number of classes is left out,
+    and named in the result. Warns of a model in train mode. Raises RequestError as the attacks do,
     for an unknown name or version, and where no attack is left.
 
     >>> result = attack_suite(model, images, labels, 4 / 255, version="standard")  # doctest: +SKIP
@@ -79,7 +79,7 @@ def attack_suite(
     counted, passes = _Passes(model), {}
     with torch.no_grad(), frozen_buffers(model):
         logits = model(images)
-        left_out = undefined(attacks, logits.shape[1], norm)
+        left_out = undefined(attacks, logits.shape[1])
         right = logits.argmax(1) == labels
         survived = {"clean": right}
         for name in attacks:
@@ -110,22 +110,23 @@ class _Passes(nn.Module):
         return self.model(images)
 
 
-def undefined(attacks: Sequence[str], classes: int, norm: str = "linf") -> dict[str, str]:
-    """Which of these attacks need more than so many classes, and how many, or another norm; RequestError where classes
-    are too few for all."""
+def undefined(attacks: Sequence[str], classes: int) -> dict[str, str]:
+    """Which of these attacks need more than so many classes, and how many; RequestError where all do."""
     found = {name: f"needs {LEAST_CLASSES[name]} classes" for name in attacks if classes < LEAST_CLASSES.get(name, 0)}
-    found |= {"square": "needs the L-infinity norm"} if norm != "linf" and "square" in attacks else {}
     if found and len(found) == len(set(attacks)):
         needs = ", ".join(f"{name} {need}" for name, need in found.items())
         raise RequestError(f"{needs}, and the model has {classes}; take pgd or apgd-ce")
     return found
 
 
-def searched(model: Model, images: Tensor, labels: Tensor, eps: float, *, generator: Generator | None = None) -> Tensor:
+def searched(
+    model: Model, images: Tensor, labels: Tensor, eps: float, *, norm: str = "linf", generator: Generator | None = None
+) -> Tensor:
     """Random search of SEARCHED images with FIRST_QUERIES each; if that loses one, of all with QUERIES."""
-    first = square(model, images[:SEARCHED], labels[:SEARCHED], eps, queries=FIRST_QUERIES, generator=generator)
+    how = {"norm": norm, "generator": generator}
+    first = square(model, images[:SEARCHED], labels[:SEARCHED], eps, queries=FIRST_QUERIES, **how)
     if len(first) and (model(first).argmax(1) != labels[:SEARCHED]).any():
-        return square(model, images, labels, eps, queries=QUERIES, generator=generator)
+        return square(model, images, labels, eps, queries=QUERIES, **how)
     return torch.cat([first, images[SEARCHED:]])
 
 

@@ -37,11 +37,13 @@ def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def test_no_gradient_is_asked_for():
+@pytest.mark.parametrize(("norm", "eps"), [("linf", 0.1), ("l2", 1.0)])
+def test_no_gradient_is_asked_for(norm, eps):
     """Where PGD finds nothing, for every gradient is zero, random search loses most images."""
     model, images, labels = stairs_case()
-    assert accuracy(model, pgd(model, images, labels, 0.1, random_start=False), labels) == 1
-    assert accuracy(model, square(model, images, labels, 0.1, queries=200, generator=seeded()), labels) < 0.5
+    assert accuracy(model, pgd(model, images, labels, eps, norm=norm, random_start=False), labels) == 1
+    found = square(model, images, labels, eps, norm=norm, queries=400, generator=seeded())
+    assert accuracy(model, found, labels) < 0.5
 
 
 def test_the_margin_never_falls():
@@ -56,14 +58,15 @@ def test_the_margin_never_falls():
     assert (kept > asked[0]).all()
 
 
-def test_against_a_linear_model_it_nears_the_optimum():
-    """With many queries nearly the whole of what the best perturbation gains is gained."""
+@pytest.mark.parametrize(("norm", "share"), [("linf", 0.8), ("l2", 0.6)])
+def test_against_a_linear_model_it_nears_the_optimum(norm, share):
+    """With many queries most of what the best perturbation gains is gained."""
     model, images = Linear(margin=30.0), random_images(low=0.3, high=0.7)
     labels = torch.zeros(8, dtype=torch.int64)
-    found = square(model, images, labels, 0.1, queries=3000, generator=seeded())
-    weight = model.layer.weight
-    gained = margin(model(found), labels) - margin(model(images), labels)
-    assert (gained > 0.8 * 0.1 * (weight[1] - weight[0]).abs().sum()).all()
+    found = square(model, images, labels, 0.1, norm=norm, queries=3000, generator=seeded())
+    towards = model.layer.weight[1] - model.layer.weight[0]
+    best = 0.1 * (towards.abs().sum() if norm == "linf" else towards.norm())
+    assert (margin(model(found), labels) - margin(model(images), labels) > share * best).all()
 
 
 def test_squares_shrink():
@@ -75,13 +78,27 @@ def test_squares_shrink():
     assert [side_of(query, 100, 32, 32) for query in range(100)] == sides[::10]
 
 
+@pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize("side", [1, 2, 5])
-def test_images_of_any_size(side):
-    """The smallest images too; nothing leaves the ball."""
+def test_images_of_any_size(side, norm):
+    """The smallest images too, and such as are no squares; nothing leaves the ball."""
     model, images = convolutional().eval(), random_images(4, max(side, 2), -0.2, 1.2).clamp(0, 1)[..., :side, :]
-    labels = torch.zeros(4, dtype=torch.int64)
-    found = square(nn.Sequential(nn.Upsample((8, 8)), model), images, labels, 0.05, queries=20, generator=seeded())
-    assert (found - images).abs().max() <= 0.05 + 1e-6
+    model, labels = nn.Sequential(nn.Upsample((8, 8)), model), torch.zeros(4, dtype=torch.int64)
+    change = square(model, images, labels, 0.05, norm=norm, queries=20, generator=seeded()) - images
+    assert change.flatten(1).norm(dim=1, p=torch.inf if norm == "linf" else 2).max() <= 0.05 + 1e-6
+
+
+def test_a_square_in_l2_has_what_another_one_had():
+    """The whole perturbation is as long as the radius throughout, away from the borders of [0, 1]."""
+    seen = []
+    watched = nn.Sequential(Linear(side=16, margin=30.0))
+    watched.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].clone()))
+    images = random_images(5, 16, 0.4, 0.6)
+    square(watched, images, torch.zeros(5, dtype=torch.int64), 0.1, norm="l2", queries=40, generator=seeded())
+    lengths = torch.stack([(each - images).flatten(1).norm(dim=1) for each in seen[1:]])
+    assert lengths.max() <= 0.1 + 1e-6
+    assert lengths.min() > 0.095  # a new square may cancel an old one; what it leaves free goes to the next
+    assert lengths.median().item() == pytest.approx(0.1, abs=1e-5)
 
 
 def test_the_standard_suite_sees_through_masking():
@@ -108,10 +125,10 @@ def test_random_search_ends_early_where_it_finds_nothing():
     assert forward > backward
 
 
-def test_other_norms_are_searched_by_gradients_alone():
-    """Random search is defined in L-infinity; in L2 it is left out, and named."""
+def test_a_version_is_one_of_two():
+    """In L2 both are defined; another name is refused."""
     model, images = convolutional(classes=4).eval(), random_images(6, 8)
-    result = attack_suite(model, images, model(images).argmax(1), 0.05, norm="l2", version="standard")
-    assert result.left_out == {"square": "needs the L-infinity norm"}
+    labels = model(images).argmax(1)
+    assert attack_suite(model, images, labels, 0.05, norm="l2", version="standard").left_out == {}
     with pytest.raises(RequestError, match="version 'plus' is unknown; choose from fast, standard"):
-        attack_suite(model, images, model(images).argmax(1), 0.05, version="plus")
+        attack_suite(model, images, labels, 0.05, version="plus")

@@ -114,7 +114,7 @@ def test_smallest_radii(study, model):
 
 @pytest.mark.parametrize(("setting", "source"), [("std", ("resnet10", "std", 1)), ("adv", ("resnet10", "std", 1))])
 def test_trust(study, monkeypatch, setting, source):
-    """All six checks have a row; transfer comes from the STD model of the other seed."""
+    """All seven checks have a row; transfer comes from the STD model of the other seed."""
     seen = {}
 
     def run_checks(model, images, labels, eps, **options):

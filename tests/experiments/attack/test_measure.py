@@ -150,7 +150,7 @@ def test_figures_are_drawn_from_the_tables(study):
     comparison = figures.attack_comparison(attacked, 0.02, 3).axes[0]
     assert {label.get_text() for label in comparison.get_yticklabels()} == set(attacked["attack"])
     assert len(figures.convergence(attacked, 0.02, 3).axes) == 2
-    assert [axis.has_data() for axis in figures.radius_histogram(tables["smallest_radii"]).axes] == [True]
+    assert [axis.has_data() for axis in figures.survival(tables["smallest_radii"]).axes] == [True]
     found = {name: measure.examples(study, ("resnet10", name, 0), 3) for name in ("std", "adv")}
     assert len(figures.adversarial_examples(found, study.test.classes, 0.02).axes) == 3 * (1 + 2 * 2)
 

@@ -222,6 +222,8 @@ def test_figures_are_drawn_from_the_tables(study):
     for name, count in panels.items():
         axes = getattr(figures, name)(table).axes
         assert [axis.has_data() for axis in axes] == [True] * count, name
+    strength = fourier["setting"].map({"random": 1.0, "std": 5.0, "adv": 2.0})
+    fourier = fourier.assign(changed=strength * (1 + fourier["fx"] + fourier["fy"]))
     planes = [axis for axis in figures.fourier_maps(fourier).axes if axis.images]
     assert len(planes) == 2 * 3
     ends = [axis.images[0].norm.vmax for axis in planes]

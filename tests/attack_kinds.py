@@ -8,8 +8,10 @@ import torch
 from advlook.attacks.apgd import apgd
 from advlook.attacks.ball import random_noise
 from advlook.attacks.fgsm import fgsm
+from advlook.attacks.margin import margin_attack
 from advlook.attacks.mi_fgsm import mi_fgsm
 from advlook.attacks.pgd import pgd
+from advlook.attacks.square import square
 
 ATTACKS = {
     "fgsm": (fgsm, "linf"),
@@ -27,6 +29,10 @@ ATTACKS = {
     "apgd linf, dlr": (partial(apgd, steps=8, loss="dlr", restarts=2), "linf"),
     "apgd l2": (partial(apgd, norm="l2", steps=8), "l2"),
     "apgd l2, dlr": (partial(apgd, norm="l2", steps=8, loss="dlr", restarts=2), "l2"),
+    "margin linf": (partial(margin_attack, steps=4, rivals=2), "linf"),
+    "margin l2": (partial(margin_attack, norm="l2", steps=4, rivals=2), "l2"),
+    "square linf": (partial(square, queries=20), "linf"),
+    "square l2": (partial(square, norm="l2", queries=20), "l2"),
     "noise linf": (random_noise, "linf"),
     "noise l2": (partial(random_noise, norm="l2"), "l2"),
 }

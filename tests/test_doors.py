@@ -50,7 +50,7 @@ def test_attacks_are_called_by_package():
 
 
 def test_checks_run_by_their_short_name():
-    """`advlook.checks.run_checks` gives the six checks, in the order of their remedies."""
+    """`advlook.checks.run_checks` gives the seven checks, in the order of their remedies."""
     found = checks.run_checks(convolutional(), IMAGES, LABELS, 4 / 255, steps=2)
     assert [check.name for check in found] == list(checks.REMEDIES)
     assert all(check.remedy for check in found)

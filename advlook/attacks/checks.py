@@ -1,4 +1,4 @@
-"""Can an accuracy under attack be believed? Six checks of a model, each with the numbers behind it and a remedy.
+"""Can an accuracy under attack be believed? Seven checks of a model, each with the numbers behind it and a remedy.
 
 They look for gradient masking and for broken evaluations, by the symptoms of Athalye et al. 2018 (Obfuscated gradients
 give a false sense of security), Carlini et al. 2019 (On evaluating adversarial robustness) and AutoAttack (Croce and
@@ -27,11 +27,12 @@ FAR_EPS = 0.5  # within it every image can become plain grey, and no classifier 
 MAX_FAR_POINTS = 2.0  # ten steps left sound models no image; a few stubborn images are no proof of masking
 MAX_UNUSABLE_POINTS = 1.0  # images without a usable gradient may survive for that reason: their share bounds the error
 SUM_TOLERANCE = 1e-2  # on a row of probabilities that sums to 1: bfloat16 misses 1 by less, logits by more
+QUERIES = 100  # of random search for each image: by then it has found some of what masked gradients hide
 RANDOM_TOLERANCE = 1e-4  # of the largest logit: rounding changes logits by 1e-6 of it, dropout or noise by more
 
 # What to do where a check fails, by the name of the check.
 REMEDIES: dict[str, str] = tomllib.loads(files("advlook.attacks").joinpath("remedies.toml").read_text("utf-8"))
-_FGSM, _FAR, _TRANSFER, _GRADIENTS, _LOGITS, _RANDOM = REMEDIES
+_FGSM, _FAR, _TRANSFER, _SEARCH, _GRADIENTS, _LOGITS, _RANDOM = REMEDIES
 
 
 @dataclass(frozen=True)
@@ -64,13 +65,13 @@ def run_checks(
     batch_size: int = 250,
     seed: int = 0,
 ) -> list[Check]:
-    """All six checks, in the order of REMEDIES.
+    """All seven checks, in the order of REMEDIES.
 
     images: float `(N, 3, H, W)` in [0, 1], on the model's device; labels: int64 `(N,)`; eps: L-infinity radius in pixel
     units of [0, 1]; source: another model of the same classes, usually the STD one, for the check of transfer. PGD
     takes `steps` steps from a random start, FGSM starts from the image; all draws come from `seed`. Both models run in
     eval mode and are left as they were; one in train mode brings a warning. Where the input gradient is not finite, the
-    three checks that attack are not run. The cost is about that of three accuracies under PGD. Raises RequestError
+    four checks that attack are not run. The cost is about that of six accuracies under PGD. Raises RequestError
     for no images, labels of another number, and as the attacks do."""
     if isinstance(images, Tensor) and isinstance(labels, Tensor) and (not len(images) or len(images) != len(labels)):
         raise RequestError(f"{len(images)} images with {len(labels)} labels: give one image or more, a label to each")
@@ -86,7 +87,7 @@ def run_checks(
             under_attack = _under_attack(model, None if source is model else source, batches, clean, eps, steps, seed)
         else:
             why = "its attacks need a finite gradient"
-            under_attack = [Check(name, None, why) for name in (_FGSM, _FAR, _TRANSFER)]
+            under_attack = [Check(name, None, why) for name in (_FGSM, _FAR, _TRANSFER, _SEARCH)]
     return [*under_attack, usable_gradients(zero, finite), logits_wanted(clean), same_answers(clean, again)]
 
 
@@ -99,7 +100,7 @@ def _under_attack(
     steps: int,
     seed: int,
 ) -> list[Check]:
-    """The three checks that attack batches of images and labels, whose logits without an attack are `clean`."""
+    """The four checks that attack batches of images and labels, whose logits without an attack are `clean`."""
     labels = torch.cat([y for _, y in batches])
     right, generator = clean.argmax(1) == labels, torch.Generator(labels.device).manual_seed(seed)
 
@@ -111,11 +112,13 @@ def _under_attack(
     far = survivors(lambda x, y: attacks.pgd(model, x, y, FAR_EPS, steps=steps, generator=generator))
     # MI-FGSM, because PGD stops where the source is fooled, and so rarely fools another model (Dong et al. 2018).
     transfer = None if source is None else survivors(lambda x, y: attacks.mi_fgsm(source, x, y, eps, steps=steps))
+    search = survivors(lambda x, y: attacks.square(model, x, y, eps, queries=QUERIES, generator=generator))
     grey = _logits(model, torch.full_like(batches[0][0][:1], 0.5)).argmax(1)
     return [
         fgsm_against_pgd(fgsm, pgd),
         falls_to_zero(right, far, fooled_by_grey=labels != grey),
         transfer_against_pgd(transfer, pgd),
+        search_against_pgd(search, pgd),
     ]
 
 
@@ -146,6 +149,12 @@ def transfer_against_pgd(transfer: Tensor | None, pgd: Tensor) -> Check:
         return Check(_TRANSFER, None, "no source model was given")
     finding = f"{percent(transfer):.1f}% right under MI-FGSM on the source, {percent(pgd):.1f}% under PGD"
     return Check(_TRANSFER, not _weaker(pgd, transfer), finding)
+
+
+def search_against_pgd(search: Tensor, pgd: Tensor) -> Check:
+    """From the survivors `(N,) bool` of random search and of PGD, which must do as much (Athalye et al. 2018)."""
+    finding = f"{percent(search):.1f}% right after {QUERIES} queries of Square, {percent(pgd):.1f}% under PGD"
+    return Check(_SEARCH, not _weaker(pgd, search), finding)
 
 
 def usable_gradients(zero: Tensor, finite: Tensor) -> Check:

@@ -1,5 +1,7 @@
 """Names as figures and tables show them: architectures, settings, radii."""
 
+import re
+
 
 class Names(dict[str, str]):
     """Names for people by those in tables; one that it does not hold, which a user chose, stands for itself."""
@@ -31,3 +33,25 @@ FORMS = "timm:NAME, torchvision:NAME, PATH.py:FUNCTION or package.module:FUNCTIO
 STANDARD, REVERSED, STYLIZED, CONFLICT = "standard", "reversed", "stylized", "cue conflict"
 MAIN = "as they are"  # hybrid images that are no control
 DOSE, CONTROL = "dose", "control"  # kinds of controls: another radius alone, or something else besides
+
+_ALEXNET = ("features.0", "features.4", "features.8", "features.11", "features.14")  # its convolutions
+
+
+def layer_name(layer: str, arch: str = "") -> str:
+    """A convolution as readers know it: "stage 2, conv 1" of a block of a ResNet, "conv 3" of our AlexNet; of any other
+    network the name of the module.
+
+    >>> layer_name("network.layer2.0.conv1", "resnet10"), layer_name("network.features.8", "alexnet_bn")
+    ('stage 2, conv 1', 'conv 3')
+    """
+    name = layer.removeprefix("network.")
+    if arch == "alexnet_bn" and name in _ALEXNET:
+        return f"conv {_ALEXNET.index(name) + 1}"
+    if match := re.fullmatch(r"layer(\d+)\.(\d+)\.conv(\d+)", name):
+        stage, block, number = match.groups()
+        return (
+            f"stage {stage}, conv {number}"
+            if arch == "resnet10"
+            else f"stage {stage}, block {int(block) + 1}, conv {number}"
+        )
+    return "first conv" if name == "conv1" else name

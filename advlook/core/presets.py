@@ -169,7 +169,7 @@ class VisualizeConfig:
 
     images: Positive  # test images whose maps and answers are measured
     samples: Positive  # noisy copies of SmoothGrad, and steps of integrated gradients
-    shown: Positive  # images in the figure of maps; the appendix shows four times as many
+    shown: Positive  # images in the figures of maps
     units: Positive  # units of each layer that are maximised, drawn by seed
     steps: Positive  # of activation maximisation
     starts: Positive  # random starts of each unit's maximisation

@@ -178,8 +178,8 @@ def _sanity_checks(study: Study, rng: random.Random) -> Units:
         if kind != "random" and seed == study.preset.seeds[0]:
             for stage in stages(study.model(*key)):
                 method = rng.choice(defined_maps(study, arch))
-                about = {"arch": arch, "method": method, "model_a": name, "model_b": f"{name} {stage} alone"}
-                again = partial(_alone, study, key, method, stage)
+                about = {"arch": arch, "method": method, "model_a": name, "model_b": f"{name} {stage} up"}
+                again = partial(_fresh_up, study, key, method, stage)
                 yield Unit("07_sanity", about, again, ("measure",), tolerance=MAPS)
 
 
@@ -189,9 +189,10 @@ def _pair(study: Study, first: ModelKey, second: ModelKey, method: str) -> Itera
     return sanity.compare(*maps, *map(sanity.name_of, pair))
 
 
-def _alone(study: Study, key: ModelKey, method: str, stage: str) -> Iterator[Row]:
+def _fresh_up(study: Study, key: ModelKey, method: str, stage: str) -> Iterator[Row]:
     cascade, name = sanity.Cascade(study, key, [method]), sanity.name_of(key)
-    return sanity.compare(cascade.original, cascade.fresh([stage]), name, f"{name} {stage} alone")
+    chosen = cascade.order[: cascade.order.index(stage) + 1]
+    return sanity.compare(cascade.original, cascade.fresh(chosen), name, f"{name} {stage} up")
 
 
 def _controls(study: Study, rng: random.Random) -> Units:

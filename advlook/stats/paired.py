@@ -57,7 +57,7 @@ def by_checkpoint(members: Sequence[str], values: np.ndarray, checkpoints: Seque
 
 def labelled(table: pd.DataFrame) -> pd.DataFrame:
     """The table `07_sanity` with the names of its models taken apart. comparison: "random-std" and the like for pairs,
-    "up" and "alone" for fresh stages; setting: of the second; stage: the (lowest) fresh one."""
+    "up" for fresh stages; setting: of the second; stage: the lowest fresh one."""
     words = table["model_b"].str.split(" ", expand=True).reindex(columns=range(3)).astype(object)
     first, second = (names.str.split("-").str[0] for names in (table["model_a"], words[0]))
     return table.assign(comparison=words[2].fillna(first + "-" + second), setting=second, stage=words[1].fillna(""))

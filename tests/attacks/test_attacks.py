@@ -12,8 +12,10 @@ from torch import nn
 from advlook.attacks.apgd import apgd
 from advlook.attacks.ball import ascend, project, random_in_ball, random_noise
 from advlook.attacks.fgsm import fgsm
+from advlook.attacks.margin import margin_attack
 from advlook.attacks.mi_fgsm import mi_fgsm
 from advlook.attacks.pgd import pgd
+from advlook.attacks.square import square
 from advlook.core.gradients import cross_entropy
 
 
@@ -88,7 +90,7 @@ def test_border_optimum_is_attained():
 @pytest.mark.parametrize("targeted", [False, True])
 def test_result_is_inside_ball_and_range(attack, norm, eps, targeted):
     """Adversarial images stay in the ball and in [0, 1], even from images at the borders, and carry no graph."""
-    if targeted and function(attack) in (apgd, random_noise):
+    if targeted and function(attack) in (apgd, margin_attack, square, random_noise):
         pytest.skip("takes no targets")
     model = convolutional().eval()
     images = random_images(6, 8, -0.5, 1.5).clamp(0, 1)

@@ -1,4 +1,4 @@
-"""The six checks: a healthy model passes all of them, and each fails on a model built to break it."""
+"""The seven checks: a healthy model passes all of them, and each fails on a model built to break it."""
 
 import pytest
 import torch
@@ -7,6 +7,7 @@ from helpers import Linear, Recorder, convolutional, random_images, snapshot
 from torch import nn
 
 from advlook.attacks.checks import (
+    QUERIES,
     REMEDIES,
     Check,
     falls_to_zero,
@@ -14,12 +15,13 @@ from advlook.attacks.checks import (
     logits_wanted,
     run_checks,
     same_answers,
+    search_against_pgd,
     transfer_against_pgd,
     usable_gradients,
 )
 from advlook.core.errors import RequestError
 
-FGSM, FAR, TRANSFER, GRADIENTS, LOGITS, RANDOM = REMEDIES
+FGSM, FAR, TRANSFER, SEARCH, GRADIENTS, LOGITS, RANDOM = REMEDIES
 EPS = 0.02
 
 
@@ -78,6 +80,7 @@ BREAKS = {
     "gradient wrong after a step": (FGSM, {"before": wrong_way_off_the_grid}),
     "gradient wrong, at a great radius": (FAR, {"before": wrong_way}),
     "gradient wrong, another's right": (TRANSFER, {"before": wrong_way}),
+    "gradient wrong, none is asked for": (SEARCH, {"before": wrong_way}),
     "quantised": (GRADIENTS, {"before": lambda x: (x * 16).round() / 16}),
     "overconfident beyond float32": (GRADIENTS, {"after": lambda z: 1e6 * z}),
     "gradient not finite": (GRADIENTS, {"before": hidden_infinity}),
@@ -113,7 +116,7 @@ def test_healthy_model_passes(healthy):
     """Every check passes on a model with nothing wrong, in the order of the remedies, and something was at stake."""
     checks = run_checks(*healthy, EPS, source=convolutional(seed=1), steps=5)
     assert [c.name for c in checks] == list(REMEDIES)
-    assert [c.passed for c in checks] == [True] * 6
+    assert [c.passed for c in checks] == [True] * 7
     under_fgsm = float(checks[0].finding.split("%")[0])
     assert 0 < under_fgsm < 100
 
@@ -179,13 +182,14 @@ def corner(images):
 
 
 def test_nothing_is_measured_twice(healthy):
-    """One clean pass, one gradient, one FGSM, PGD at two radii: no more forward passes than these need."""
+    """One clean pass, one gradient, one FGSM, PGD at two radii, random search: no more passes than these need."""
     model, images, labels = healthy
     recorder = Recorder(Broken(model, before=Does(wrong_way)))  # no image is lost, so that PGD goes all its steps
     check(recorder, images, labels)
     a_pgd = 5 + 1 + 1  # its steps, its last look, and the count of its survivors
-    assert len(recorder.sizes) <= 1 + 1 + 2 + 2 * a_pgd + 1
-    assert sum(recorder.sizes) <= 60 * (1 + 1 + 2 + 2 * a_pgd) + 1
+    a_search = 1 + QUERIES + 1  # a look at the images, its queries, and the count
+    assert len(recorder.sizes) <= 1 + 1 + 2 + 2 * a_pgd + a_search + 1
+    assert sum(recorder.sizes) <= 60 * (1 + 1 + 2 + 2 * a_pgd + a_search) + 1
 
 
 def test_wrong_images_never_count_as_survivors(healthy):
@@ -213,7 +217,7 @@ def test_constant_answer_is_no_failed_attack():
     assert found[RANDOM].passed is True
 
 
-@pytest.mark.parametrize("judge", [fgsm_against_pgd, transfer_against_pgd])
+@pytest.mark.parametrize("judge", [fgsm_against_pgd, transfer_against_pgd, search_against_pgd])
 @pytest.mark.parametrize(
     ("images", "only_pgd", "only_other", "passed"),
     [
@@ -232,7 +236,7 @@ def test_weaker_means_beyond_a_point_and_chance(judge, images, only_pgd, only_ot
     found = judge(other, pgd)
     assert found.passed is passed
     assert f"{100 * only_pgd / images:.1f}% under PGD" in found.finding
-    assert f"{100 * only_other / images:.1f}% right under" in found.finding
+    assert f"{100 * only_other / images:.1f}% right " in found.finding
 
 
 def test_survivors_that_grey_would_fool_are_counted():

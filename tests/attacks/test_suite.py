@@ -9,8 +9,10 @@ from helpers import Linear, Recorder, convolutional, random_images
 from advlook.attacks.apgd import apgd
 from advlook.attacks.ball import random_noise
 from advlook.attacks.fgsm import fgsm
+from advlook.attacks.margin import margin_attack
 from advlook.attacks.mi_fgsm import mi_fgsm
 from advlook.attacks.pgd import pgd
+from advlook.attacks.square import square
 from advlook.attacks.suite import NAMED_ATTACKS, attack_suite
 from advlook.core.errors import RequestError
 
@@ -59,8 +61,8 @@ def test_suite_edge_cases():
     """No images give an empty result; an unknown attack is named."""
     empty = attack_suite(convolutional().eval(), torch.zeros(0, 3, 8, 8), torch.zeros(0, dtype=torch.int64), 0.01)
     assert empty.attacked.shape == (0, 3, 8, 8)
-    with pytest.raises(RequestError, match=r"'square'.*apgd-ce"):
-        attack_suite(Linear(), random_images(), torch.zeros(8, dtype=torch.int64), 0.01, attacks=["square"])
+    with pytest.raises(RequestError, match=r"'circle'.*apgd-ce"):
+        attack_suite(Linear(), random_images(), torch.zeros(8, dtype=torch.int64), 0.01, attacks=["circle"])
 
 
 def test_named_attacks_are_those_with_their_settings():
@@ -74,6 +76,8 @@ def test_named_attacks_are_those_with_their_settings():
         "mi-fgsm": lambda g: mi_fgsm(*arguments, steps=3),
         "apgd-ce": lambda g: apgd(*arguments, steps=3, generator=g),
         "apgd-dlr": lambda g: apgd(*arguments, steps=3, loss="dlr", generator=g),
+        "margin": lambda g: margin_attack(*arguments, steps=3, generator=g, precision="auto"),
+        "square": lambda g: square(*arguments, generator=g),
         "suite": lambda g: attack_suite(*arguments, steps=3, generator=g).attacked,
     }
     assert list(NAMED_ATTACKS) == list(expected)

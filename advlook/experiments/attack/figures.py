@@ -8,19 +8,21 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from advlook.attacks import SUITE
 from advlook.core import ARCH_NAMES, NAMES, SETTINGS
 from advlook.core import eps_label as eps_label
 from advlook.study import style
+from advlook.study.models import KEY
 from advlook.study.style import summary as summary
 
 _LINES = {  # attacks over the radius
     "pgd": {"label": "PGD", "ls": "-", "marker": "o", "ms": 5},
-    "fgsm": {"label": "FGSM", "ls": ":"},
-    "noise": {"label": "random noise", "ls": (0, (1, 3))},
+    "fgsm": {"label": "FGSM", "ls": "--", "marker": "s", "ms": 4},
+    "noise": {"label": "random noise", "ls": ":", "marker": "x", "ms": 5},
 }
 _ITSELF = "itself\n(white box)"
-_WHISKERS = {"elinewidth": 1, "ecolor": style.DARK}
 _ACCURACY = "top-1 accuracy [%]"
+_LIGHT = sns.blend_palette(["white", "#7FB6D9"], as_cmap=True)  # on all of which dark digits can be read
 
 
 def accuracy_curves(table: pd.DataFrame, steps: int) -> Figure:
@@ -38,9 +40,16 @@ def accuracy_curves(table: pd.DataFrame, steps: int) -> Figure:
 
 
 def attack_comparison(table: pd.DataFrame, eps: float, steps: int) -> Figure:
-    """Accuracy under each attack at radius eps, weakest first. table: `02_attacks`; steps: of the PGD that is drawn."""
+    """Accuracy under each attack at radius eps, weakest first; in L2 with the radius. The suite's PGD, which is the
+    PGD above it with other draws, has no row. table: `02_attacks`; steps: of the PGD that is drawn."""
     table = _one_pgd(table, steps)
-    table = table[np.isclose(table["eps"], eps) | (table["attack"] == "none") | (table["norm"] == "l2")]
+    in_l2 = table["norm"] == "l2"
+    chosen = np.isclose(table["eps"], eps) | (table["attack"] == "none") | in_l2
+    table = table[chosen & (table["attack"] != f"suite: {SUITE[0]}")]
+    radius = [
+        f" (radius {eps:g})" if each else "" for eps, each in zip(table["eps"], table["norm"] == "l2", strict=True)
+    ]
+    table = table.assign(attack=table["attack"] + radius)
     order = list(table.groupby("attack")["top1"].mean().sort_values(kind="stable").index)
     figure, panels = style.arch_columns(table, (0.42 * len(order) + 1.6, 4.8, 1.8), (_ACCURACY, ""), sharey=True)
     for axis, rows in panels:
@@ -53,11 +62,12 @@ def attack_comparison(table: pd.DataFrame, eps: float, steps: int) -> Figure:
 
 
 def convergence(table: pd.DataFrame, eps: float, steps: int) -> Figure:
-    """Is the attack converged? Accuracy under PGD by more steps or more restarts, beside what the suite leaves. table:
-    `02_attacks`; eps: the study's radius; steps: those of each restart."""
+    """Is the attack converged? Accuracy under PGD by more steps or more restarts, beside what the suite leaves; one
+    scale for all. table: `02_attacks`; eps: the study's radius; steps: those of each restart."""
     table = table[np.isclose(table["eps"], eps)].assign(gradients=lambda rows: rows["steps"] * rows["restarts"])
     labels = "gradients an image: steps x restarts", _ACCURACY
-    figure, panels = style.arch_rows(table, dict.fromkeys(SETTINGS, ""), (9.6, 2.9, 0.9), labels, sharex=True)
+    shared = {"sharex": True, "sharey": True}
+    figure, panels = style.arch_rows(table, dict.fromkeys(SETTINGS, ""), (9.6, 2.9, 0.9), labels, **shared)
     for axis, of_arch, setting in panels:
         rows, color = style.select(of_arch, setting=setting), style.COLORS[setting]
         pgd = style.select(rows, attack="pgd")
@@ -67,11 +77,10 @@ def convergence(table: pd.DataFrame, eps: float, steps: int) -> Figure:
         axis.axhspan(suite.min(), suite.max(), color=style.GREY, alpha=0.3, lw=0)
         axis.axhline(suite.mean(), color=style.GREY, lw=1.5, zorder=1)
         axis.set(title=f"{ARCH_NAMES[rows['arch'].iloc[0]]} {NAMES[setting]}", xscale="log")
-        bottom, top = axis.get_ylim()
-        axis.set_ylim(max(-1, min(bottom, suite.min() - 1)), max(top, bottom + 5))
         effort = sorted(pgd["gradients"].unique())
         axis.set_xticks(effort, [str(count) for count in effort])
         axis.minorticks_off()
+    axis.set_ylim(-1, None)
     more_steps = style.handle("more steps", marker="o", ms=5)
     more_restarts = style.handle(f"more restarts of {steps} steps", ls=":", marker="s", ms=5)
     style.legend(figure, [more_steps, more_restarts, style.handle("suite of attacks", style.GREY, lw=1.5)])
@@ -87,30 +96,30 @@ def transfer_matrix(table: pd.DataFrame) -> Figure:
     means = table["top1"].groupby([target, source.mask(own, _ITSELF)]).mean().unstack()
     means = means.reindex(index=target.unique(), columns=order)
     figure, (axis,) = style.new_figure(1, 1, 1.6 * len(order) + 2.2, 0.7 * len(means) + 1.8)
-    colors = {"vmin": 0, "vmax": 100, "cmap": "viridis", "cbar_kws": {"label": _ACCURACY}}
-    sns.heatmap(means, annot=True, fmt=".0f", ax=axis, linewidths=1, annot_kws={"size": 12}, **colors)
+    colors = {"vmin": 0, "vmax": 100, "cmap": _LIGHT, "cbar_kws": {"label": _ACCURACY}}
+    digits = {"size": 12, "color": style.INK}
+    sns.heatmap(means, annot=True, fmt=".0f", ax=axis, linewidths=1, annot_kws=digits, **colors)
     axis.set(xlabel="examples made against", ylabel="accuracy of")
     axis.grid(visible=False)
     axis.tick_params(axis="y", rotation=0)
     return figure
 
 
-def radius_histogram(table: pd.DataFrame) -> Figure:
-    """The share of images that PGD loses first at each L2 radius of `02_radii`; mean and range over seeds."""
-    radii = sorted(table["eps"].unique())
-    below = "L2 radius at which PGD first loses the image"
-    figure, panels = style.arch_rows(table, {"": ""}, (9.5, 2.6, 0.9), (below, "images [%]"), sharex=True)
-    names = ["wrong\nas it is", *(f"{eps:.2g}" for eps in radii[1:-1]), "never\nlost"]
-    for axis, rows, _ in panels:
-        for setting, shift in (("std", -0.2), ("adv", 0.2)):
-            lost = style.select(rows, setting=setting).groupby("eps")["lost"]
-            mean, low, high = lost.agg(["mean", "min", "max"]).loc[radii].to_numpy().T
-            drawn = {"color": style.COLORS[setting], "label": NAMES[setting], "error_kw": _WHISKERS}
-            axis.bar(np.arange(len(radii)) + shift, mean, 0.4, yerr=[mean - low, high - mean], **drawn)
-        axis.set_title(ARCH_NAMES[rows["arch"].iloc[0]])
-        axis.set_xticks(range(len(radii)), names)
-        axis.grid(visible=False, axis="x")
-    panels[0][0].legend()
+def survival(table: pd.DataFrame) -> Figure:
+    """The share of images that PGD has not lost at each L2 radius of `02_radii`; mean and range over seeds."""
+    table = table.sort_values("eps", kind="stable")
+    left = table.assign(left=100 - table.groupby(KEY)["lost"].cumsum())
+    left = left[np.isfinite(left["eps"])]
+    radii = sorted(left["eps"].unique())
+    places = {radius: np.log2(radius / radii[1]) + 1 if radius else 0 for radius in radii}
+    left = left.assign(at=left["eps"].map(places))
+    labels = "L2 radius", "images for which PGD finds no wrong answer [%]"
+    figure, panels = style.arch_columns(left, (4.2, 4.8, 1.2), labels, sharey=True)
+    for axis, rows in panels:
+        style.bands(axis, rows, "at", "left", ls="-", marker="o", ms=4)
+        axis.set_xticks(list(places.values())[::2], [f"{radius:.2g}" for radius in radii[::2]])
+        axis.set_ylim(-2, 102)
+    figure.legend(handles=style.setting_handles(), loc="outside right upper")
     return figure
 
 

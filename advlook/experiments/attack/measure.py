@@ -133,12 +133,15 @@ def random_targets(labels: Tensor, classes: int, generator: torch.Generator) -> 
 
 def examples(study: Study, key: ModelKey, count: int) -> dict[str, Tensor]:
     """Adversarial examples of `count` images of a fixed draw, on the CPU: `images` and `attacked` `(count, 3, H, W)`;
-    `labels`; and each predicted class and its probability: `before`, `before_probability`, `after`, ..."""
+    `labels`; and each predicted class and its probability: `before`, `before_probability`, `after`, ...
+
+    Every image gets all steps, without a random start: where an attack ends with the first wrong answer, a STD model's
+    examples are one step from noise, and its perturbations cannot be compared with an ADV model's."""
     config, model = study.preset.evaluation, study.model(*key)
     images, labels = next(study.test.subset(count, seed=1).batches(count, study.device))
-    generator = torch.Generator(study.device).manual_seed(0)
     with evaluating(Classifier(model)) as model:
-        attacked = attacks.pgd(model, images, labels, config.eps, steps=config.pgd_steps, generator=generator)
+        step = 2.5 * config.eps / config.pgd_steps  # that of PGD
+        attacked = attacks.mi_fgsm(model, images, labels, config.eps, steps=config.pgd_steps, step_size=step, decay=0.0)
         found = {"images": images, "attacked": attacked, "labels": labels}
         for name, version in (("before", images), ("after", attacked)):
             with torch.no_grad():

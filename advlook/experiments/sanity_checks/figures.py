@@ -1,6 +1,6 @@
 """Figures and summary of notebook 07: maps on models of different parameters, side by side, and how alike they are."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import product
 
 import numpy as np
@@ -21,6 +21,7 @@ _COLORS = "#E69F00", "#CC79A7", "#009E73", "#56B4E9", "#000000"
 METHOD_STYLES = dict(zip(TITLES, zip(_COLORS, "sDo^v", strict=True), strict=True))
 _NAMES = "Spearman, signed", "Spearman, absolute", "SSIM, signed", "SSIM, absolute"
 MEASURE_NAMES = dict(zip(MEASURES, _NAMES, strict=True))
+SHOWN_MEASURES = ("spearman_abs", "ssim_abs")  # of absolute values; those of signed ones are in the table
 KIND_NAMES = NAMES | {"random": "untrained"}
 PAIRS = {  # what is compared, from the top of the figure down: pairs of kinds, then the controls
     "random-std": ("untrained - STD", style.COLORS["std"]),
@@ -70,20 +71,20 @@ def maps_by_kind(shown: ImageSet, maps: Mapping[str, Maps]) -> Figure:
 
 
 def similarities(table: pd.DataFrame) -> Figure:
-    """How alike the maps of two models are, a row a method, a column a measure, a line a kind of pair: images, and
-    their mean with a 95% interval. table: `07_sanity`."""
+    """How alike the maps of two models are, a row a method, a column a measure, a line a kind of pair: the mean over
+    images with a 95% interval, and the middle half of images, pale. table: `07_sanity`."""
     rows = labelled(table)
     rows = rows[rows["comparison"].isin(PAIRS)]
     archs, methods = (list(rows[column].unique()) for column in ("arch", "method"))
     pairs = [pair for pair in PAIRS if pair in set(rows["comparison"])]
     height = max(2.1, 0.24 * len(pairs) * max(1.0, 0.75 * len(archs)) + 0.35)  # at least that of the longest name
     size = 11.5, height * len(methods) + 1.1
-    figure, axes = style.new_figure(len(methods), len(MEASURES), *size, sharex=True, sharey=True)
-    for axis, (method, measure) in zip(axes, product(methods, MEASURES), strict=True):
+    figure, axes = style.new_figure(len(methods), len(SHOWN_MEASURES), *size, sharex=True, sharey=True)
+    for axis, (method, measure) in zip(axes, product(methods, SHOWN_MEASURES), strict=True):
         for (arch, pair), group in style.select(rows, method=method, measure=measure).groupby(["arch", "comparison"]):
             place, color = pairs.index(pair) + 0.36 * (archs.index(arch) - (len(archs) - 1) / 2), PAIRS[pair][1]
             each, spread = image_means(group), means(group, ["arch"]).iloc[0]
-            axis.plot(each, [place] * len(each), "|", color=color, alpha=0.3, ms=6, zorder=1)
+            axis.plot(np.nanpercentile(each, [25, 75]), [place, place], color=color, alpha=0.35, lw=6, zorder=1)
             axis.plot(spread[["low", "high"]], [place, place], color=style.INK, lw=1.6, zorder=2)
             drawn = {"ms": 5.5, "mec": style.INK, "mew": 0.9, "zorder": 3}
             axis.plot(spread["mean"], place, style.ARCH_STYLES[arch][1], color=color, **drawn)
@@ -93,33 +94,32 @@ def similarities(table: pd.DataFrame) -> Figure:
     axes[0].set(ylim=(len(pairs) - 0.45, -0.55), yticks=range(len(pairs)), yticklabels=[PAIRS[p][0] for p in pairs])
     axes[0].set_xlim(right=1.03)
     beside = [TITLES.get(method, method) for method in methods]
-    style.label_outer(axes, list(MEASURE_NAMES.values()), "similarity", beside)
+    style.label_outer(axes, [MEASURE_NAMES[measure] for measure in SHOWN_MEASURES], "similarity", beside)
     markers, drawn = {ARCH_NAMES[arch]: style.ARCH_STYLES[arch][1] for arch in archs}, {"ls": "", "mec": style.INK}
     handles = [style.handle(name, style.LIGHT, marker=marker, **drawn) for name, marker in markers.items()]
-    handles.append(style.handle("one image", style.GREY, marker="|", ls="", ms=8))
+    handles.append(style.handle("middle half of images", style.GREY, lw=6, alpha=0.35))
     style.legend(figure, [*handles, style.handle("95% interval of the mean", style.INK, lw=1.6)])
     return figure
 
 
-def over_stages(table: pd.DataFrame, comparison: str, measures: Sequence[str] = ("spearman_abs", "ssim_abs")) -> Figure:
-    """Similarity to the maps of the trained model over the stage that is fresh, with 95% intervals. comparison: "up",
-    where every stage nearer to the output is fresh too, or "alone". table: `07_sanity`."""
-    rows = style.select(labelled(table), comparison=comparison)
+def over_stages(table: pd.DataFrame) -> Figure:
+    """Similarity to the maps of the trained model over the lowest stage that is fresh, with 95% intervals. table:
+    `07_sanity`."""
+    rows, measures = style.select(labelled(table), comparison="up"), SHOWN_MEASURES
     archs, settings = (rows[column].unique() for column in ("arch", "setting"))
     panels = list(product(archs, measures, settings))
     count = len(archs) * len(measures)
     figure, axes = style.new_figure(count, len(settings), 10.5, 2.75 * count + 0.9, sharey=True)
-    below = {"up": "fresh from this stage up to the output", "alone": "the one stage that is fresh"}[comparison]
+    below = "fresh from this stage up to the output"
     names = [MEASURE_NAMES[measure] for measure in measures] * len(archs)
     style.label_outer(axes, [""] * len(settings), f"{below} (output side first)", names)
-    line = {"ls": "-"} if comparison == "up" else {"ls": ":", "lw": 1.2}
     for axis, (arch, measure, setting) in zip(axes, panels, strict=True):
         chosen = style.select(rows, arch=arch, measure=measure, setting=setting)
         for method, curve in means(chosen, ["method", "stage"]).groupby("method", sort=False):
             color, marker = METHOD_STYLES.get(method, (style.COLORS["random"], "x"))
-            curve = pd.concat([_AS_TRAINED, curve]) if comparison == "up" else curve
+            curve = pd.concat([_AS_TRAINED, curve])
             front = 3 if method == "guided_backprop" else 2
-            axis.plot(curve["stage"], curve["mean"], color=color, marker=marker, ms=5, zorder=front, **line)
+            axis.plot(curve["stage"], curve["mean"], color=color, marker=marker, ms=5, zorder=front)
             axis.fill_between(curve["stage"], curve["low"], curve["high"], color=color, alpha=0.18, lw=0)
         axis.set_title(f"{ARCH_NAMES[arch]} {NAMES[setting]}")
         style.slant(axis, 10)

@@ -3,7 +3,7 @@
 Maps of one image are compared between models whose parameters differ: a map that stays as it is says nothing about
 them. In the table `07_sanity` models are named by setting and seed: "std-0"; "random-0" is the untrained network from
 which std-0 and adv-0 began; "std-0 layer3 up" is std-0 with fresh parameters in layer3 and in every stage above it, up
-to the output, "std-0 layer3 alone" has them in layer3 only. The words are separated by single spaces."""
+to the output. The words are separated by single spaces."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -95,17 +95,15 @@ def partners(study: Study, key: ModelKey) -> list[ModelKey]:
 
 
 def cascade_rows(study: Study, key: ModelKey) -> Iterator[Row]:
-    """Similarity of a trained model's maps (first seed) to those with fresh stages: all from one up, and one alone."""
+    """Similarity of a trained model's maps (first seed) to those with fresh stages: all from one up to the output."""
     if key[1] == "random" or key[2] != study.preset.seeds[0]:
         return
     name, cascade = name_of(key), Cascade(study, key)
     # At position 0, over the bar of the models: to move between lines leaves marks in an executed notebook.
     quiet = {"disable": not study.progress, "leave": False, "position": 0}
     for place, stage in enumerate(tqdm(cascade.order, f"fresh stages of {key[0]} {name}", unit=" stages", **quiet)):
-        up = cascade.fresh(cascade.order[: place + 1])
-        alone = cascade.fresh([stage]) if place else up
-        yield from compare(cascade.original, up, name, f"{name} {stage} up")
-        yield from compare(cascade.original, alone, name, f"{name} {stage} alone")
+        fresh = cascade.fresh(cascade.order[: place + 1])
+        yield from compare(cascade.original, fresh, name, f"{name} {stage} up")
 
 
 class Cascade:

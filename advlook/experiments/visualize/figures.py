@@ -5,10 +5,11 @@ from itertools import product
 
 import pandas as pd
 import torch
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from torch import Tensor
 
 from advlook.core import ARCH_NAMES, NAMES, SETTINGS
+from advlook.core.names import layer_name
 from advlook.sensitivity import TITLES
 from advlook.sensitivity.filters import on_one_scale
 from advlook.sensitivity.units import Maximised
@@ -17,93 +18,126 @@ from advlook.study import style
 ByMethod = Mapping[str, Tensor | str]  # maps, or why there are none
 
 
-def map_grid(images: Tensor, found: Mapping[str, ByMethod], shared: bool = False, side: float = 1.5) -> Figure:
-    """Sensitivity maps of several models side by side, a row an image, in colour around grey, which stands for 0.
+def map_grid(
+    images: Tensor, found: Mapping[str, ByMethod], shared: bool = False, side: float = 1.5, stacked: bool = False
+) -> Figure:
+    """Sensitivity maps of several models side by side (or `stacked`, one below the other), a row an image, in colour
+    around grey, which stands for 0.
 
     images: `(N, 3, H, W)`; found: by the model's setting, by method, maps `(N, 3, H, W)`. With `shared` all maps of one
     method end at the same value, so that weaker maps look weaker; without, each at its own 99.5th percentile."""
-    methods = list(next(iter(found.values())))
-    columns, bold = list(product(found, methods)), {"fontsize": 9.5, "fontweight": "bold"}
-    figure, lines = style.blocks([len(images)], [1, *[len(methods)] * len(found)], side, side)
-    there = [method for method in methods if isinstance(found[columns[0][0]][method], Tensor)]
-    limits = {method: max(float(style.brightest(maps[method])) for maps in found.values()) for method in there}
-    lines[0][0].set_title("image", **bold)
-    for axis, (setting, method) in zip(lines[0][1:], columns, strict=True):
-        axis.set_title("\n".join([NAMES[setting], *TITLES[method].split()]), color=style.COLORS[setting], **bold)
-    for place, (image, line) in enumerate(zip(images, lines, strict=True)):
-        style.show(line[0], image)
-        for axis, (setting, method) in zip(line[1:], columns, strict=True):
-            if method not in there:
-                reason = f"not defined:\n{found[setting][method]}".replace(", ", "\n")
-                axis.text(0.5, 0.5, reason if place == 0 else "", ha="center", va="center", fontsize=8)
+    methods, bold = list(next(iter(found.values()))), {"fontsize": 9.5, "fontweight": "bold"}
+    down, across = (len(found), 1) if stacked else (1, len(found))
+    figure, lines = style.blocks([len(images)] * down, [1, *[len(methods)] * across], side, side)
+    maps = {method: [each[method] for each in found.values() if isinstance(each[method], Tensor)] for method in methods}
+    limits = {method: max(float(style.brightest(values)) for values in each) for method, each in maps.items() if each}
+    for number, (setting, by_method) in enumerate(found.items()):
+        first = len(images) * number if stacked else 0
+        rows = lines[first : first + len(images)]
+        left = 1 if stacked else 1 + len(methods) * number
+        if stacked or not number:
+            rows[0][0].set_title("image", **bold)
+            for image, line in zip(images, rows, strict=True):
+                style.show(line[0], image)
+        for column, method in enumerate(methods, left):
+            title = "\n".join([NAMES[setting], *TITLES[method].split()])
+            rows[0][column].set_title(title, color=style.COLORS[setting], **bold)
+            if isinstance(by_method[method], str):
+                reason = f"not defined:\n{by_method[method]}".replace(", ", "\n")
+                rows[0][column].text(0.5, 0.5, reason, ha="center", va="center", fontsize=8)
                 continue
-            values = found[setting][method][place]
-            style.show(axis, 0.5 + values / (2 * (limits[method] if shared else float(style.brightest(values)))))
+            for values, line in zip(by_method[method], rows, strict=True):
+                limit = limits[method] if shared else float(style.brightest(values))
+                style.show(line[column], 0.5 + values / (2 * limit))
     return figure
 
 
 def filter_grid(found: Mapping[str, Tensor | str], columns: int = 8, most: int = 96) -> Figure:
-    """First-layer filters `(units, 3, k, k)` of models, by setting, on one scale around grey; the `most` strongest,
-    strongest first. Where there are none, the reason."""
+    """First-layer filters `(units, 3, k, k)` of models, by setting, around grey; the `most` strongest, strongest first:
+    above on one scale, below the strongest of each model on that model's own. Where there are none, the reason."""
     if missing := {reason for reason in found.values() if isinstance(reason, str)}:
         figure, (axis,) = style.new_figure(1, 1, 7.2, 0.9)
         style.bare([axis], frame=False)
         axis.text(0.5, 0.5, f"first-layer filters are not defined: {', '.join(missing)}", ha="center", va="center")
         return figure
     pictures, limit = on_one_scale(list(found.values()))
-    count = max(len(weights) for weights in pictures)
-    rows = -(-min(count, most) // columns)
-    figure = style.new_figure(1, 1, 3.6 * len(found), 0.42 * rows + 0.9)[0]
-    figure.clear()
-    parts = figure.subfigures(1, len(found), squeeze=False, wspace=0.05)[0]
-    for part, setting, weights in zip(parts, found, pictures, strict=True):
-        part.suptitle(NAMES[setting], color=style.COLORS[setting], fontweight="bold")
-        axes = list(part.subplots(rows, columns, squeeze=False).flat)
-        style.bare(axes, frame=False)
-        for axis, place in zip(axes, (weights - 0.5).flatten(1).norm(dim=1).argsort(descending=True), strict=False):
-            style.picture(axis, weights[place])
     alike = all(torch.allclose(each.flatten(1).norm(dim=1), torch.ones(len(each))) for each in found.values())
+    count = max(len(weights) for weights in pictures)
+    rows, own = -(-min(count, most) // columns), 0 if alike else min(2, -(-count // columns))
+    figure = style.new_figure(1, 1, 3.6 * len(found), 0.42 * (rows + own) + 1.4)[0]
+    figure.clear()
+    parts = figure.subfigures(
+        1 + bool(own), len(found), squeeze=False, wspace=0.05, height_ratios=[rows, own][: 1 + bool(own)]
+    )
+    for place, (setting, weights) in enumerate(zip(found, pictures, strict=True)):
+        parts[0][place].suptitle(NAMES[setting], color=style.COLORS[setting], fontweight="bold")
+        order = (weights - 0.5).flatten(1).norm(dim=1).argsort(descending=True)
+        _filters(parts[0][place], weights[order], rows, columns)
+        if own:
+            alone, end = on_one_scale([found[setting]])
+            _filters(parts[1][place], alone[0][order], own, columns)
+            parts[1][place].supxlabel(f"strongest, own scale: full contrast is {end:.2g}", fontsize=9)
     few = f"{most} of {count}; " if count > most else ""
     if few and not alike:
         few = f"the {most} strongest of {count}; "
-    scale = "each of length 1, for strength is not defined" if alike else "all on one scale"
+    scale = "each of length 1, for strength is not defined" if alike else "above all on one scale"
     figure.supxlabel(f"{few}{scale}: grey is 0, full contrast is a weight of {limit:.2g}", fontsize=10)
     return figure
 
 
-def maximised_grid(found: Mapping[str, Mapping[str, Maximised]], count: int, first: int = 0) -> Figure:
+def _filters(part: SubFigure, weights: Tensor, rows: int, columns: int) -> None:
+    axes = list(part.subplots(rows, columns, squeeze=False).flat)
+    style.bare(axes, frame=False)
+    for axis, picture in zip(axes, weights, strict=False):
+        style.picture(axis, picture)
+
+
+def maximised_grid(found: Mapping[str, Mapping[str, Maximised]], count: int, first: int = 0, arch: str = "") -> Figure:
     """Inputs that excite units, a row a layer, a block of columns a model; below each the mean activation of the unit's
-    map. found: by the model's setting, by layer."""
+    map. Of the first layer, whose filters have a figure of their own, only where there is no other: its inputs are flat
+    colours. found: by the model's setting, by layer."""
     layers = list(next(iter(found.values())))
+    layers = layers[1:] or layers
     columns = list(product(found, range(first, first + count)))
     figure, lines = style.blocks([len(layers)], [count] * len(found), 1.12, 1.42)
     for axis, setting in zip(lines[0][::count], found, strict=True):
         axis.set_title(NAMES[setting], fontsize=9.5, fontweight="bold", color=style.COLORS[setting])
     for layer, line in zip(layers, lines, strict=True):
-        line[0].set_ylabel(layer.removeprefix("network."), fontsize=10)
+        line[0].set_ylabel(layer_name(layer, arch).replace(", ", "\n"), fontsize=10)
         for axis, (setting, unit) in zip(line, columns, strict=True):
             result = found[setting][layer]
             if unit < len(result.images):
+                axis.set_frame_on(True)
                 style.show(axis, result.images[unit])
                 axis.set_xlabel(f"{result.activations[unit]:.2g}", fontsize=9, labelpad=2)
     return figure
 
 
 def fourier_maps(table: pd.DataFrame, column: str = "changed") -> Figure:
-    """Answers changed over the plane of frequencies, the lowest in the middle; mean over seeds. table: `03_fourier`."""
-    settings, labels = table["setting"].unique(), ("horizontal [cycles/px]", "vertical [cycles/px]")
-    size = 3.3 * len(settings) + 1, 3.2, 0.3
-    figure, panels = style.arch_rows(table, dict.fromkeys(settings, ""), size, labels)
-    most = table.groupby(["arch", "setting", "fy", "fx"])[column].mean().max()
-    for axis, rows, setting in panels:
-        grid = style.select(rows, setting=setting).pivot_table(column, "fy", "fx")
+    """Answers changed over the plane of frequencies, the lowest in the middle; mean over seeds. Of every architecture
+    two rows: on the scale of all, and each model on its own. table: `03_fourier`."""
+    settings, archs = list(table["setting"].unique()), list(table["arch"].unique())
+    size = 3.5 * len(settings) + 1, 3.1 * 2 * len(archs) + 0.3
+    figure, axes = style.new_figure(2 * len(archs), len(settings), *size, sharex=True, sharey=True)
+    means = table.groupby(["arch", "setting", "fy", "fx"])[column].mean()
+    for axis, ((arch, own), setting) in zip(axes, product(product(archs, (False, True)), settings), strict=True):
+        grid = means[arch, setting].unstack("fx")
         half = (grid.index[1] - grid.index[0]) / 2
         ends = (grid.index[0] - half, grid.index[-1] + half)
-        drawn = axis.imshow(grid, extent=(*ends, *ends), origin="lower", cmap="magma", vmin=0, vmax=most)
-        axis.set_title(f"{ARCH_NAMES[rows['arch'].iloc[0]]} {NAMES[setting]}", color=style.COLORS[setting])
+        limit = grid.to_numpy().max() if own else means.max()
+        drawn = axis.imshow(grid, extent=(*ends, *ends), origin="lower", cmap="magma", vmin=0, vmax=max(limit, 1e-9))
+        title = f"{ARCH_NAMES[arch]} {NAMES[setting]}{', own scale' if own else ''}"
+        axis.set_title(title, color=style.COLORS[setting], fontsize=10)
         axis.grid(visible=False)
         axis.set(xticks=[-0.4, 0, 0.4], yticks=[-0.4, 0, 0.4])
-    figure.colorbar(drawn, ax=figure.axes, label="answers changed [%]", shrink=0.8)
+        if own or setting == settings[-1]:
+            figure.colorbar(drawn, ax=axis, shrink=0.85, label="" if own else "answers changed [%]")
+    style.label_outer(
+        axes,
+        [axis.get_title() for axis in axes[: len(settings)]],
+        "horizontal [cycles/px]",
+        ["vertical"] * (2 * len(archs)),
+    )
     return figure
 
 
@@ -136,7 +170,8 @@ def _by_map(
 
 
 def unit_depths(table: pd.DataFrame) -> Figure:
-    """Measures of maximising inputs over the depth of the layer, a row an architecture: a dot a unit, a line means."""
+    """Measures of maximising inputs over the depth of the layer, a row an architecture: the median of the units of all
+    seeds, their quartiles (thick) and the middle 90% (thin). A line joins medians."""
     titles = {"unit_median_frequency": "Median frequency [cycles/px]", "unit_colour_variance": "Colour variance"}
     figure, panels = style.arch_rows(table, titles, (11, 2.9, 0.6), ("", "{}"))
     for axis, of_arch, measure in panels:
@@ -144,13 +179,15 @@ def unit_depths(table: pd.DataFrame) -> Figure:
         layers = list(of_measure["of"].unique())
         for shift, (setting, color) in zip((-0.15, 0, 0.15), style.COLORS.items(), strict=True):
             rows = style.select(of_measure, setting=setting)
-            depth = rows["of"].map(layers.index) + shift
-            axis.scatter(depth, rows["value"], s=12, color=color, alpha=0.3, lw=0)
-            means = rows["value"].groupby(depth).mean()
-            axis.plot(means.index, means, color=color, marker="o")
-        axis.set_xticks(range(len(layers)), [layer.removeprefix("network.") for layer in layers])
+            parts = rows.groupby("of")["value"].quantile([0.05, 0.25, 0.5, 0.75, 0.95]).unstack().reindex(layers)
+            depth = [place + shift for place in range(len(layers))]
+            axis.vlines(depth, parts[0.05], parts[0.95], color=color, lw=1)
+            axis.vlines(depth, parts[0.25], parts[0.75], color=color, lw=4, alpha=0.6)
+            axis.plot(depth, parts[0.5], color=color, marker="o", ms=5)
+        names = [layer_name(layer, of_arch["arch"].iloc[0]).replace(", ", "\n") for layer in layers]
+        axis.set_xticks(range(len(layers)), names)
         axis.tick_params(axis="x", labelsize=9)
-        style.slant(axis, 14)
+        style.slant(axis, 16)
         axis.set_ylim(bottom=0)
     style.legend(figure, style.setting_handles(style.COLORS))
     return figure

@@ -1,5 +1,6 @@
 """The rows of the tables: what each says, on small models, against what the attacks give directly."""
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -114,7 +115,7 @@ def test_smallest_radii(study, model):
 
 @pytest.mark.parametrize(("setting", "source"), [("std", ("resnet10", "std", 1)), ("adv", ("resnet10", "std", 1))])
 def test_trust(study, monkeypatch, setting, source):
-    """All six checks have a row; transfer comes from the STD model of the other seed."""
+    """All seven checks have a row; transfer comes from the STD model of the other seed."""
     seen = {}
 
     def run_checks(model, images, labels, eps, **options):
@@ -148,11 +149,31 @@ def test_figures_are_drawn_from_the_tables(study):
     attacked = tables["attack_rows"]
     assert len(figures.accuracy_curves(attacked, 3).axes) == 1
     comparison = figures.attack_comparison(attacked, 0.02, 3).axes[0]
-    assert {label.get_text() for label in comparison.get_yticklabels()} == set(attacked["attack"])
+    told = {"pgd, L2": "pgd, L2 (radius 0.4)", "noise, L2": "noise, L2 (radius 0.4)"}
+    named = {told.get(name, name) for name in attacked["attack"]} - {"suite: pgd"}
+    assert {label.get_text() for label in comparison.get_yticklabels()} == named
     assert len(figures.convergence(attacked, 0.02, 3).axes) == 2
-    assert [axis.has_data() for axis in figures.radius_histogram(tables["smallest_radii"]).axes] == [True]
+    assert [axis.has_data() for axis in figures.survival(tables["smallest_radii"]).axes] == [True]
     found = {name: measure.examples(study, ("resnet10", name, 0), 3) for name in ("std", "adv")}
     assert len(figures.adversarial_examples(found, study.test.classes, 0.02).axes) == 3 * (1 + 2 * 2)
+
+
+def test_survival_falls_from_the_clean_accuracy():
+    """What is left at a radius is what no smaller one has lost; images that are never lost stay to the end."""
+    rows = [(0.0, 20.0), (0.5, 30.0), (1.0, 40.0), (np.inf, 10.0)]
+    table = pd.DataFrame(rows, columns=["eps", "lost"]).assign(arch="resnet10", setting="std", seed=0)
+    (axis,) = figures.survival(pd.concat([table, table.assign(setting="adv")])).axes
+    for line in axis.get_lines():
+        assert line.get_ydata().tolist() == [80, 50, 10]
+
+
+def test_examples_get_all_steps(study):
+    """A model that is wrong at once is attacked on: its examples lie as far from the image as any model's."""
+    found = measure.examples(study, ("resnet10", "std", 0), 6)
+    moved = (found["attacked"] - found["images"]).abs().flatten(1)
+    assert moved.amax(1).min() == pytest.approx(study.preset.evaluation.eps, abs=1e-6)
+    inside = (found["images"] > 0.2) & (found["images"] < 0.8)
+    assert (moved[inside.flatten(1)] > 0.5 * study.preset.evaluation.eps).float().mean() > 0.8
 
 
 def test_transfer_matrix_sets_white_boxes_apart():

@@ -100,21 +100,26 @@ def test_answers_name_each_architecture_where_they_differ():
     assert second.endswith("AlexNet (BN) supported, ResNet-10 contradicted.")
 
 
-def test_the_figure_is_drawn_from_the_table_alone(study):
-    """Every statement, number and verdict is there, also of claims that were not tested; margins are shaded."""
+def test_the_figure_is_drawn_from_the_tables_alone(study):
+    """Every statement, number and verdict is there, also of claims that were not tested, and every comparison of those
+    that have several; margins are shaded; claims of one unit share a scale."""
     (study.output / "tables" / "07_sanity.csv").unlink()
     claims.claim_tables(study)
     table = study.load_table("08_claims")
-    (axis,) = forest(table).axes
-    texts = [text.get_text() for text in axis.texts]
-    assert set(table["statement"]) <= set(texts)
+    compared = study.load_table("08_comparisons")
+    axes = forest(table, compared).axes
+    assert len(axes) == table["unit"].nunique()
+    texts = [text.get_text() for axis in axes for text in axis.texts]
+    assert set(table["statement"] + " (" + table["where"].str.split(",").str[0] + ")") <= set(texts)
     assert sorted(text for text in texts if text in rules.VERDICTS) == sorted(table["verdict"])
     tested = table[table["verdict"] != UNTESTED]
     assert {verdict_text.told(row) for _, row in tested.iterrows()} <= set(texts)
-    diamonds = [line for line in axis.lines if line.get_marker() == "D"]
-    assert len(diamonds) == len(tested)
+    lines = [line for axis in axes for line in axis.lines]
+    assert len([line for line in lines if line.get_marker() == "D"]) == len(tested)
+    several = compared.dropna(subset=["effect"]).groupby(["claim", "arch"]).size()
+    assert sum(len(line.get_xdata()) for line in lines if line.get_marker() == "|") == several[several > 1].sum()
     with_margins = sum(claim.rule.low < 0 for claim in CLAIMS)
-    assert len(axis.patches) == with_margins
+    assert sum(len(axis.patches) for axis in axes) == with_margins
 
 
 def test_help_ends_with_an_example(capsys):

@@ -142,7 +142,7 @@ def test_tables_are_saved_without_what_only_intervals_need(study, monkeypatch, r
     assert len(study.load_table("04_differences")) == len(differing) == 3 * 2 * (3 + 3 + 4 + 4 + 2)
     assert len(study.load_table("04_crossings")) == len(crossing) == 3 * 4
     kept, again = (study.load_table(f"04_{name}") for name in ("differences", "crossings"))
-    assert len(draw.fall(study.load_table("04_corruptions"), kept[kept["measure"] == "accuracy"], again).axes) == 2 * 5
+    assert len(draw.fall(study.load_table("04_corruptions"), kept[kept["measure"] == "accuracy"], again).axes) == 2 * 4
     pd.testing.assert_frame_equal(draw.overtaking(again), draw.overtaking(crossing))
 
 
@@ -226,17 +226,17 @@ def test_figures_are_drawn_from_the_tables(study, rows):
     """Every panel is there, curves lie at the accuracies, and no text is smaller than 9 points."""
     table, differing = rows[measure.COLUMNS], measure.differences(rows)
     crossing = measure.crossings(rows)
-    accuracy, relative = (differing[differing["measure"] == m] for m in ("accuracy", "relative"))
+    accuracy = differing[differing["measure"] == "accuracy"]
     every = [
         dict(zip(("arch", "setting", "seed"), key, strict=True)) | dict(row)
         for key in EACH
         for row in measure.family_rows(study, key)
     ]
     panels = {
-        draw.fall(table, accuracy, crossing): 2 * 5,
-        draw.fall(measure.relative(table), relative): 2 * 5,
+        draw.fall(table, accuracy, crossing, chance=33.3): 2 * 4,
+        draw.fall(measure.relative(table)): 4,
         draw.family_curves(pd.DataFrame(every)): 6,
-        draw.example_grid(measure.shown(study, 2)): 2 * 4 * 5,
+        draw.example_grid(measure.shown(study, 2)): 2 * 5 * 4,
         draw.example_grid(measure.shown_families(study)): 6 * 6,
     }
     for figure, count in panels.items():
@@ -269,4 +269,4 @@ def test_what_is_read_is_what_was_measured(rows):
     assert list(read) == ["all seeds", "seed 0", "seed 1"]
     colours = draw.reversed_colors(rows, measure.differences(rows))
     chosen = rows[(rows["operation"] == "reversal") & (rows["setting"] == "adv") & (rows["level"] == 1)]
-    assert colours.loc[("ResNet-10", "reversed"), "ADV top1"] == pytest.approx(chosen["top1"].mean(), abs=0.06)
+    assert colours.loc[("ResNet-10", "reversed"), "ADV"] == pytest.approx(chosen["top1"].mean(), abs=0.06)

@@ -65,12 +65,7 @@ def test_the_table_has_every_comparison_once(study, table):
         expected |= {(f"{kind}-0", f"{kind}-1") for kind in measure.KINDS}
         names = randomisation.stages(study.model(arch, "std", 0))
         assert len(names) == stages
-        expected |= {
-            (f"{kind}-0", f"{kind}-0 {stage} {how}")
-            for kind in ("std", "adv")
-            for stage in names
-            for how in ("up", "alone")
-        }
+        expected |= {(f"{kind}-0", f"{kind}-0 {stage} up") for kind in ("std", "adv") for stage in names}
         assert pairs == expected
         assert len(rows) == len(expected) * 6 * len(MEASURES)
     values = np.stack(list(table["by_image"]))
@@ -119,7 +114,8 @@ def test_one_comparison_is_measured_alone(study, table):
     maps = [measure.maps_of(study, study.model(*key), shown, methods=methods) for key in pair]
     rows = list(measure.compare(*maps, *map(measure.name_of, pair)))
     cascade = measure.Cascade(study, ("resnet10", "adv", 0), methods)
-    rows += measure.compare(cascade.original, cascade.fresh(["layer2"]), "adv-0", "adv-0 layer2 alone")
+    rows += measure.compare(cascade.original, cascade.fresh(cascade.order[:4]), "adv-0", "adv-0 layer2 up")
+    assert cascade.order[3] == "layer2"
     assert len(rows) == 2 * len(MEASURES)
     for row in rows:
         keys = ("method", "model_a", "model_b", "measure")
@@ -145,7 +141,7 @@ def test_cascades_are_shortened(study, monkeypatch):
 
 
 def test_names_can_be_taken_apart(table):
-    """Pairs, cascades and single stages, with the setting and stage of each."""
+    """Pairs and cascades, with the setting and stage of each."""
     rows = (
         measure.labelled(table)
         .drop_duplicates(["arch", "model_a", "model_b"])
@@ -155,7 +151,7 @@ def test_names_can_be_taken_apart(table):
         ("resnet10", "random-0", "adv-1"): ["random-adv", "adv", ""],
         ("resnet10", "std-0", "std-1"): ["std-std", "std", ""],
         ("resnet10", "adv-0", "adv-0 stem up"): ["up", "adv", "stem"],
-        ("alexnet_bn", "std-0", "std-0 fc1 alone"): ["alone", "std", "fc1"],
+        ("alexnet_bn", "std-0", "std-0 fc1 up"): ["up", "std", "fc1"],
     }
     for key, expected in wanted.items():
         assert list(rows.loc[key, ["comparison", "setting", "stage"]]) == expected
@@ -231,7 +227,7 @@ def test_half_of_the_fall():
 
 
 def test_figures_are_drawn_from_table_and_maps(study, table):
-    """All five have their panels, and no text smaller than 9 points."""
+    """All four have their panels, and no text smaller than 9 points."""
     shown = measure.shown_images(study, 2)
     assert torch.equal(shown.images, study.test.subset(5, seed=1).images[:2])
     found = {kind: measure.maps_of(study, study.model("resnet10", kind, 0), shown) for kind in measure.KINDS}
@@ -239,9 +235,8 @@ def test_figures_are_drawn_from_table_and_maps(study, table):
     cascade = {s: measure.cascade_maps(study, study.model("resnet10", s, 0), shown, methods) for s in ("std", "adv")}
     panels = {
         figures.maps_by_kind(shown, found): 2 * 3 * 6,
-        figures.similarities(table): 6 * 4,
-        figures.over_stages(table, "up"): 2 * 2 * 2,
-        figures.over_stages(table, "alone"): 2 * 2 * 2,
+        figures.similarities(table): 6 * 2,
+        figures.over_stages(table): 2 * 2 * 2,
         figures.cascade_pictures(shown, cascade): 2 * 2 * 2 * (1 + 1 + 6),
     }
     for figure, count in panels.items():

@@ -222,7 +222,13 @@ def test_figures_are_drawn_from_the_tables(study):
     for name, count in panels.items():
         axes = getattr(figures, name)(table).axes
         assert [axis.has_data() for axis in axes] == [True] * count, name
-    assert len(figures.fourier_maps(fourier).axes) == 3 + 1
+    strength = fourier["setting"].map({"random": 1.0, "std": 5.0, "adv": 2.0})
+    fourier = fourier.assign(changed=strength * (1 + fourier["fx"] + fourier["fy"]))
+    planes = [axis for axis in figures.fourier_maps(fourier).axes if axis.images]
+    assert len(planes) == 2 * 3
+    ends = [axis.images[0].norm.vmax for axis in planes]
+    assert ends[0] == ends[1] == ends[2] == max(ends)
+    assert [axis.images[0].get_array().max() for axis in planes[3:]] == pytest.approx(ends[3:])
 
 
 def test_pictures_show_what_they_are_given(study):
@@ -244,6 +250,10 @@ def test_pictures_show_what_they_are_given(study):
     assert figures.filter_grid(weights).subfigs
     few = figures.filter_grid(weights, columns=2, most=4)
     assert few._supxlabel.get_text().startswith(f"the 4 strongest of {len(weights['std'])}; ")
-    assert len(few.axes) == 8
+    assert len(few.axes) == 2 * 4 + 2 * 4  # on one scale, and two rows of each model on its own
     units = measure.shown_units(study, "alexnet_bn", 0)
-    assert len(figures.maximised_grid(units, 2).axes) == DEPTHS * 4
+    assert len(figures.maximised_grid(units, 2).axes) == (DEPTHS - 1) * 4  # the first layer has a figure of its own
+    stacked = figures.map_grid(images, found, stacked=True)
+    assert len(stacked.axes) == 2 * 2 * (1 + len(measure.FIGURE_2))
+    titles = [axis.get_title() for axis in stacked.axes if axis.get_title()]
+    assert titles[0] == titles[1 + len(measure.FIGURE_2)] == "image"

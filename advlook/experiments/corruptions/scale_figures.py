@@ -10,6 +10,7 @@ from torch import Tensor
 
 from advlook.core import ARCH_NAMES, NAMES, SETTINGS
 from advlook.core.names import MAIN
+from advlook.experiments.corruptions.named import Named
 from advlook.experiments.corruptions.scale import CUTOFFS, KINDS, MASKED
 from advlook.study import style
 
@@ -18,6 +19,30 @@ OPERATIONS = {
     "high-pass": "Only higher frequencies",
     "shuffled": "Pixels shuffled in blocks",
 }
+
+
+def hybrid_names(found: Named) -> Figure:
+    """Hybrid images with what STD and ADV say they show, and below each the two images of which it is made."""
+    count = len(found.pictures)
+    figure, axes = style.new_figure(2, 2 * count, 4.2 * count, 6.6, height_ratios=(2, 1))
+    grid = axes[0].get_gridspec()
+    for axis in axes[: 2 * count]:
+        axis.remove()
+    for number, (pictures, classes, votes) in enumerate(zip(found.pictures, found.classes, found.votes, strict=True)):
+        large = figure.add_subplot(grid[0, 2 * number : 2 * number + 2])
+        small = axes[2 * count + 2 * number :][:2]
+        style.picture(large, pictures[1], "\n")
+        for setting, name, agreeing, height in zip(SETTINGS, classes, votes, (1.11, 1.03), strict=True):
+            said = f"{NAMES[setting]} says: {name}" + (f" ({agreeing} of {found.models})" if found.models > 1 else "")
+            large.text(
+                0.5, height, said, transform=large.transAxes, ha="center", color=style.COLORS[setting], weight="bold"
+            )
+        for axis, picture, name, part in zip(
+            small, pictures[::2], classes, ("sharp details", "blurred shapes"), strict=True
+        ):
+            style.picture(axis, picture, f"{part} of:\n{name}", size=10)
+        style.bare([large, *small])
+    return figure
 
 
 def hybrid_curves(shown: Mapping[str, Tensor], table: pd.DataFrame, scales: pd.DataFrame) -> Figure:

@@ -12,8 +12,9 @@ from torch import nn
 
 from advlook.core.names import MAIN
 from advlook.corruptions import hybrid
-from advlook.experiments.corruptions import scale, scale_figures
+from advlook.experiments.corruptions import named, scale, scale_figures
 from advlook.sensitivity import high_pass, low_pass
+from advlook.study import style
 from advlook.study.study import Study
 
 SIDE, IMAGES, CUT = 32, 90, 0.12
@@ -180,3 +181,47 @@ def test_a_model_without_an_accuracy_leaves_an_empty_panel(tables):
         scale_figures.channels(derived.assign(sensitivity=np.nan, centre=np.nan)),
     ):
         figure.savefig(io.BytesIO())
+
+
+@pytest.fixture
+def found(study, tables):
+    scales = scale.derived_tables(tables, 3, SIDE)["04_scales"]
+    return named.named_differently(study, tables["04_hybrids"], scales)
+
+
+def test_shown_hybrids_are_named_as_their_titles_say(study, found):
+    """The models themselves say so: STD the class of the details, ADV that of the blurred shapes, every one of them."""
+    classes = list(study.test.classes)
+    fine, coarse = (torch.tensor([classes.index(each) for each in names]) for names in zip(*found.classes, strict=True))
+    mixed = found.pictures[:, 1]
+    torch.testing.assert_close(mixed, hybrid(found.pictures[:, 2], found.pictures[:, 0], found.cutoff))
+    for seed in (0, 1):
+        assert torch.equal(study.model("resnet10", "std", seed)(mixed).argmax(1), fine)
+        assert torch.equal(study.model("resnet10", "adv", seed)(mixed).argmax(1), coarse)
+    assert found.votes == [(2, 2)] * len(fine)
+
+
+def test_shares_count_pairs_on_which_all_models_agree(tables, found, study):
+    """Both ways, of all pairs; where models are exchanged, so are the shares."""
+    rows = tables["04_hybrids"]
+    exchanged = rows.replace({"setting": {"std": "adv", "adv": "std"}})
+    scales = scale.derived_tables(tables, 3, SIDE)["04_scales"]
+    ends = scales[(scales["condition"] == MAIN) & (scales["of"] != "apart")]["scale"]
+    assert ends.min() < found.cutoff < ends.max()
+    other = named.named_differently(study, exchanged, scales)
+    assert other.cutoff == found.cutoff
+    assert (other.as_here, other.other_way) == (found.other_way, found.as_here)
+    assert found.as_here > found.other_way
+    assert f"{found.as_here:.1f}% of {found.total} pairs all 4 models answer so" in found.told
+    right = rows[(rows["condition"] == MAIN) & (rows["cutoff"] == found.cutoff)].set_index("setting")
+    wanted = np.stack([*right.loc["std", "by_fine"], *right.loc["adv", "by_coarse"]]).all(0)
+    assert found.as_here == pytest.approx(100 * wanted.mean())
+
+
+def test_the_figure_of_names_colours_what_each_setting_says(found):
+    figure = scale_figures.hybrid_names(found)
+    figure.savefig(io.BytesIO(), format="png")
+    said = [(text.get_text(), text.get_color()) for axis in figure.axes for text in axis.texts]
+    assert len(said) == 2 * len(found.pictures)
+    assert said[0] == (f"STD says: {found.classes[0][0]} (2 of 2)", style.COLORS["std"])
+    assert said[1] == (f"ADV says: {found.classes[0][1]} (2 of 2)", style.COLORS["adv"])

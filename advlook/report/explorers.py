@@ -1,21 +1,25 @@
 """Explorers: controls over a picture that shows the STD and the ADV model of a pair side by side.
 
-They are in the last cells of notebooks 02, 03 and 04. In a live kernel (`panel.live`) each returns a widget whose
+They are in the last cells of notebooks 02 to 05. In a live kernel (`panel.live`) each returns a widget whose
 picture follows its controls; anywhere else (papermill, nbval, a script) a still figure of the first values, without any
 widget. Models are left as they were. Nothing is measured here: what a picture suggests is for the tables to settle."""
 
 import math
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Mapping, Sequence
+from functools import cached_property, partial
 
 import ipywidgets as widgets
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from advlook.attacks import NAMED_ATTACKS, pgd
 from advlook.core import SETTINGS, evaluating
-from advlook.corruptions import gaussian_blur, hybrid, median_filter, reverse_colors
+from advlook.corruptions import gaussian_blur, hybrid, median_filter, reverse_colors, style_transfer, stylize
+from advlook.data import to_float
+from advlook.data.styles import Styles
+from advlook.experiments.stylization.images import NETWORK, study_styles
 from advlook.report.panel import ChosenImage, Controls, Explorer, answer, class_of, control, show
 from advlook.sensitivity import METHODS, TITLES, by_name, maximise
 from advlook.sensitivity.filters import conv_layers
@@ -163,11 +167,7 @@ class _Corruptions(Explorer):
         figure.get_layout_engine().set(w_pad=0.1)
         show(axes[0], chosen.image[0], "original")
         show(axes[1], left[0], "what is left of it")
-        for axis, (setting, model) in zip(axes[2:], pair.items(), strict=True):
-            before, after = answer(model, chosen.image), answer(model, left)
-            self.draw_answers(axis, before, after, setting)
-            text, color = self.say(after, chosen)
-            axis.set_title(f"{setting.upper()}: {text}", color=color, fontsize=10)
+        _said(self, axes[2:], pair, chosen, left)
         return figure
 
 
@@ -200,9 +200,47 @@ class _Hybrids(Explorer):
         return figure
 
 
+class _Styles(Explorer):
+    """An image in another texture, made as the study makes it, and what each model still says."""
+
+    @cached_property
+    def styles(self) -> Styles:
+        """Those of the study."""
+        return study_styles(self.study)
+
+    def controls(self) -> Controls:
+        return super().controls() | {
+            "style": control(widgets.IntSlider, "style", 0, max=len(self.styles) - 1),
+            "strength": control(widgets.FloatSlider, "strength", 1.0, max=1.0, step=0.25),
+        }
+
+    def draw(self, pair: Pair, chosen: ChosenImage, style: int, strength: float) -> Figure:
+        config, texture = self.study.preset.stylization, to_float(self.styles.images[[style]]).to(chosen.image)
+        if config.engine == NETWORK:
+            made = style_transfer(chosen.image, texture, strength=strength)
+        else:
+            made = stylize(chosen.image, texture, strength=strength, steps=config.steps)
+        figure, axes = new_figure(1, 5, 12.5, 3, width_ratios=(1, 1, 1, 1.1, 1.1))
+        figure.get_layout_engine().set(w_pad=0.1)
+        show(axes[0], chosen.image[0], "original")
+        show(axes[1], texture[0], self.styles.names[style])
+        show(axes[2], made[0], f"both, strength {strength:g}")
+        _said(self, axes[3:], pair, chosen, made)
+        return figure
+
+
+def _said(explorer: Explorer, axes: Sequence[Axes], pair: Pair, chosen: ChosenImage, changed: Tensor) -> None:
+    """What each model says of an image before and after a change, a panel each."""
+    for axis, (setting, model) in zip(axes, pair.items(), strict=True):
+        before, after = answer(model, chosen.image), answer(model, changed)
+        explorer.draw_answers(axis, before, after, setting)
+        text, color = explorer.say(after, chosen)
+        axis.set_title(f"{setting.upper()}: {text}", color=color, fontsize=10)
+
+
 # What the notebooks call with a study.
 attacks, maps, layers = _Attacks.shown, _Maps.shown, _Layers.shown
-corruptions, hybrids = _Corruptions.shown, _Hybrids.shown
+corruptions, hybrids, styles = _Corruptions.shown, _Hybrids.shown, _Styles.shown
 
 
 def _radius(study: Study, description: str, value: float) -> partial[widgets.FloatSlider]:

@@ -6,6 +6,7 @@ import io
 from types import SimpleNamespace
 
 import ipywidgets
+import numpy as np
 import pytest
 import torch
 from helpers import convolutional, image_set, random_images, small_preset, snapshot
@@ -16,6 +17,7 @@ from advlook.core import RequestError
 from advlook.report import explorers, panel
 from advlook.study import Study
 
+SIDE = 20  # pixels: the least that textures need
 OTHER = {"arch": "alexnet_bn", "seed": 1}
 CHANGES = {
     "attacks": OTHER | {"image": 3, "eps": 9.0, "steps": 1, "attack": "noise"},
@@ -23,18 +25,22 @@ CHANGES = {
     "layers": OTHER | {"layer": "0", "unit": 2, "parameterisation": "fourier", "jitter": 2, "steps": 1},
     "corruptions": OTHER | {"image": 3, "sigma": 0.25, "times": 2, "reversed": True},
     "hybrids": OTHER | {"image": 3, "fine": 2, "cutoff": 0.25},
+    "styles": OTHER | {"image": 3, "style": 2, "strength": 0.5},
 }
 
 
 @pytest.fixture
 def study(tmp_path):
     """A study of two architectures and two seeds, all of whose models are small networks."""
-    preset = small_preset()
+    preset = small_preset(
+        data={"size": SIDE, "test_store": SIDE},
+        stylization={"engine": "optimised", "styles": ("generated",), "steps": 2},
+    )
     few = dataclasses.replace(preset.visualize, steps=4, starts=1)
     study = Study(dataclasses.replace(preset, visualize=few), output=tmp_path, data=tmp_path, progress=False)
     keys = [(arch, setting, seed) for arch in study.preset.archs for setting in ("std", "adv") for seed in (0, 1)]
     study._models = {key: convolutional(seed=number).eval() for number, key in enumerate(keys)}
-    study.__dict__["test"] = image_set(40, 16)
+    study.__dict__["test"] = image_set(40, SIDE)
     return study
 
 
@@ -158,7 +164,25 @@ def test_layers_and_units_follow_the_network(study, alive):
     assert "8, unit 1: class 1" in texts(shown.explorer.figure(**values))
 
 
-@pytest.mark.parametrize("name", ["attacks", "maps", "corruptions", "hybrids"])
+def test_photographs_are_stylized_by_the_network(study, monkeypatch):
+    """Where the preset says so: the picture is the one that the network gives back."""
+    config = dataclasses.replace(study.preset.stylization, engine="network")
+    explorer = explorers._Styles(Study(dataclasses.replace(study.preset, stylization=config), data=study.data))
+    explorer.study._models, explorer.study.__dict__["test"] = study._models, study.test
+    given = []
+
+    def redrawn(images, styles, strength):
+        given.append((styles.shape, strength))
+        return 1 - images
+
+    monkeypatch.setattr(explorers, "style_transfer", redrawn)
+    figure = explorer.figure(**explorer.defaults() | {"strength": 0.25})
+    original, _, both = (axis.images[0].get_array() for axis in figure.axes[:3])
+    np.testing.assert_allclose(original + both, 1, atol=1e-6)
+    assert given == [((1, 3, 256, 256), 0.25)]
+
+
+@pytest.mark.parametrize("name", ["attacks", "maps", "corruptions", "hybrids", "styles"])
 def test_an_upload_is_looked_at(name, study, alive):
     """Cropped to the study's size, without a label; moving the slider goes back to the test images."""
     shown = getattr(explorers, name)(study)
@@ -169,9 +193,10 @@ def test_an_upload_is_looked_at(name, study, alive):
     assert shown.upload.value == ()
     assert shown.message.value == ""
     sample = shown.explorer.uploaded
-    assert sample.image.shape == (1, 3, 16, 16)
+    assert sample.image.shape == (1, 3, SIDE, SIDE)
     assert sample.label is None
-    expected = Image.open(io.BytesIO(png())).resize((32, 16), Image.Resampling.BICUBIC).crop((8, 0, 24, 16))
+    expected = Image.open(io.BytesIO(png())).resize((2 * SIDE, SIDE), Image.Resampling.BICUBIC)
+    expected = expected.crop((SIDE // 2, 0, 3 * SIDE // 2, SIDE))
     assert (255 * sample.image[0].permute(1, 2, 0)).round().byte().numpy().tobytes() == expected.tobytes()
     upload(shown, "own.png", png())  # the same file once more
     assert bytes(shown.picture.value) == own

@@ -156,10 +156,8 @@ def test_answer_is_told():
 
 def test_the_first_figure_is_told():
     """How many pairs of photographs are named as the pictures at the top show, and the other way round."""
-    rows = load("imagenette", "04_hybrids").query(
-        "arch == 'resnet10' and condition == 'as they are' and cutoff == 0.08"
-    )
-    rows = rows.set_index("setting")
+    rows = read_table(ROOT / "figures" / "imagenette" / "tables" / "04_hybrids.csv")
+    rows = rows.query("arch == 'resnet10' and condition == 'as they are' and cutoff == 0.08").set_index("setting")
     shares = []
     for columns in (("by_fine", "by_coarse"), ("by_coarse", "by_fine")):
         right = [np.stack(rows.loc[each, name]) for each, name in zip(("std", "adv"), columns, strict=True)]

@@ -23,6 +23,8 @@ FIRST = 8  # rows of a longer table
 TEMPLATES = Path(__file__).parent / "templates"
 _WORDS = tomllib.loads((TEMPLATES / "gallery.toml").read_text())
 INTRODUCTIONS: dict[str, str] = _WORDS["introductions"]  # by the number that a notebook and its results begin with
+ANSWER: list[str] = _WORDS["answer"]
+PICTURE = "04_named.png"  # what a reader who knows nothing else sees first
 # Items of the paper: what each shows, and our files of it.
 PAPER = {item: (what, tuple(names)) for item, (what, *names) in _WORDS["paper"].items()}
 Record = Mapping[str, object]  # a JSON file that says how a result was made; {} where there is none
@@ -34,6 +36,8 @@ def write_gallery(folder: Path, preset: Preset) -> Path:
     templates = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), **look)
     sections, path = _sections(folder), folder / "index.html"
     shown = {"preset": preset, "introductions": INTRODUCTIONS, "claims": _claims(folder), "sections": sections}
+    picture = _Result(folder, folder / PICTURE)
+    shown |= {"picture": picture if picture.path.is_file() else None}
     shown |= {"verified": read_json(folder / "verified.json"), "history": _history(sections)}
     shown |= {"about": about(folder, preset), "names": ARCH_NAMES, "several": len(preset.seeds) > 1}
     shown["paper"] = [(item, what, _of_paper(folder, names)) for item, (what, names) in PAPER.items()]
@@ -193,7 +197,15 @@ def _claims(folder: Path) -> dict[str, object] | None:
     places: dict[str, list[tuple[object, ...]]] = {}
     for (where, *stated), rows in table.groupby(["where", "claim", "statement", "rule"], sort=False, dropna=False):
         places.setdefault(where, []).append((*stated, [_answer(row) for _, row in rows.iterrows()]))
-    return {"places": places, "count": own["claim"].nunique(), "verdicts": verdicts, "published": len(theirs) > 0}
+    stated = {name: each for some in places.values() for name, *each in some}
+    answer = [(name, *stated[name]) for name in ANSWER if name in stated]
+    return {
+        "places": places,
+        "answer": answer,
+        "count": own["claim"].nunique(),
+        "verdicts": verdicts,
+        "published": len(theirs) > 0,
+    }
 
 
 def _answer(row: pd.Series) -> dict[str, str]:

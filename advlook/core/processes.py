@@ -80,24 +80,18 @@ def _read_by(progressed: Callable[[int], object], steps: "multiprocessing.Simple
         reader.join(timeout=5)  # a process killed while it reported leaves half a message behind
 
 
-def end_with_parent() -> None:
-    """Let this worker process end with its parent, killed or not, which nobody else would make it do; also with one
-    that ended while the worker was starting."""
-    parent = multiprocessing.parent_process()
-
-    def wait() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
 def _start(steps: "multiprocessing.SimpleQueue[int]", threads: int) -> None:
-    """Prepare a worker process."""
+    """Prepare a worker process, and let it end with its parent, which nobody else would make it do."""
     global _steps
     _steps = steps
     torch.set_num_threads(threads)
-    end_with_parent()
+    parent = multiprocessing.parent_process()
+
+    def end_with_parent() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
 def _call(work: Callable[..., object], job: tuple) -> None:

@@ -19,7 +19,6 @@ from torch import Generator, Tensor
 from torch.utils.data import DataLoader
 
 from advlook.core import ALONE, DataConfig, Device, Group, RequestError, mixed_seed
-from advlook.core.processes import end_with_parent
 from advlook.data import image_sets
 from advlook.data.crops import random_resized_crops, resized
 from advlook.data.decoding import read_image, read_rgb, turn_of, unreadable
@@ -74,7 +73,6 @@ class StreamedImages(Labelled):
             batch_size=None,
             collate_fn=partial(_made, self.listing, make),
             num_workers=min(worker_count(), len(batches)),
-            worker_init_fn=_start,
             pin_memory=torch.device(device).type == "cuda",
             generator=torch.Generator(),  # else it draws from torch's own, as dropout does
         )
@@ -101,11 +99,6 @@ def worker_count() -> int:
             raise RequestError(f"ADVLOOK_WORKERS={asked!r} is not a number of processes; give 0, 1, 2, ...")
         return int(asked)
     return max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
-
-
-def _start(worker: int) -> None:
-    """Torch's own watch of the parent starts later, and takes whoever is the parent then for it."""
-    end_with_parent()
 
 
 def _made(listing: Listing, make: Make, numbers: list[int]) -> Batch | RequestError:

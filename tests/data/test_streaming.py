@@ -262,7 +262,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts 
 from advlook.data.layouts import Listing, list_images
 from advlook.data.streaming import StreamedImages
 root = Path(sys.argv[1])
-for _ in StreamedImages(list_images(root), 16, 18).batches(1):  # the second worker may still be starting
+for number, _ in enumerate(StreamedImages(list_images(root), 16, 18).batches(1)):
+    if number == 0:
+        continue  # the second batch is the other worker's: both are at work, and look for their parent
     children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
     print(children.read_text(), flush=True)
     time.sleep(60)

@@ -18,7 +18,7 @@ from advlook.attacks.square import square
 from advlook.core import Model, RequestError, check_choice, frozen_buffers, warn_of_train_mode
 
 SUITE = ("pgd", "apgd-ce", "apgd-dlr")
-# By what is asked for: the suite that the study has reported, or one as strong as AutoAttack's standard version.
+# By what is asked for: the suite that the study reports, or one made to be as strong as AutoAttack's standard version.
 VERSIONS = {"fast": SUITE, "standard": ("margin", "square")}
 LEAST_CLASSES = {"apgd-dlr": 3, "apgd-t": 4}  # whose losses divide by differences of so many logits
 SUITE_PGD_STEPS = 10  # the suite begins with a cheap attack, which loses most of the images that any attack loses
@@ -58,8 +58,9 @@ def attack_suite(
     """Several attacks in turn, each on the images that the ones before could not change.
 
     images: float `(N, 3, H, W)` in [0, 1], one batch. version: "fast" ("pgd" of 10 steps, "apgd-ce", "apgd-dlr"), or
-    "standard" ("margin", the minimum-margin attack, and "square", without gradients), which leaves what AutoAttack's
-    standard version leaves, for a fraction of its passes (docs/trust.md). attacks: others in their place, of these and
+    "standard" ("margin", the minimum-margin attack, and "square", without gradients), made to leave what AutoAttack's
+    standard version leaves for a fraction of its passes, and not yet compared with it on enough images
+    (benchmarks/autoattack.py compares). attacks: others in their place, of these and
     "apgd-t" (targeted, 9 restarts). steps: of APGD. What is not defined on the model's number of classes is left out,
     and named in the result. Warns of a model in train mode. Raises RequestError as the attacks do,
     for an unknown name or version, and where no attack is left.

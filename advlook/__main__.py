@@ -122,7 +122,9 @@ def _train(preset: str, arch: str, setting: str, seed: int) -> int:
 PAIR = {"nargs": 2, "type": Path, "action": "append", "metavar": ("STD", "ADV")}
 CHECKPOINTS = """what `advlook train` wrote, or a state dict (.safetensors, or torch's .pt, .pth, .ckpt): torchvision's,
 that of the robustness library, RobustBench's, or a plain one"""
-ATTACKS = "none, noise, fgsm, pgd, mi-fgsm, apgd-ce, apgd-dlr, or suite: pgd, apgd-ce and apgd-dlr in turn"
+ATTACKS = (
+    "none, noise, fgsm, pgd, mi-fgsm, apgd-ce, apgd-dlr, margin, square, or suite: pgd, apgd-ce and apgd-dlr in turn"
+)
 CLASSES = """text file with the name of every logit's class, one a line, as folders are named (default: as the
 checkpoint tells; 1,000 classes are ImageNet's, by wnid or name). Folders may be some of the classes, in any order"""
 SPLIT = """all, or held-out: of a folder that was trained on, test/ or val/, or of class folders alone the fifth of the

@@ -83,8 +83,8 @@ def test_checks_tell_of_gradients_that_are_not_finite():
     """The checks that attack are not run, and that of gradients fails and says why."""
     model = Then(lambda x, z: z + (x - x).pow(2).sum((1, 2, 3)).sqrt()[:, None])
     found = checks.run_checks(model, IMAGES, LABELS, EPS)
-    assert [check.passed for check in found[:4]] == [None, None, None, False]
-    assert "not finite on 100.0% of images" in found[3].finding
+    assert [check.passed for check in found[:5]] == [None, None, None, None, False]
+    assert "not finite on 100.0% of images" in found[4].finding
 
 
 @each_function

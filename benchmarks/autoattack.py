@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from advlook import attacks
+from advlook.attacks.suite import _Passes as Counted  # the same count for both
 from advlook.models import for_inference
 from advlook.study.study import Study
 
@@ -27,19 +28,6 @@ PATH = Path(__file__).with_suffix(".csv")
 COLUMNS = ("model", "image", "clean", "autoattack", "forward", "backward", "seconds")
 MODELS = ("imagenette/resnet10", "imagenette/alexnet_bn", "cifar10/resnet10")
 CHUNK = 20  # images that are attacked together, and kept
-
-
-class Counted(nn.Module):
-    """A model that counts the images that it is shown, and those whose gradient is taken."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model, self.forward_passes, self.backward_passes = model, 0, 0
-
-    def forward(self, images: Tensor) -> Tensor:
-        self.forward_passes += len(images)
-        self.backward_passes += len(images) * images.requires_grad
-        return self.model(images)
 
 
 def asked(name: str, count: int) -> tuple[nn.Module, Tensor, Tensor, float]:

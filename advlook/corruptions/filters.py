@@ -48,6 +48,22 @@ def median_filter(images: Tensor, times: int, kernel_size: int = 3) -> Tensor:
     return images.contiguous(memory_format=layout)
 
 
+def match_contrast(images: Tensor, others: Tensor) -> Tensor:
+    """Images `(N, 3, H, W)` with the contrast of others: each keeps its mean, and its deviations from that are
+    scaled until their root mean square over pixels and channels is that of the other's. An image without contrast stays
+    as it is. Nothing is clamped to [0, 1]. Raises RequestError for images of another shape or type.
+
+    >>> image = torch.rand(1, 3, 8, 8)
+    >>> torch.allclose(match_contrast(0.5 + image / 4, image).std(), image.std())
+    True
+    """
+    _check(images, 1)
+    _check(others, 1)
+    means = images.mean((1, 2, 3), keepdim=True)
+    own, wanted = (each.std((1, 2, 3), correction=0, keepdim=True) for each in (images, others))
+    return means + (images - means) * torch.where(own > 0, wanted / own, 1.0)
+
+
 def reverse_colors(images: Tensor) -> Tensor:
     """The negative, `1 - images`. Raises RequestError for images of another shape or type, or outside [0, 1]."""
     _check(images)

@@ -15,8 +15,8 @@ from advlook.core.names import STYLIZED
 from advlook.experiments.attack import measure as attack
 from advlook.experiments.claims import measure as claims
 from advlook.experiments.controls import measure as controls
+from advlook.experiments.corruptions import contrast, scale
 from advlook.experiments.corruptions import measure as corruptions
-from advlook.experiments.corruptions import scale
 from advlook.experiments.defined import defined_maps
 from advlook.experiments.ensembles import measure as ensembles
 from advlook.experiments.ensembles.runs import FROZEN, every_run
@@ -104,6 +104,14 @@ def _corruptions(study: Study, rng: random.Random) -> Units:
     derived = partial(scale.derived_tables, tables, study.preset.data.classes, study.preset.data.size)
     yield from _derived(("04_scales", "04_channels"), derived)
     yield from answers(study, rng, "04", study.each_model())
+    table = study.load_table("04_contrast")
+    yield Derived("04_contrast", lambda: shares(table, {"top1": "right"}))
+    yield Derived("04_contrast_effects", lambda: contrast.effects(table))
+    for (*key, change), rows in table.groupby([*KEY, "change"], sort=False):
+        numbers = drawn(rows["images"].iloc[0], rng)
+        asked = study, tuple(key), change, torch.from_numpy(numbers)
+        again = partial(only, ("sigma", "right"), contrast.contrast_rows, *asked)
+        yield Unit("04_contrast", who(tuple(key)) | {"change": change}, again, ("sigma",), numbers)
 
 
 def _stylization(study: Study, rng: random.Random) -> Units:

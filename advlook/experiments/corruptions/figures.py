@@ -11,6 +11,7 @@ from torch import Tensor
 
 from advlook.core import ARCH_NAMES, NAMES, SETTINGS
 from advlook.corruptions.severities import FAMILIES
+from advlook.experiments.corruptions.contrast import BLURRED, LOWERED, RESTORED
 from advlook.experiments.corruptions.measure import REVERSAL
 from advlook.study import style
 
@@ -139,3 +140,21 @@ def reversed_colors(table: pd.DataFrame, differences: pd.DataFrame) -> pd.DataFr
         pooled = style.select(differences, operation=REVERSAL, seed="all", measure=measure)
         wide[f"ADV - STD, {measure}"] = [f"{r.difference:.1f} [{r.low:.1f}, {r.high:.1f}]" for r in pooled.itertuples()]
     return wide.rename(index=ARCH_NAMES)
+
+
+def contrast_curves(table: pd.DataFrame, chance: float) -> Figure:
+    """Accuracy over the sigma of a blur: blurred, with the contrast restored, and with the contrast lowered alone; mean
+    and range over seeds, a panel an architecture and setting. table: `04_contrast`; chance: in percent."""
+    lines = {BLURRED: ("-", "o"), RESTORED: ("--", "^"), LOWERED: (":", "s")}
+    archs = table["arch"].unique()
+    figure, axes = style.new_figure(1, 2 * len(archs), 4.2 * 2 * len(archs), 3.8, sharey=True)
+    for axis, (arch, setting) in zip(axes, product(archs, SETTINGS), strict=True):
+        for change, (line, marker) in lines.items():
+            rows = style.select(table, arch=arch, setting=setting, change=change)
+            style.band(axis, rows, "sigma", "top1", style.COLORS[setting], ls=line, marker=marker)
+        axis.axhline(chance, color=style.GREY, lw=1, ls=":")
+        axis.set(title=f"{ARCH_NAMES[arch]} {NAMES[setting]}", xlabel="sigma [px]", ylim=(-2, 102))
+    axes[0].set_ylabel("accuracy [%]")
+    handles = [style.handle(change, ls=line, marker=marker) for change, (line, marker) in lines.items()]
+    style.legend(figure, [*handles, style.handle("chance", style.GREY, ls=":", lw=1)])
+    return figure

@@ -4,7 +4,9 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
+from advlook.core import NAMES, SETTINGS
 from advlook.core.names import MAIN
+from advlook.experiments.corruptions.contrast import LOWERED, RESTORED
 from advlook.study import Study
 from advlook.study.sentences import bullets, by_arch, joined, lines_of, with_interval
 
@@ -17,8 +19,8 @@ _TITLES = {  # of operations in `04_crossings`, with what a level is
 
 
 def told(study: Study) -> Markdown:
-    """The scale that each model reads in hybrid images, and where ADV overtakes STD."""
-    lines = lines_of(study, {"04_scales": hybrids, "04_crossings": overtakes})
+    """The scale that models read in hybrid images, where ADV overtakes STD, and what contrast has to do with that."""
+    lines = lines_of(study, {"04_scales": hybrids, "04_crossings": overtakes, "04_contrast_effects": of_contrast})
     return bullets(lines, "In brackets 95% intervals:")
 
 
@@ -48,4 +50,21 @@ def overtakes(table: pd.DataFrame) -> list[str]:
         text = [f"ADV overtakes STD under {joined(levels)}"] if levels else []
         text += [f"ADV does not overtake within the range under {joined(never)}"] if never else []
         lines.append(f"{name}: {'; '.join(text)}.")
+    return lines
+
+
+def of_contrast(table: pd.DataFrame) -> list[str]:
+    """A line an architecture: the most that restoring the contrast gives after blur, and the most that lowering it
+    takes without. table: `04_contrast_effects`."""
+    lines = []
+    for name, rows in by_arch(table[table["seed"] == "all"]):
+        said = []
+        for change, most in ((RESTORED, "idxmax"), (LOWERED, "idxmin")):
+            of = rows[rows["change"] == change].set_index("setting")
+            ends = [of.loc[[setting]].reset_index() for setting in SETTINGS]
+            ends = [each.loc[getattr(each["effect"], most)()] for each in ends]
+            told = [f"{NAMES[end['setting']]} {end['effect']:+.1f} points (sigma {end['sigma']:g} px)" for end in ends]
+            said.append(joined(told))
+        text = f"{name}: restoring the contrast after blur gives at most {said[0]}"
+        lines.append(f"{text}; lowering it as much, without blur, takes at most {said[1]}.")
     return lines

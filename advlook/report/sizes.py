@@ -1,4 +1,4 @@
-"""Accuracy under Gaussian blur at every image size of the study, and by published figures at 224 px: one figure.
+"""Accuracy under Gaussian blur on all photographs of the study, and by published figures at 224 px: one figure.
 
 `python -m advlook.report.sizes` reads `04_corruptions` of PRESETS and data/published, and writes
 figures/blur_over_sizes.png and .csv."""
@@ -16,23 +16,30 @@ from advlook.experiments.claims.published import BLUR, CLEAN, STD, load_publishe
 from advlook.study import style
 from advlook.study.folders import ROOT
 
-PRESETS = ("cifar10", "imagenette", "imagenette128")  # those without tables are left out
+PRESETS = ("cifar10", "tiny-imagenet", "imagenette", "imagenette128")  # those without tables are left out
 ARCH = "resnet10"  # the architecture that all of them have
 PATH = ROOT / "figures" / "blur_over_sizes.csv"
 # Hendrycks and Dietterich (2019): the sigma [px] of ImageNet-C's Gaussian blur by severity, at 224 px.
 SIGMAS = {1: 1.0, 2: 2.0, 3: 3.0, 4: 4.0, 5: 6.0}
-PUBLISHED_SIZE, PUBLISHED_RADIUS = 224, 4  # px; 255ths, as in the Imagenette presets
+PUBLISHED_SIZE, PUBLISHED_CLASSES = 224, 1000  # px
+PUBLISHED_RADIUS = 4  # 255ths, as in the Imagenette presets
 _HALF = math.sqrt(math.log(2) / 2) / math.pi  # sigma times the frequency whose amplitude a Gaussian halves
-_COLORS = {32: "#E69F00", 64: "#009E73", 128: "#56B4E9", 224: "#8C6BB1"}
+_COLORS = {  # by size and number of classes
+    (32, 10): "#E69F00",
+    (32, 200): "#CC79A7",
+    (64, 10): "#009E73",
+    (128, 10): "#56B4E9",
+    (PUBLISHED_SIZE, PUBLISHED_CLASSES): "#8C6BB1",
+}
 _NONE = 0.1875  # where no blur stands on a logarithmic axis of sigma
 
 
 def blur_over_sizes() -> pd.DataFrame:
-    """Columns: images, size [px], setting, model (a training seed, or a radius), sigma [px], cycles (cycles per image
-    of the frequency whose amplitude the blur halves; infinite without blur), top1 [%]."""
+    """Columns: images, size [px], classes, setting, model (a training seed, or a radius), sigma [px], cycles (cycles per
+    image of the frequency whose amplitude the blur halves; infinite without blur), top1 [%]."""
     parts = [_of_preset(name) for name in PRESETS if _tables(name).is_file()]
     table = pd.concat([*parts, _of_published()], ignore_index=True)
-    table.insert(5, "cycles", _HALF * table["size"] / table["sigma"])
+    table.insert(6, "cycles", _HALF * table["size"] / table["sigma"])
     return table
 
 
@@ -47,6 +54,7 @@ def _of_preset(name: str) -> pd.DataFrame:
     title, _, _ = preset.title.partition(" at ")
     rows.insert(0, "images", title)
     rows.insert(1, "size", preset.data.size)
+    rows.insert(2, "classes", preset.data.classes)
     return rows
 
 
@@ -58,16 +66,17 @@ def _of_published() -> pd.DataFrame:
     }
     cells = {0.0: CLEAN} | {SIGMAS[int(cell[2])]: cell for cell in BLUR}
     rows = [
-        ("ImageNet (published)", PUBLISHED_SIZE, *about, sigma, published.percent.loc[cell, model])
+        ("ImageNet (published)", PUBLISHED_SIZE, PUBLISHED_CLASSES, *about, sigma, published.percent.loc[cell, model])
         for model, about in models.items()
         for sigma, cell in cells.items()
     ]
-    return pd.DataFrame(rows, columns=["images", "size", "setting", "model", "sigma", "top1"])
+    return pd.DataFrame(rows, columns=["images", "size", "classes", "setting", "model", "sigma", "top1"])
 
 
 def leads(table: pd.DataFrame) -> pd.DataFrame:
-    """ADV - STD in points by size, sigma and cycles: of the means over seeds; of published models at one radius."""
-    means = _compared(table).pivot_table("top1", ["size", "images", "sigma", "cycles"], "setting")
+    """ADV - STD in points by size, classes, sigma and cycles: of the means over seeds; of published models at one
+    radius."""
+    means = _compared(table).pivot_table("top1", ["size", "classes", "images", "sigma", "cycles"], "setting")
     return (means["adv"] - means["std"]).rename("lead").reset_index()
 
 
@@ -77,17 +86,18 @@ def _compared(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw(table: pd.DataFrame) -> Figure:
-    """Above, a panel a size: accuracy of STD and ADV over sigma, a thin line a model. Below: ADV - STD of all sizes,
-    over sigma in pixels and over cycles per image. table: of `blur_over_sizes`."""
-    figure, difference = style.new_figure(1, 1, 14.5, 8)[0], leads(table)
+    """Above, a panel for each set of images: accuracy of STD and ADV over sigma, a thin line a model. Below: ADV - STD
+    of all of them, over sigma in pixels and over cycles per image. table: of `blur_over_sizes`."""
+    figure, difference = style.new_figure(1, 1, 16, 8)[0], leads(table)
     figure.clear()
-    sizes = list(dict.fromkeys(zip(table["size"], table["images"], strict=True)))
-    above = [f"{size}" for size, _ in sizes for _ in range(2)]
-    axes = figure.subplot_mosaic([above, ["pixels"] * len(sizes) + ["cycles"] * len(sizes)], height_ratios=[1, 1.15])
-    for size, images in sizes:
-        _accuracies(axes[f"{size}"], style.select(table, size=size))
-        axes[f"{size}"].set_title(f"{size} px, {images}", fontsize=11)
-    axes[f"{sizes[0][0]}"].set_ylabel("top-1 accuracy [%]")
+    shown = list(table.groupby(["size", "classes", "images"]))
+    names = [f"{size} px, {classes:,} classes" for (size, classes, _), _ in shown]
+    above = [name for name in names for _ in range(2)]
+    axes = figure.subplot_mosaic([above, ["pixels"] * len(shown) + ["cycles"] * len(shown)], height_ratios=[1, 1.15])
+    for name, ((*_, images), rows) in zip(names, shown, strict=True):
+        _accuracies(axes[name], rows)
+        axes[name].set_title(f"{images}\n{name}", fontsize=10.5)
+    axes[names[0]].set_ylabel("top-1 accuracy [%]")
     for name, over, label in (
         ("pixels", "sigma", "sigma of the blur [px]"),
         ("cycles", "cycles", "cycles per image at which the blur halves amplitudes"),
@@ -95,8 +105,9 @@ def draw(table: pd.DataFrame) -> Figure:
         _leads(axes[name], difference, over, label)
     axes["pixels"].set_ylabel("ADV - STD [points]")
     handles = [*style.setting_handles(lw=2), style.handle("single models", style.LIGHT, lw=1)]
-    sizes_shown = [style.handle(f"{size} px", _COLORS[size], marker="o", ms=4) for size, _ in sizes]
-    style.legend(figure, [*handles, *sizes_shown])
+    for name, ((size, classes, _), _) in zip(names, shown, strict=True):
+        handles.append(style.handle(name, _COLORS[size, classes], marker="o", ms=4))
+    style.legend(figure, handles)
     return figure
 
 
@@ -106,20 +117,19 @@ def _accuracies(axis: Axes, rows: pd.DataFrame) -> None:
             axis.plot(run["sigma"], run["top1"], color=style.COLORS[setting], lw=0.8, alpha=0.45)
         means = _compared(of_setting).groupby("sigma")["top1"].mean()
         axis.plot(means.index, means, "o-", color=style.COLORS[setting], ms=4)
-    chance = 0.1 if rows["size"].iloc[0] == PUBLISHED_SIZE else 10.0
-    axis.axhline(chance, color=style.GREY, lw=1, ls=":")
+    axis.axhline(100 / rows["classes"].iloc[0], color=style.GREY, lw=1, ls=":")
     axis.set(ylim=(0, 100), xlim=(0, None), xlabel="sigma [px]")
 
 
 def _leads(axis: Axes, rows: pd.DataFrame, over: str, label: str) -> None:
     axis.axhline(0, color=style.GREY, lw=1)
     axis.set_xscale("log", base=2)
-    for size, of_size in rows.groupby("size"):
+    for key, of_size in rows.groupby(["size", "classes"]):
         blurred = of_size[of_size["sigma"] > 0].sort_values(over)
-        axis.plot(blurred[over], blurred["lead"], "o-", color=_COLORS[size], ms=4)
+        axis.plot(blurred[over], blurred["lead"], "o-", color=_COLORS[key], ms=4)
         if over == "sigma":  # no blur has no place among cycles per image
-            axis.plot(_NONE, of_size.loc[of_size["sigma"] == 0, "lead"], "o", color=_COLORS[size], mfc="none")
-    ticks = [0.25, 0.5, 1, 2, 4, 8] if over == "sigma" else [1, 2, 4, 8, 16, 32, 64]
+            axis.plot(_NONE, of_size.loc[of_size["sigma"] == 0, "lead"], "o", color=_COLORS[key], mfc="none")
+    ticks = [0.25, 0.5, 1, 2, 4, 8, 16] if over == "sigma" else [1, 2, 4, 8, 16, 32, 64]
     names = [f"{tick:g}" for tick in ticks]
     if over == "sigma":
         ticks, names = [_NONE, *ticks], ["none", *names]

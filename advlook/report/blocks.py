@@ -25,7 +25,7 @@ from advlook.stats.verdict_text import markdown
 from advlook.study.folders import ROOT
 
 PAGES = (ROOT / "README.md", ROOT / "docs" / "findings.md", ROOT / "docs" / "trust.md")
-CLAIM_PRESETS = ("imagenette", "cifar10")
+CLAIM_PRESETS = ("imagenette", "imagenette128", "cifar10")
 BLOCK = re.compile(r"<!-- block (?P<name>\w+) -->\n(?P<content>.*?)<!-- /block -->", re.DOTALL)
 # Columns with an interval, and their format.
 _EFFECTS = {"difference": "+.1f", "change": "+.1f", "level": ".2f", "scale": ".3f"}

@@ -35,8 +35,8 @@ _NONE = 0.1875  # where no blur stands on a logarithmic axis of sigma
 
 
 def blur_over_sizes() -> pd.DataFrame:
-    """Columns: images, size [px], classes, setting, model (a training seed, or a radius), sigma [px], cycles (cycles per
-    image of the frequency whose amplitude the blur halves; infinite without blur), top1 [%]."""
+    """Columns: images, size [px], classes, setting, model (a training seed, or a radius), sigma [px], cycles (cycles
+    per image of the frequency whose amplitude the blur halves; infinite without blur), top1 [%]."""
     parts = [_of_preset(name) for name in PRESETS if _tables(name).is_file()]
     table = pd.concat([*parts, _of_published()], ignore_index=True)
     table.insert(6, "cycles", _HALF * table["size"] / table["sigma"])

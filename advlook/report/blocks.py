@@ -1,10 +1,10 @@
 """The generated tables of README.md, docs/findings.md and docs/trust.md.
 
 A block of a page lies between `<!-- block NAME -->` and `<!-- /block -->`. `claims` holds the verdicts, those by
-published figures included, `disagreements` and `blurs` what these say beside our own, `doses` what changes with the
-radius in training, `controls` what other trainings do, `remedies` those of `advlook.checks`; the others are described
-in docs/blocks.toml. `python -m advlook.report.blocks` rewrites and names the blocks that differ from
-`figures/<preset>/tables`; with `--check` it writes nothing, and exits with 1."""
+published figures included, `disagreements` and `blurs` what these say beside our own, `explanations` what could explain
+that blur differs, `doses` what changes with the radius in training, `controls` what other trainings do, `remedies`
+those of `advlook.checks`; the others are described in docs/blocks.toml. `python -m advlook.report.blocks` rewrites and
+names the blocks that differ from `figures/<preset>/tables`; with `--check` it writes nothing, and exits with 1."""
 
 import argparse
 import re
@@ -21,6 +21,7 @@ from advlook.core import ARCH_NAMES
 from advlook.experiments.claims.disagreements import columns, disagreements
 from advlook.experiments.claims.published import deciding, kinds_of_blur, load_published, published_tables, told_kinds
 from advlook.experiments.controls.figures import control_values, dose_values
+from advlook.report.explanations import explanations
 from advlook.stats.verdict_text import markdown
 from advlook.study.folders import ROOT
 
@@ -59,6 +60,8 @@ def render(name: str) -> str:
         return _table(disagreements(_published(), columns()))
     if name == "blurs":
         return _table(told_kinds(kinds_of_blur(load_published())).reset_index())
+    if name == "explanations":
+        return _table(explanations())
     if name == "doses":
         return _table(dose_values(load("imagenette", "09_models"), load("imagenette", "09_rulers")))
     if name == "controls":

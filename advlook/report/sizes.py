@@ -23,7 +23,7 @@ PATH = ROOT / "figures" / "blur_over_sizes.csv"
 SIGMAS = {1: 1.0, 2: 2.0, 3: 3.0, 4: 4.0, 5: 6.0}
 PUBLISHED_SIZE, PUBLISHED_CLASSES = 224, 1000  # px
 PUBLISHED_RADIUS = 4  # 255ths, as in the Imagenette presets
-_HALF = math.sqrt(math.log(2) / 2) / math.pi  # sigma times the frequency whose amplitude a Gaussian halves
+HALF = math.sqrt(math.log(2) / 2) / math.pi  # sigma times the frequency whose amplitude a Gaussian halves
 _COLORS = {  # by size and number of classes
     (32, 10): "#E69F00",
     (32, 200): "#CC79A7",
@@ -39,7 +39,7 @@ def blur_over_sizes() -> pd.DataFrame:
     per image of the frequency whose amplitude the blur halves; infinite without blur), top1 [%]."""
     parts = [_of_preset(name) for name in PRESETS if _tables(name).is_file()]
     table = pd.concat([*parts, _of_published()], ignore_index=True)
-    table.insert(6, "cycles", _HALF * table["size"] / table["sigma"])
+    table.insert(6, "cycles", HALF * table["size"] / table["sigma"])
     return table
 
 
@@ -76,11 +76,11 @@ def _of_published() -> pd.DataFrame:
 def leads(table: pd.DataFrame) -> pd.DataFrame:
     """ADV - STD in points by size, classes, sigma and cycles: of the means over seeds; of published models at one
     radius."""
-    means = _compared(table).pivot_table("top1", ["size", "classes", "images", "sigma", "cycles"], "setting")
+    means = compared(table).pivot_table("top1", ["size", "classes", "images", "sigma", "cycles"], "setting")
     return (means["adv"] - means["std"]).rename("lead").reset_index()
 
 
-def _compared(table: pd.DataFrame) -> pd.DataFrame:
+def compared(table: pd.DataFrame) -> pd.DataFrame:
     """The rows whose means are drawn: of published ADV models those of one radius."""
     return table[(table["size"] != PUBLISHED_SIZE) | table["model"].isin([0, PUBLISHED_RADIUS])]
 
@@ -115,7 +115,7 @@ def _accuracies(axis: Axes, rows: pd.DataFrame) -> None:
     for setting, of_setting in rows.groupby("setting"):
         for _, run in of_setting.groupby("model"):
             axis.plot(run["sigma"], run["top1"], color=style.COLORS[setting], lw=0.8, alpha=0.45)
-        means = _compared(of_setting).groupby("sigma")["top1"].mean()
+        means = compared(of_setting).groupby("sigma")["top1"].mean()
         axis.plot(means.index, means, "o-", color=style.COLORS[setting], ms=4)
     axis.axhline(100 / rows["classes"].iloc[0], color=style.GREY, lw=1, ls=":")
     axis.set(ylim=(0, 100), xlim=(0, None), xlabel="sigma [px]")

@@ -12,11 +12,7 @@ from advlook.stats.rules import CONTRADICTED, CORRELATION, INCONCLUSIVE, SUPPORT
 from advlook.stats.verdict_text import marked
 from advlook.study.folders import ROOT
 
-SIZES = {
-    "cifar10": "32 px (CIFAR-10)",
-    "imagenette": "64 px (Imagenette)",
-    "imagenette128": "128 px (Imagenette)",
-}
+SIZES = {"cifar10": "32 px (CIFAR-10)", "imagenette": "64 px (Imagenette)", "imagenette128": "128 px (Imagenette)"}
 PUBLISHED = "224 px (ImageNet, published)"
 _REASON = "what could make the difference"  # a column
 REASONS = {

@@ -25,7 +25,9 @@ def explanations() -> pd.DataFrame:
     leads = {"nothing: ResNet-10, FGSM at 4/255, ten classes, 64 px": _lead(sweeps)}
     others = [arch for arch in preset.archs if arch != ARCH]
     leads |= {f"architecture: {ARCH_NAMES[arch]}": _lead(sweeps, arch=arch) for arch in others}
-    leads |= {f"training: {preset.controls[name].title}": _lead(sweeps, *pair) for name, *pair in _trainings(preset)}
+    for adv, std in _trainings(preset):
+        if {adv, std} <= set(sweeps["setting"]):
+            leads[f"training: {preset.controls[adv].title}"] = _lead(sweeps, adv, std)
     leads["contrast: restored after the blur"] = _lead(contrast)
     rows = [_told(changed, lead, preset.data.size) for changed, lead in leads.items()]
     shown = compared(blur_over_sizes()).rename(columns={"sigma": "level", "model": "seed"}).assign(arch=ARCH)
@@ -40,13 +42,12 @@ def _read(preset: str, table: str) -> pd.DataFrame:
     return pd.read_csv(ROOT / "figures" / preset / "tables" / f"{table}.csv")
 
 
-def _trainings(preset: Preset) -> list[tuple[str, str, str]]:
-    """Controls that are trained like ADV: the name of each, once more as the ADV model of a pair, and the STD model:
-    where the control is trained for less long, the one that is so too."""
+def _trainings(preset: Preset) -> list[tuple[str, str]]:
+    """Pairs of ADV and STD: each control that is trained like ADV, beside the STD model; beside the control that is
+    trained like STD for less long, where it is so, too."""
     controls = preset.controls
     shorter = next((name for name, each in controls.items() if each.like == "std" and each.epochs), "std")
-    adv = {name: each for name, each in controls.items() if each.like == "adv"}
-    return [(name, name, shorter if each.epochs else "std") for name, each in adv.items()]
+    return [(name, shorter if each.epochs else "std") for name, each in controls.items() if each.like == "adv"]
 
 
 def _lead(rows: pd.DataFrame, adv: str = "adv", std: str = "std", arch: str = ARCH) -> pd.Series:

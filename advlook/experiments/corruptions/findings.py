@@ -54,17 +54,18 @@ def overtakes(table: pd.DataFrame) -> list[str]:
 
 
 def of_contrast(table: pd.DataFrame) -> list[str]:
-    """A line an architecture: the most that restoring the contrast gives after blur, and the most that lowering it
-    takes without. table: `04_contrast_effects`."""
+    """A line an architecture: the most that restoring the contrast gives after blur, and that lowering it takes without
+    blur. table: `04_contrast_effects`."""
     lines = []
     for name, rows in by_arch(table[table["seed"] == "all"]):
         said = []
         for change, most in ((RESTORED, "idxmax"), (LOWERED, "idxmin")):
-            of = rows[rows["change"] == change].set_index("setting")
-            ends = [of.loc[[setting]].reset_index() for setting in SETTINGS]
-            ends = [each.loc[getattr(each["effect"], most)()] for each in ends]
-            told = [f"{NAMES[end['setting']]} {end['effect']:+.1f} points (sigma {end['sigma']:g} px)" for end in ends]
+            told = []
+            for setting in SETTINGS:
+                effects = rows[(rows["change"] == change) & (rows["setting"] == setting)].set_index("sigma")["effect"]
+                sigma = getattr(effects, most)()
+                told.append(f"{effects[sigma]:+.1f} points for {NAMES[setting]} (sigma {sigma:g} px)")
             said.append(joined(told))
-        text = f"{name}: restoring the contrast after blur gives at most {said[0]}"
-        lines.append(f"{text}; lowering it as much, without blur, takes at most {said[1]}.")
+        text = f"{name}: restoring the contrast after blur changes accuracy by up to {said[0]}"
+        lines.append(f"{text}; lowering it as much, without blur, by up to {said[1]}.")
     return lines

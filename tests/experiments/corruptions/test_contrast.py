@@ -97,7 +97,7 @@ def test_effects_and_what_is_said_of_them(rows):
     assert found[LOWERED, "adv"] == 0
     assert (table["low"] <= table["effect"]).all()
     (line,) = findings.of_contrast(table)
-    assert "restoring the contrast after blur gives at most STD +100.0 points" in line
-    assert "takes at most STD -100.0 points" in line
-    assert "and ADV +0.0 points" in line
+    assert "restoring the contrast after blur changes accuracy by up to +100.0 points for STD" in line
+    assert "without blur, by up to -100.0 points for STD" in line
+    assert "+0.0 points for ADV" in line
     figures.contrast_curves(rows, 50.0).savefig(io.BytesIO(), format="png")

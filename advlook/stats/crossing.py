@@ -18,7 +18,7 @@ def overtaken_at(levels: np.ndarray, difference: np.ndarray) -> np.ndarray:
 
 
 def octave_of(levels: np.ndarray) -> Effect:
-    """The effect "log2 of the level at which a difference exceeds 0" of means `(..., levels)`; a change of sides that
+    """The effect "log2 of the level at which a difference exceeds 0" of means `(..., levels)`; one that
     lies outside the levels counts as at their end."""
     octaves = np.log2(levels)
     return lambda means: np.clip(overtaken_at(octaves, means), octaves[0], octaves[-1])

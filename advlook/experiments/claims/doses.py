@@ -13,7 +13,7 @@ from advlook.stats.rules import Tables, Untested
 
 
 def hybrids(tables: Tables, arch: str) -> list[Sample]:
-    """By how many octaves a larger radius lowers the cut-off at which a model goes over to the coarse image."""
+    """By how many octaves a larger radius lowers the cut-off at which a model switches to the coarse image."""
     steps = _steps(tables, arch, "hybrids", "04_hybrids", "by_coarse", "by_fine")
     return [coarser(rows[rows["condition"] == MAIN], at) for at, rows in steps]
 

@@ -40,28 +40,25 @@ UNITS = {  # the unit of the effects of a panel, and its title
 
 def forest(table: pd.DataFrame, compared: pd.DataFrame) -> Figure:
     """A line a claim and architecture: the effect with its 95% interval, seeds as small points, and where a claim has
-    several comparisons, all of them in pale. Right of 0, or inside what is shaded, lies what the paper says. A panel
-    for each unit, with one scale for all its claims. table: `08_claims`; compared: `08_comparisons`."""
+    several cases, all of them in pale. A claim holds right of 0, or inside what is shaded. A panel for each
+    unit, with one scale for all its claims. table: `08_claims`; compared: `08_comparisons`."""
     table = marked(table)
     units = [unit for unit in UNITS if unit in set(table["unit"])]
     rows = [_rows(table[table["unit"] == unit]) for unit in units]
-    figure = new_figure(1, 1, 12.5, 0.225 * sum(rows) + 0.225 * _MARGIN * len(rows) + 0.5)[0]
+    figure = new_figure(1, 1, 12.5, 0.225 * sum(rows) + 0.225 * _MARGIN * len(rows) + 0.2)[0]
     figure.clear()
     figure.set_layout_engine("none")  # which would make the panels narrow for the texts beside them
-    height, top = figure.get_figheight(), 1.0
+    height = figure.get_figheight()
+    key = "Diamond: effect; line: 95% interval; circles: seeds; pale: every case of a claim that has several."
+    figure.text(
+        0.07, 1 - 0.12 / height, f"A claim holds right of 0, or inside what is shaded. {key}", va="top", fontsize=9.5
+    )
+    top = 1 - 0.4 / height
     for unit, count in zip(units, rows, strict=True):
         tall = 0.225 * count / height
         axis = figure.add_axes((0.25, top - tall - 0.02 / height, 0.33, tall))
         _panel(axis, table[table["unit"] == unit], compared, UNITS[unit])
         top -= tall + 0.225 * _MARGIN / height
-    legend = "diamond: effect; line: 95% interval; points: seeds; pale: every comparison of a claim that has several.\n"
-    figure.text(
-        0.415,
-        0.02 / height,
-        f"{legend}The paper says: right of 0, or inside what is shaded.",
-        ha="center",
-        fontsize=9.5,
-    )
     return figure
 
 
@@ -74,6 +71,7 @@ def _panel(axis: Axes, table: pd.DataFrame, compared: pd.DataFrame, title: str) 
     """The claims of one unit below each other."""
     write = partial(axis.text, transform=axis.get_yaxis_transform(), va="center")  # x in widths of the panel, y in rows
     write(_TEXT, 0.4, title, fontsize=12, fontweight="bold")
+    write(_HELD, 0.4, "cases", fontsize=9, color="#555555")
     y = 1.5
     for name, claim in table.groupby("claim", sort=False):
         where = claim["where"].iloc[0].split(",")[0]

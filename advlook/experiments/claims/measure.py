@@ -41,10 +41,10 @@ _DOSES = Rule(reason="Ours: the paper has one radius. Each is compared with the 
 _BESIDE = ("03_undefined", "07_undefined", "05_checks", "05_checked", "09_models")
 
 CLAIMS = (
-    Claim("hybrid images", "In hybrid images ADV goes over to the coarse image at a lower cut-off than STD.",
+    Claim("hybrid images", "In hybrid images ADV switches to the coarse image at a lower cut-off than STD.",
           _SCALE, OCTAVES, "04_hybrids", partial(samples.hybrids, False), _ANSWERS),
     Claim("hybrid images, controls",
-          "In four controls (roles swapped, grey, equal contrast, sharp filter) ADV goes over at a lower cut-off, too.",
+          "In four controls (roles swapped, grey, equal contrast, sharp filter) ADV switches at a lower cut-off, too.",
           _SCALE, OCTAVES, "04_hybrids", partial(samples.hybrids, True), _ANSWERS),
     Claim("low-passed", "With low frequencies alone ADV retains a larger share of its clean accuracy than STD.",
           _SCALE, POINTS, "04_answers", partial(samples.retained, "low-pass", 1), _ANSWERS),
@@ -56,7 +56,7 @@ CLAIMS = (
     Claim("masked by noise", "The noise that masks images most is of lower frequency for ADV than for STD.",
           _SCALE, OCTAVES, "04_masking", samples.masked, _ANSWERS),
     Claim("scale follows the radius",
-          "At each larger radius in training, models go over to the coarse image at a lower cut-off.",
+          "At each larger radius in training, models switch to the coarse image at a lower cut-off.",
           _SCALE, OCTAVES, "09_hybrids", doses.hybrids, _DOSES),
     Claim("robustness costs accuracy", "Adversarial training lowers the accuracy on images as they are.",
           _COSTS, POINTS, "01_tradeoff", partial(samples.tradeoff, "right", lead_before)),

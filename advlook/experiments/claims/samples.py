@@ -129,7 +129,7 @@ def hybrids(controls: bool, tables: Tables, arch: str) -> list[Sample]:
 
 
 def coarser(rows: pd.DataFrame, at: str) -> Sample:
-    """By how many octaves ADV's change of sides is lower. rows: of `04_hybrids`, of one condition."""
+    """By how many octaves the cut-off is lower at which ADV switches. rows: of `04_hybrids`, of one condition."""
     return sample_of(rows, paired.named, octaves_apart(octave_of(np.sort(rows["cutoff"].unique()))), at)
 
 

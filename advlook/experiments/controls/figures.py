@@ -19,7 +19,7 @@ from advlook.study import style
 PANELS = (CLEAN, PGD, HYBRIDS, "noise of one octave", LOW_PASSED, OVERTAKES, UNITS, WEIGHTS)
 ELSEWHERE = {CLEAN: PUBLISHED_CLEAN, LOW_PASSED: LOW}  # what was published of ResNet-50s on ImageNet
 _COLUMNS = 4
-_FARTHEST = (-0.75, 2.25)  # positions that are drawn; beyond them a dot stands at the edge
+_FARTHEST = (-0.75, 2.25)  # positions that are drawn; beyond them an arrow stands at the edge
 _MARKERS = "osD^vPX*"
 _PALETTE = ("#E69F00", "#009E73", "#CC79A7", "#8C6BB1", "#56B4E9", "#A6761D", "#666666", "#1B7F3B")
 
@@ -89,13 +89,14 @@ def _dose_handles(archs: Sequence[str]) -> list[object]:
         style.handle(f"{ARCH_NAMES[arch]}, mean of seeds", style.INK, ls=line, marker=marker)
         for arch, (line, marker) in lines.items()
     ]
-    handles.append(style.handle("single seeds", style.LIGHT, lw=1))
+    ends = style.setting_handles(marker="o", ls="none")
+    handles += [*ends, style.handle("single seeds", style.LIGHT, lw=1)]
     return [*handles, style.handle("ImageNet, ResNet-50, 224 px (published)", style.PURPLE, ls="--", marker="d", ms=5)]
 
 
 def between(models: pd.DataFrame, positions: pd.DataFrame) -> Figure:
-    """A line a ruler with STD at 0 and ADV at 1, and a dot a control and seed; pale where STD and ADV themselves do not
-    lie clearly apart. A panel an architecture. positions: `09_positions`."""
+    """A line a ruler with STD at 0 and ADV at 1, and a dot a control and seed, or an arrow where it lies off the axis;
+    pale where STD and ADV themselves do not lie clearly apart. A panel an architecture. positions: `09_positions`."""
     titles = models[models["kind"] == CONTROL].set_index("setting")["title"]
     rows = positions[positions["setting"].isin(titles.index)]
     names = list(dict.fromkeys(rows["ruler"]))
@@ -110,6 +111,8 @@ def between(models: pd.DataFrame, positions: pd.DataFrame) -> Figure:
             shift = 0.1 * (list(titles.index).index(row.setting) - (len(titles) - 1) / 2)
             at = float(np.clip(row.position, *_FARTHEST))
             color, marker = looks[row.setting]
+            if at != row.position:
+                marker = "<" if row.position < at else ">"
             alpha = 0.9 if row.apart else 0.25
             axis.plot(at, names.index(row.ruler) + shift, marker, color=color, ms=7, alpha=alpha, mew=0)
         for at, setting in enumerate(("std", "adv")):

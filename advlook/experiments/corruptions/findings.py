@@ -25,12 +25,12 @@ def told(study: Study) -> Markdown:
 
 
 def hybrids(table: pd.DataFrame) -> list[str]:
-    """A line an architecture: the cut-offs at which STD and ADV change sides. table: `04_scales`."""
+    """A line an architecture: the cut-offs at which STD and ADV switch to the coarse image. table: `04_scales`."""
     lines = []
     for name, rows in by_arch(table[(table["condition"] == MAIN) & (table["seed"] == "all")]):
         found = rows.set_index("of")
         std, adv = (f"{found.at[of, 'scale']:.3f}" for of in ("std", "adv"))
-        text = f"{name}: in hybrid images STD changes sides at {std} cycles per pixel, ADV at {adv}"
+        text = f"{name}: in hybrid images STD switches to the coarse image at {std} cycles per pixel, ADV at {adv}"
         lines.append(f"{text}; ADV is lower by {with_interval(found.loc['apart'], 'scale', '.2f')} octaves.")
     return lines
 

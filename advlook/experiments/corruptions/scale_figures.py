@@ -64,10 +64,10 @@ def hybrid_curves(shown: Mapping[str, Tensor], table: pd.DataFrame, scales: pd.D
         _mark_crossings(axis, style.select(scales, arch=arch, condition=MAIN, seed="all"))
         axis.set(title=ARCH_NAMES[arch], xlabel="cut-off between the two [cycles/px]", ylim=(-2, 102))
         axis.set_ylabel("answers [%]" if first == 0 else "")
-    handles = [*style.setting_handles(KINDS)]
-    handles.append(style.handle("names the coarse image (of answers that name one of the two)", marker="o"))
-    handles.append(style.handle("names neither", ls=":"))
-    handles.append(style.handle("changes sides, 95% interval", style.INK, marker="D", ms=6, ls="none"))
+    handles = [*style.setting_handles(), style.handle("untrained", style.COLORS["random"], ls="--", lw=1)]
+    handles.append(style.handle("names the coarse image [% of answers that name either]", marker="o"))
+    handles.append(style.handle("names neither [% of all answers]", ls=":"))
+    handles.append(style.handle("switches to the coarse image, 95% interval", style.INK, marker="D", ms=6, ls="none"))
     style.legend(figure, handles, ncols=3)
     return figure
 
@@ -102,8 +102,9 @@ def _mark_crossings(axis: Axes, rows: pd.DataFrame) -> None:
 
 
 def scale_intervals(scales: pd.DataFrame) -> Figure:
-    """The frequency at which each model changes sides, in every condition, and the centre of its channel, with 95%
-    intervals; right of it the distance in octaves. A panel an architecture. scales: `04_scales`."""
+    """The frequency at which each model switches to the coarse image, in every condition, and that of the noise that
+    masks it most, with 95% intervals (an arrow: none up to there); right of it the distance in octaves. A
+    panel an architecture. scales: `04_scales`."""
     conditions = list(scales["condition"].unique())
     size = (0.45 * len(conditions) + 1.6, 6.2, 1.6)
     figure, panels = style.arch_columns(scales, size, ("frequency [cycles/px]", ""), sharey=True)
@@ -114,13 +115,16 @@ def scale_intervals(scales: pd.DataFrame) -> Figure:
                 if of in rows.index:
                     row, color = rows.loc[of], style.COLORS[of]
                     axis.plot([row["low"], row["high"]], [place + shift] * 2, color=color, lw=3, alpha=0.6)
-                    axis.plot(row["scale"], place + shift, "o", color=color, ms=6)
+                    beyond = row["scale"] >= CUTOFFS[-1]  # switches nowhere up to there
+                    axis.plot(row["scale"], place + shift, ">" if beyond else "o", color=color, ms=6)
             if "apart" in rows.index:
-                row = rows.loc["apart"]
-                text = f"{row['scale']:+.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+                row, least = rows.loc["apart"], "≥ " * (rows["scale"].get("std", 0) >= CUTOFFS[-1])
+                text = f"{least}{row['scale']:+.2f} [{row['low']:.2f}, {row['high']:.2f}]"
                 axis.text(1.02, place, text, transform=axis.get_yaxis_transform(), va="center", fontsize=9.5)
         _octaves(axis, (0.02, 0.04, 0.08, 0.16, 0.32), CUTOFFS)
-        axis.set_yticks(range(len(conditions)), [f"hybrids, {c}" if c != MASKED else c for c in conditions])
+        axis.set_yticks(
+            range(len(conditions)), [f"hybrids, {c}" if c != MASKED else "noise that masks most" for c in conditions]
+        )
         axis.text(1.02, -0.75, "octaves apart", transform=axis.get_yaxis_transform(), fontsize=9.5, va="center")
         axis.set_ylim(len(conditions) - 0.5, -0.5)
     style.legend(figure, style.setting_handles(marker="o"))
@@ -161,8 +165,8 @@ def channels(table: pd.DataFrame) -> Figure:
 
 
 def sides(scales: pd.DataFrame) -> pd.DataFrame:
-    """To be read: where STD and ADV change sides, in cycles per pixel and per image, and how far they are apart, with
-    95% intervals; of all seeds and of each."""
+    """To be read: where STD and ADV switch to the coarse image, in cycles per pixel and per image, and how far they are
+    apart, with 95% intervals; of all seeds and of each."""
     rows = style.select(scales, condition=MAIN)
     texts = {}
     for row in rows.itertuples():

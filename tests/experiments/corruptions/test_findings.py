@@ -14,7 +14,7 @@ def test_scales_are_those_of_all_seeds_and_plain_hybrids():
     others = pd.concat([own.assign(condition="grey", scale=9.0), own.assign(seed="0", scale=9.0)])
     (line,) = findings.hybrids(pd.concat([own, others]))
     assert line == (
-        "**vit**: in hybrid images STD changes sides at 0.120 cycles per pixel, ADV at 0.045; "
+        "**vit**: in hybrid images STD switches to the coarse image at 0.120 cycles per pixel, ADV at 0.045; "
         "ADV is lower by 1.40 [1.30, 1.50] octaves."
     )
 

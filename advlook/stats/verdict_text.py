@@ -60,10 +60,14 @@ def report(table: pd.DataFrame) -> str:
 
 
 def markdown(tables: Mapping[str, pd.DataFrame]) -> str:
-    """A Markdown table of `08_claims` by preset: a row a claim, a column a preset and architecture."""
+    """A Markdown table of `08_claims` by preset: a row a claim, a column a preset and architecture; of a claim with
+    several cases also which of them the effect is of."""
     columns = {}
     for name, table in tables.items():
-        effects, untested = table.apply(told, axis=1), table["verdict"] == UNTESTED
+        several = table["held"].fillna("").str.contains("for|against|open") & table["at"].notna()
+        at = table["at"].astype(str).replace("before", "unchanged images")
+        effects = table.apply(told, axis=1) + (", " + at).where(several, "")
+        untested = table["verdict"] == UNTESTED
         verdicts = "**" + table["verdict"] + "** " + marked(table)["mark"]
         cells = (verdicts.str.strip() + " " + effects).mask(untested, UNTESTED + " (" + effects + ")")
         cells = cells.mask(untested & table["effect"].isna(), UNTESTED)

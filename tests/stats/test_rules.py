@@ -192,6 +192,15 @@ def test_a_seed_on_the_other_side_leaves_a_comparison_open():
     assert row["p_holm"] < 1e-6
 
 
+def test_of_several_cases_the_one_that_is_shown_is_named():
+    """In a table to be read the effect of a turn says of which images it is; that of a single case says nothing."""
+    turn = [estimated(-6, 1, at="before"), estimated(9, 1, at="blurred")]
+    table = concluded(asked(Rule(over="turn"), turn), asked(Rule(), [estimated(3, 1, at="plain")], name="two"))
+    told = verdict_text.markdown({"here": table.reset_index()})
+    assert "-6.0 [-8.0, -4.0] points, unchanged images |" in told
+    assert "+3.0 [1.0, 5.0] points |" in told
+
+
 def test_what_was_measured_but_tests_nothing_is_shown():
     """With its effect and interval, without a part in the correction."""
     table = concluded(

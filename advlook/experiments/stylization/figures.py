@@ -21,19 +21,20 @@ _CLASSES = 24  # at most, in the figure of the shape bias
 def picture_grid(pictures: Mapping[str, Tensor], names: Sequence[str]) -> Figure:
     """A column an image, its name above; a row for each entry of `pictures`, float `(N, 3, H, W)` in [0, 1]."""
     figure, lines = style.blocks([len(pictures)], [len(names)], 1.3, 1.32)
-    for (title, images), line in zip(pictures.items(), lines, strict=True):
+    for number, ((title, images), line) in enumerate(zip(pictures.items(), lines, strict=True)):
         line[0].set_ylabel(title)
         for axis, image, name in zip(line, images, names, strict=True):
-            style.picture(axis, image, name if line is lines[0] else "")
+            style.picture(axis, image, "" if number else name)
     return figure
 
 
 def strength_curves(table: pd.DataFrame, differences: pd.DataFrame, chance: float) -> Figure:
-    """Top-1 over the strength of the style, in percent of all images and of the control, with the range over seeds and
-    the `chance` [%] to be right; below each ADV - STD. table: `05_stylization`; differences: `05_differences`."""
+    """Top-1 over the strength of the style, in percent of all images and of that at strength 0, with the range over
+    seeds and the `chance` [%] to be right; below each ADV - STD. table: `05_stylization`; differences:
+    `05_differences`."""
     table, differences = (style.select(rows, variant=STYLIZED) for rows in (table, differences))
     table = table.assign(accuracy=table["top1"], relative=100 * table["top1"] / table["control"].replace(0, np.nan))
-    measures = {"accuracy": "top-1 [%]", "relative": "top-1 [% of the control]"}
+    measures = {"accuracy": "top-1 [%]", "relative": "top-1 [% of strength 0]"}
     panels = list(product(dict.fromkeys(table["arch"]), measures))
     size, ratios = (3.5 * len(panels) + 0.6, 6.0), {"height_ratios": [1.5, 1]}
     figure, axes = style.new_figure(2, len(panels), *size, sharex=True, sharey="row", gridspec_kw=ratios)
@@ -69,7 +70,8 @@ def variant_differences(differences: pd.DataFrame) -> Figure:
         axis.grid(visible=False, axis="y")
     drawn = {"marker": "o", "ms": 6, "ls": ""}
     own = style.handle("top-1 in percent of the model's own on standard images", style.INK, mfc="white", **drawn)
-    style.legend(figure, [style.handle("top-1", style.INK, **drawn), own])
+    seeds = style.handle("single seeds", style.INK, marker="|", ms=6, ls="")
+    style.legend(figure, [style.handle("top-1", style.INK, **drawn), own, seeds])
     return figure
 
 
@@ -106,7 +108,7 @@ def bias_curves(table: pd.DataFrame, over: str) -> Figure:
     `05_curves`."""
     table = style.select(table, over=over)
     judge = style.select(table, arch="judge")
-    label = {"block": "block size [px of 160]", "size": "shown at [px]"}[over]
+    label = {"block": "block size [px, in images of 160 px]", "size": "shown at [px]"}[over]
     size = 4.4, 4.6, 0.6
     figure, panels = style.arch_columns(table.drop(judge.index), size, (label, "shape bias [%]"), sharey=True)
     judges = {"judge": judge}
@@ -127,8 +129,10 @@ def bias_curves(table: pd.DataFrame, over: str) -> Figure:
         axis.set_xticks(sorted(judge["at"].unique()), [f"{at:g}" for at in sorted(judge["at"].unique())])
         axis.minorticks_off()
     handles = [style.handle(name, style.INK, ls=line, marker="o", ms=4) for name, line in lines.items()]
-    limit = style.handle(f"judge's limit, {VALID:g}%", style.GREY, ls=":", lw=1.5)
-    style.legend(figure, [*style.setting_handles(marker="o", ms=4), *handles, limit])
+    handles.append(style.handle("single seeds", style.LIGHT, lw=0.7))
+    handles.append(style.handle(f"judge's limit, {VALID:g}%", style.GREY, ls=":", lw=1.5))
+    handles.append(style.handle(f"{over} of the claim", style.GREY, lw=1))
+    style.legend(figure, [*style.setting_handles(marker="o", ms=4), *handles], ncols=4)
     return figure
 
 
@@ -155,12 +159,15 @@ def check_plots(checked: pd.DataFrame, checks: pd.DataFrame, chance: float, name
     figure, axes = style.new_figure(1, len(checks), 4 * sum(ratios), 3.7, gridspec_kw={"width_ratios": ratios})
     texture, shape, small = axes[:3]
     distances = {
-        "before, to the style": ("patches_before", _BEFORE),
-        "after, to the style": ("patches_to_style", style.GREEN),
-        "after, to the content": ("patches_to_content", style.PURPLE),
+        "original and style": ("patches_before", _BEFORE),
+        "stylized and style": ("patches_to_style", style.GREEN),
+        "stylized and original": ("patches_to_content", style.PURPLE),
     }
     farthest = checked[[column for column, _ in distances.values()]].max().max()
-    agreements = {"to the style": ("edges_style", style.GREEN), "to the content": ("edges_content", style.PURPLE)}
+    agreements = {
+        "stylized and style": ("edges_style", style.GREEN),
+        "stylized and original": ("edges_content", style.PURPLE),
+    }
     for axis, columns, label, first, last in (
         (texture, distances, "distance of patches", 0, farthest),
         (shape, agreements, "correlation of edges", -1, 1),
@@ -174,7 +181,7 @@ def check_plots(checked: pd.DataFrame, checks: pd.DataFrame, chance: float, name
         {} if named is None else {"judge": (axes[3], 100 * named.mean(0))}
     )
     for name, (axis, values) in accuracies.items():
-        bars = axis.bar(["content", "stylized"], values, 0.6, color=[_BEFORE, style.GREEN])
+        bars = axis.bar(["original", "stylized"], values, 0.6, color=[_BEFORE, style.GREEN])
         axis.bar_label(bars, fmt="%.0f" if chance >= 1 else "%.1f", padding=2, fontsize=10)
         axis.axhline(chance, color=style.INK, ls=":", lw=1.5, label="chance")
         axis.set(ylim=(0, 108), ylabel=f"{name}, top-1 [%]")

@@ -342,6 +342,11 @@ def test_figures_are_drawn_from_the_tables(study, tables):
         assert len(figure.axes) == count
         texts = [text for text in figure.findobj(lambda artist: hasattr(artist, "get_fontsize")) if text.get_text()]
         assert min(text.get_fontsize() for text in texts) >= 9
+    for figure, shown in zip(list(figures)[-2:], (measure.shown, measure.shown_conflicts), strict=True):
+        assert [axis.get_title() for axis in figure.axes[:4]] == [
+            *shown(study, 3)[1],
+            "",
+        ]  # classes, above the first row
     absolute, relative = next(iter(figures)).axes[:2]
     for setting in ("std", "adv"):
         chosen = table[(table["variant"] == "stylized") & (table["setting"] == setting)]

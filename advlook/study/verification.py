@@ -153,12 +153,17 @@ def verify(
     """Make randomly drawn units of a preset again until the minutes are over: 0 if all are equal, else 1.
 
     listed: gives all units of a study; seed: of the draw, by default another one every time. What was checked is
-    written to `verified.json` in the folder of results. Raises RequestError where there are no results or no images."""
+    written to `verified.json` in the folder of results. Raises RequestError where there are no results, no images, or
+    where checkpoints are absent: of a model that was trained anew no number would be the same."""
     if not (study.output / "tables").is_dir():
         raise RequestError(f"{study.output} has no tables; run `advlook reproduce --preset {study.preset.name}` first")
     seed = random.SystemRandom().randrange(10**6) if seed is None else seed
     rng, started = random.Random(seed), time.perf_counter()
     len(study.test)  # raises where images are missing, with the way to get them
+    if untrained := [name for name, found in study.weights.items() if not found]:
+        name = study.preset.name
+        remedy = f"`advlook reproduce --preset {name}` trains models and measures all of it"
+        raise RequestError(f"the checkpoints of preset {name} are not here ({', '.join(untrained)}); {remedy}")
     (differing, absent), checked, tables = compare_checkpoints(study), [], {}
     for line in differing:
         say(f"DIFFERS  {line}")

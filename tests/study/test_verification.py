@@ -16,6 +16,7 @@ from advlook.core import RequestError
 from advlook.core.preset_files import available, load_preset
 from advlook.core.presets import ControlConfig
 from advlook.experiments import units
+from advlook.experiments.corruptions.contrast import contrast_tables
 from advlook.experiments.corruptions.measure import corruption_tables, family_rows
 from advlook.experiments.corruptions.scale import scale_tables
 from advlook.experiments.model_units import thinning
@@ -99,6 +100,7 @@ def made(noise, opened):
     study.measure("01_tradeoff", tradeoff)
     corruption_tables(study)
     scale_tables(study)
+    contrast_tables(study)
     study.measure("04_families", family_rows)
     return lambda: opened(noise, corruptions=SWEEPS)
 
@@ -178,6 +180,19 @@ def test_without_results_nothing_is_verified(opened, tmp_path):
     """One line says what to run."""
     with pytest.raises(RequestError, match="no tables; run"):
         verify(opened(tmp_path), every_unit)
+
+
+def test_without_checkpoints_nothing_is_verified(made, monkeypatch):
+    """Not every preset's come with the project: they are named, and nothing is trained in their place."""
+    study = made()
+    path = study.find_checkpoint("resnet10", "adv", 0)
+    monkeypatch.setattr(study, "checkpoint", lambda *key: pytest.fail("trained"))
+    aside = path.rename(path.with_suffix(".aside"))
+    try:
+        with pytest.raises(RequestError, match=r"checkpoints of preset small are not here \(resnet10-adv-0\)"):
+            verify(study, every_unit)
+    finally:
+        aside.rename(path)
 
 
 def with_control(study):

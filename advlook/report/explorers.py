@@ -163,11 +163,8 @@ class _Corruptions(Explorer):
     def draw(self, pair: Pair, chosen: ChosenImage, sigma: float, times: int, reversed: bool) -> Figure:
         left = median_filter(gaussian_blur(chosen.image, sigma), times)
         left = reverse_colors(left) if reversed else left
-        figure, axes = new_figure(1, 4, 10.5, 3, width_ratios=(1, 1, 1.1, 1.1))
-        figure.get_layout_engine().set(w_pad=0.1)
-        show(axes[0], chosen.image[0], "original")
-        show(axes[1], left[0], "what is left of it")
-        _said(self, axes[2:], pair, chosen, left)
+        figure, axes = _side_by_side({"original": chosen.image, "what is left of it": left})
+        _said(self, axes, pair, chosen, left)
         return figure
 
 
@@ -185,12 +182,10 @@ class _Hybrids(Explorer):
     def draw(self, pair: Pair, chosen: ChosenImage, fine: int, cutoff: float) -> Figure:
         other = self.test_image(fine)
         mixed = hybrid(chosen.image, other.image, cutoff)
-        figure, axes = new_figure(1, 5, 12.5, 3, width_ratios=(1, 1, 1, 1.1, 1.1))
-        figure.get_layout_engine().set(w_pad=0.1)
-        show(axes[0], chosen.image[0], f"coarse: {chosen.name}".replace("test image ", ""))
-        show(axes[1], other.image[0], f"fine: {other.name}".replace("test image ", ""))
-        show(axes[2], mixed[0], f"hybrid, {cutoff:.3f} cycles/px")
-        for axis, (setting, model) in zip(axes[3:], pair.items(), strict=True):
+        coarse, name = f"coarse: {chosen.name}", f"fine: {other.name}"
+        pictures = {each.replace("test image ", ""): of.image for each, of in ((coarse, chosen), (name, other))}
+        figure, axes = _side_by_side(pictures | {f"hybrid, {cutoff:.3f} cycles/px": mixed})
+        for axis, (setting, model) in zip(axes, pair.items(), strict=True):
             before, after = answer(model, chosen.image), answer(model, mixed)
             self.draw_answers(axis, before, after, setting)
             axis.set_xlabel("probability [%], pale: of the coarse image", fontsize=9)
@@ -220,13 +215,20 @@ class _Styles(Explorer):
             made = style_transfer(chosen.image, texture, strength=strength)
         else:
             made = stylize(chosen.image, texture, strength=strength, steps=config.steps)
-        figure, axes = new_figure(1, 5, 12.5, 3, width_ratios=(1, 1, 1, 1.1, 1.1))
-        figure.get_layout_engine().set(w_pad=0.1)
-        show(axes[0], chosen.image[0], "original")
-        show(axes[1], texture[0], self.styles.names[style])
-        show(axes[2], made[0], f"both, strength {strength:g}")
-        _said(self, axes[3:], pair, chosen, made)
+        pictures = {"original": chosen.image, self.styles.names[style]: texture, f"both, strength {strength:g}": made}
+        figure, axes = _side_by_side(pictures)
+        _said(self, axes, pair, chosen, made)
         return figure
+
+
+def _side_by_side(pictures: Mapping[str, Tensor]) -> tuple[Figure, Sequence[Axes]]:
+    """Images, each by its title, and right of them a place for what each model of a pair says."""
+    ratios = [1] * len(pictures) + [1.1] * 2
+    figure, axes = new_figure(1, len(ratios), 2.5 * len(ratios), 3, width_ratios=ratios)
+    figure.get_layout_engine().set(w_pad=0.1)
+    for axis, (title, image) in zip(axes, pictures.items(), strict=False):
+        show(axis, image[0], title)
+    return figure, axes[len(pictures) :]
 
 
 def _said(explorer: Explorer, axes: Sequence[Axes], pair: Pair, chosen: ChosenImage, changed: Tensor) -> None:

@@ -118,7 +118,7 @@ def scale_intervals(scales: pd.DataFrame) -> Figure:
                     beyond = row["scale"] >= CUTOFFS[-1]  # switches nowhere up to there
                     axis.plot(row["scale"], place + shift, ">" if beyond else "o", color=color, ms=6)
             if "apart" in rows.index:
-                row, least = rows.loc["apart"], "≥ " * (rows["scale"].get("std", 0) >= CUTOFFS[-1])
+                row, least = rows.loc["apart"], "≥ " if rows["scale"].get("std", 0) >= CUTOFFS[-1] else ""
                 text = f"{least}{row['scale']:+.2f} [{row['low']:.2f}, {row['high']:.2f}]"
                 axis.text(1.02, place, text, transform=axis.get_yaxis_transform(), va="center", fontsize=9.5)
         _octaves(axis, (0.02, 0.04, 0.08, 0.16, 0.32), CUTOFFS)

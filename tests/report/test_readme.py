@@ -22,6 +22,7 @@ from advlook.experiments.claims.published import (
     load_published,
     verdicts,
 )
+from advlook.experiments.corruptions.contrast import LOWERED, RESTORED
 from advlook.experiments.stylization import judged
 from advlook.report import blocks
 from advlook.report.blocks import load
@@ -140,15 +141,17 @@ def test_answer_is_told():
     """The few numbers in the sentences of the README's answer are those of the tables."""
     both = ("resnet10", "alexnet_bn")
     apart = [
-        load(preset, "04_scales").query("condition == 'as they are' and seed == 'all' and of == 'apart'")
-        for preset in ("imagenette", "cifar10")
+        load(preset, "04_scales").query("condition == 'as they are' and seed == 'all' and of == 'apart'")["scale"]
+        for preset in ("imagenette", "imagenette128", "cifar10")
     ]
-    assert numbers(README, r"([\d.]+) octaves lower than STD's at 64 px and ([\d.]+) octaves lower at 32 px") == [
-        *apart[0]["scale"].round(1).unique(),
-        *apart[1]["scale"].round(1),
+    told = numbers(README, r"([\d.]+) octaves lower than STD's at 64 px, ([\d.]+) at 128 px and ([\d.]+) at 32 px")
+    assert told == [each for scale in apart for each in scale.round(1).unique()]
+    crossing = [
+        load(preset, "04_crossings").query("operation == 'blur' and seed == 'all'")["level"].round(1)
+        for preset in ("imagenette", "imagenette128", "cifar10")
     ]
-    crossing = load("imagenette", "04_crossings").query("operation == 'blur' and seed == 'all'")["level"].round(1)
-    assert numbers(README, r"from a sigma of ([\d.]+) to ([\d.]+) px on") == sorted(crossing)
+    levels = np.concatenate(crossing)
+    assert numbers(README, r"from a sigma of ([\d.]+) to ([\d.]+) px on") == [levels.min(), levels.max()]
     bias = load("imagenette", "05_shape_bias").query("seed == 'all' and `class` == 'all' and arch == 'resnet10'")
     bias = bias.set_index("setting")["shape_bias"].round()
     told = numbers(README, r"a shape bias of (\d+)% for ResNet-10 at 64 px, against (\d+)% for STD")
@@ -294,14 +297,20 @@ def test_numbers_of_claims_and_checks_are_told():
 
 
 def test_where_blur_turns_is_told():
-    """The sigma at which ResNet-10 ADV overtakes STD under blur, in pixels and as a frequency of the image."""
-    found = [
-        load(preset, "04_crossings").set_index(["arch", "operation", "seed"]) for preset in ("cifar10", "imagenette")
-    ]
+    """The sigma at which ResNet-10 ADV overtakes STD under blur, in pixels and as a frequency of the image; and what
+    restoring and lowering the contrast does."""
+    sizes = {"cifar10": 32, "imagenette": 64, "imagenette128": 128}
+    found = [load(preset, "04_crossings").set_index(["arch", "operation", "seed"]) for preset in sizes]
     at = [table["level"]["resnet10", "blur", "all"] for table in found]
-    sentence = r"in pixels \(([\d.]+) and ([\d.]+)\), .* \((\d+) and (\d+) cycles per image"
-    cycles = [(0.1874 * size / sigma).round() for size, sigma in zip((32, 64), at, strict=True)]
+    sentence = r"in pixels \(([\d.]+), ([\d.]+) and ([\d.]+)\), .* \((\d+), (\d+) and (\d+) cycles per image"
+    cycles = [(0.1874 * size / sigma).round() for size, sigma in zip(sizes.values(), at, strict=True)]
     assert numbers(FINDINGS, sentence) == [*np.round(at, 2), *cycles]
+    effects = load("imagenette", "04_contrast_effects").query("arch == 'resnet10' and seed == 'all'")
+    ends = effects.groupby(["change", "setting"])["effect"].agg(["min", "max"]).abs().round(1)
+    sentence = r"gives ResNet-10 ADV up to ([\d.]+) points and STD ([\d.]+); .* costs ADV ([\d.]+) and STD ([\d.]+\d)"
+    told = numbers(FINDINGS, sentence)
+    restored, lowered = (ends.xs(change)[end] for change, end in ((RESTORED, "max"), (LOWERED, "min")))
+    assert told == [restored["adv"], restored["std"], lowered["adv"], lowered["std"]]
 
 
 def test_published_numbers_are_told():

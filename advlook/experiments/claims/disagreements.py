@@ -20,10 +20,10 @@ REASONS = {
     "robustness is gained": "The radius of the attack, which the published table states for one of its two.",
     "loss gradients follow edges": "The architecture: AlexNet and ResNet-10 were trained and measured on the same "
     "photographs. Nothing is published on this for 224 px.",
-    "blur keeps the difference": "Not sigma alone: a sigma of 3 px at 224 is 0.9 px at 64, and at 6 px (1.7 at 64) no "
-    "published ADV leads by as much as a point. Nor the JPEG files in which published images are stored after the "
-    "blur: JPEG favours ADV. Possibly the number of classes (a thousand may need more detail than ten), depth and "
-    "receptive field, or training by FGSM here and by PGD there.",
+    "blur keeps the difference": "Not the size of images up to 128 px, nor contrast, nor the attack, the norm and the "
+    "radius of training: each was changed alone, and ADV overtook. Nor the JPEG files in which published images are "
+    "stored after the blur: JPEG favours ADV. Possibly the number of classes (a thousand may need more detail than "
+    "ten), images a class, or depth.",
     "median filtering reverses it": "The architecture and the size of the images; no published figure.",
     "stylization reverses it": "The stimuli: published ones are stylized by AdaIN and shown at 224 px, ours by another "
     "network and reduced to 32 or 64 px, where texture has few pixels. Also the radius: CIFAR-10 was trained at 8/255, "

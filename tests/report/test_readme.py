@@ -157,8 +157,11 @@ def test_answer_is_told():
     told = numbers(README, r"a shape bias of (\d+)% for ResNet-10 at 64 px, against (\d+)% for STD")
     assert told == [bias["adv"], bias["std"]]
     cost = effects("robustness costs accuracy", "imagenette")
-    told = numbers(README, r"(\d+) points with ResNet-10 and (\d+) with AlexNet at 64 px, (\d+) at 32 px")
-    assert told == [*cost[list(both)], *effects("robustness costs accuracy", "cifar10")]
+    told = numbers(
+        README, r"(\d+) points with ResNet-10 and (\d+) with AlexNet at 64 px, (\d+) at 32 px .* (\d+) at 128"
+    )
+    others = [effects("robustness costs accuracy", preset).item() for preset in ("cifar10", "imagenette128")]
+    assert told == [*cost[list(both)], *others]
     behind = [-each for preset in ("imagenette", "cifar10") for each in _stylized(preset)]
     assert numbers(README, r"they are behind by (\d+) to (\d+) points at 32 and 64 px") == [min(behind), max(behind)]
     cues = load("quick", "01_cues").groupby(["setting", "arch"])[["by_texture", "by_shape"]].mean().round()
@@ -214,6 +217,9 @@ def test_verdicts_of_the_answer_are_told():
         ("imagenette", "ADV goes by shape", ["resnet10"], "supported"),
         ("imagenette", "ADV goes by shape", ["alexnet_bn"], "inconclusive"),
         ("cifar10", "ADV goes by shape", ["resnet10"], "not tested"),
+        ("imagenette128", "hybrid images", ["resnet10"], "supported"),
+        ("imagenette128", "blur keeps the difference", ["resnet10"], "inconclusive"),
+        ("imagenette128", "robustness costs accuracy", ["resnet10"], "inconclusive"),
     ]
     for preset, claim, archs, verdict in said:
         found = load(preset, "08_claims").set_index(["claim", "arch"])["verdict"]

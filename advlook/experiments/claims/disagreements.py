@@ -24,6 +24,7 @@ REASONS = {
     "radius of training: each was changed alone, and ADV overtook. Nor the JPEG files in which published images are "
     "stored after the blur: JPEG favours ADV. Possibly the number of classes (a thousand may need more detail than "
     "ten), images a class, or depth.",
+    "blur of 3x3 pixels keeps the difference": "The size of images: of a larger one, three pixels are a smaller part.",
     "median filtering reverses it": "The architecture and the size of the images; no published figure.",
     "stylization reverses it": "The stimuli: published ones are stylized by AdaIN and shown at 224 px, ours by another "
     "network and reduced to 32 or 64 px, where texture has few pixels. Also the radius: CIFAR-10 was trained at 8/255, "

@@ -21,6 +21,7 @@ from advlook.core import ARCH_NAMES
 from advlook.experiments.claims.disagreements import columns, disagreements
 from advlook.experiments.claims.published import deciding, kinds_of_blur, load_published, published_tables, told_kinds
 from advlook.experiments.controls.figures import control_values, dose_values
+from advlook.report.committed import load
 from advlook.report.explanations import explanations
 from advlook.stats.verdict_text import markdown
 from advlook.study.folders import ROOT
@@ -31,12 +32,6 @@ BLOCK = re.compile(r"<!-- block (?P<name>\w+) -->\n(?P<content>.*?)<!-- /block -
 # Columns with an interval, and their format.
 _EFFECTS = {"difference": "+.1f", "change": "+.1f", "level": ".2f", "scale": ".3f"}
 _MODELS = ("std", "adv", "STD+STD", "ADV+ADV", "STD+ADV")  # the order of the means in a cell
-
-
-@cache
-def load(preset: str, table: str) -> pd.DataFrame:
-    """The scalar columns of a committed table."""
-    return pd.read_csv(ROOT / "figures" / preset / "tables" / f"{table}.csv")
 
 
 def cell(rows: pd.DataFrame, column: str) -> str:

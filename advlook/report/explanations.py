@@ -6,10 +6,10 @@ import pandas as pd
 from advlook.core import ARCH_NAMES, Preset
 from advlook.core.preset_files import load_preset
 from advlook.experiments.corruptions.contrast import RESTORED
+from advlook.report.committed import load
 from advlook.report.sizes import ARCH, HALF, blur_over_sizes, compared
 from advlook.stats.crossing import overtaken_at
 from advlook.study import style
-from advlook.study.folders import ROOT
 
 REFERENCE = "imagenette"  # the preset whose circumstances are changed
 COLUMNS = ("what is changed", "ADV overtakes at sigma [px]", "in cycles per image", "greatest lead of ADV [points]")
@@ -19,9 +19,9 @@ def explanations() -> pd.DataFrame:
     """COLUMNS, as text: of accuracies over the sigma of Gaussian blur, means over the training seeds that ADV and STD
     both have, from committed tables and published figures. Cycles per image: of the frequency that the blur halves."""
     preset = load_preset(REFERENCE)
-    sweeps = pd.concat([_read(REFERENCE, table) for table in ("04_corruptions", "09_sweeps")])
+    sweeps = pd.concat([load(REFERENCE, table) for table in ("04_corruptions", "09_sweeps")])
     sweeps = style.select(sweeps, operation="blur")
-    contrast = style.select(_read(REFERENCE, "04_contrast").rename(columns={"sigma": "level"}), change=RESTORED)
+    contrast = style.select(load(REFERENCE, "04_contrast").rename(columns={"sigma": "level"}), change=RESTORED)
     leads = {"nothing: ResNet-10, FGSM at 4/255, ten classes, 64 px": _lead(sweeps)}
     others = [arch for arch in preset.archs if arch != ARCH]
     leads |= {f"architecture: {ARCH_NAMES[arch]}": _lead(sweeps, arch=arch) for arch in others}
@@ -36,10 +36,6 @@ def explanations() -> pd.DataFrame:
             lead = _lead(found.assign(seed=0))
             rows.append(_told(f"images: {images}, {size} px, {classes:,} classes", lead, size))
     return pd.DataFrame(rows, columns=COLUMNS)
-
-
-def _read(preset: str, table: str) -> pd.DataFrame:
-    return pd.read_csv(ROOT / "figures" / preset / "tables" / f"{table}.csv")
 
 
 def _trainings(preset: Preset) -> list[tuple[str, str]]:

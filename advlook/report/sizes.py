@@ -4,7 +4,6 @@
 figures/blur_over_sizes.png and .csv."""
 
 import math
-from pathlib import Path
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -13,10 +12,12 @@ from matplotlib.ticker import NullLocator
 
 from advlook.core.preset_files import load_preset
 from advlook.experiments.claims.published import BLUR, CLEAN, STD, load_published
+from advlook.report.committed import load, table_path
 from advlook.study import style
 from advlook.study.folders import ROOT
 
 PRESETS = ("cifar10", "tiny-imagenet", "imagenette", "imagenette128")  # those without tables are left out
+SWEPT = "04_corruptions"
 ARCH = "resnet10"  # the architecture that all of them have
 PATH = ROOT / "figures" / "blur_over_sizes.csv"
 # Hendrycks and Dietterich (2019): the sigma [px] of ImageNet-C's Gaussian blur by severity, at 224 px.
@@ -37,18 +38,14 @@ _NONE = 0.1875  # where no blur stands on a logarithmic axis of sigma
 def blur_over_sizes() -> pd.DataFrame:
     """Columns: images, size [px], classes, setting, model (a training seed, or a radius), sigma [px], cycles (cycles
     per image of the frequency whose amplitude the blur halves; infinite without blur), top1 [%]."""
-    parts = [_of_preset(name) for name in PRESETS if _tables(name).is_file()]
+    parts = [_of_preset(name) for name in PRESETS if table_path(name, SWEPT).is_file()]
     table = pd.concat([*parts, _of_published()], ignore_index=True)
     table.insert(6, "cycles", HALF * table["size"] / table["sigma"])
     return table
 
 
-def _tables(preset: str) -> Path:
-    return ROOT / "figures" / preset / "tables" / "04_corruptions.csv"
-
-
 def _of_preset(name: str) -> pd.DataFrame:
-    rows = style.select(pd.read_csv(_tables(name)), arch=ARCH, operation="blur")
+    rows = style.select(load(name, SWEPT), arch=ARCH, operation="blur")
     rows = rows.rename(columns={"level": "sigma", "seed": "model"})[["setting", "model", "sigma", "top1"]]
     preset = load_preset(name)
     title, _, _ = preset.title.partition(" at ")

@@ -160,7 +160,7 @@ def verify(
     seed = random.SystemRandom().randrange(10**6) if seed is None else seed
     rng, started = random.Random(seed), time.perf_counter()
     len(study.test)  # raises where images are missing, with the way to get them
-    if untrained := [name for name, found in study.weights.items() if not found]:
+    if untrained := ["-".join(map(str, key)) for key in study.each_model() if not study.find_checkpoint(*key)]:
         name = study.preset.name
         remedy = f"`advlook reproduce --preset {name}` trains models and measures all of it"
         raise RequestError(f"the checkpoints of preset {name} are not here ({', '.join(untrained)}); {remedy}")

@@ -8,6 +8,8 @@ import torch
 from torch import nn
 
 from advlook.core import Preset, evaluating
+from advlook.corruptions.severities import FAMILIES
+from advlook.experiments.corruptions.contrast import CHANGES
 from advlook.experiments.corruptions.scale import BANDS, BLOCKS, CUTOFFS, NOISE, PASSES, conditions
 from advlook.models.folding import for_inference
 
@@ -31,6 +33,7 @@ def forward_passes(preset: Preset, images: int) -> dict[str, float]:
     maps = shown * (3 + 2 * visualize.samples)
     units = 5 * visualize.units * visualize.starts * visualize.steps / 2  # half of a network runs, on average
     levels = 2 * len(corruptions.sigmas) + len(corruptions.median_kernels) * len(corruptions.passes) + 2
+    severities = 1 + sum(len(each.strengths) for each in FAMILIES.values()) + len(CHANGES) * len(corruptions.sigmas)
     pairs = min(corruptions.pairs, images // 2)
     hybrids = len(CUTOFFS) * (pairs + (len(conditions()) - 1) * min(corruptions.controls, pairs))
     masked = min(corruptions.masked, images) * (1 + BANDS * len(NOISE))
@@ -42,7 +45,7 @@ def forward_passes(preset: Preset, images: int) -> dict[str, float]:
         "02": curve * _RIGHT * _GRADIENT * steps,
         "03": _KINDS * (_GRADIENT * (maps + units) + frequencies * shown),
         "04": swept * levels
-        + min(corruptions.family_images, swept) * 75
+        + min(corruptions.family_images, swept) * severities
         + _KINDS * hybrids
         + images * (1 + 2 * len(PASSES) + len(BLOCKS))
         + masked,

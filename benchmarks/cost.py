@@ -69,13 +69,14 @@ def kept(model: nn.Module, size: int, dtype: torch.dtype) -> float:
 
 def target_images(preset: Preset, name: str) -> tuple[int, int]:
     """Training and test images of a target of notebook 06."""
-    return min(preset.ensembles.train_images, lookup(name.partition("@")[0]).train), preset.ensembles.test_images
+    config = preset.ensembles
+    return min(config.fine_tuned_images, lookup(name.partition("@")[0]).train), config.fine_tuned_test_images
 
 
 def fine_tuning(preset: Preset) -> int:
     """Forward passes that fine-tuning every ensemble of one architecture is worth."""
     config, total = preset.ensembles, 0
-    for train, test in (target_images(preset, name) for name in config.targets):
+    for train, test in (target_images(preset, name) for name in config.fine_tuned):
         for run in range(config.runs):
             backbones = sum(len(members(combination, preset.seeds, run)) for combination in COMBINATIONS)
             total += backbones * (config.epochs * train * STEP["std"] + test)

@@ -51,12 +51,13 @@ SMALL = {  # the least of everything, and numbers of images that tell apart; the
     },
     "ensembles": {
         "targets": ["stanford-dogs", "imagenet"],
-        "train_images": 24,
+        "images": 24,
         "test_images": 9,
+        "fine_tuned": ["imagenet"],
+        "fine_tuned_images": 24,
+        "fine_tuned_test_images": 9,
         "epochs": 1,
         "runs": 1,
-        "frozen_epochs": 1,
-        "frozen_runs": 1,
         "sides": [56],
     },
     "stylization": {

@@ -197,18 +197,18 @@ class CorruptionsConfig:
 class EnsemblesConfig:
     """The image sets of notebook 06, and how ensembles are trained on them."""
 
-    # Sets by name or path; "name@20": reduced to 20 px a side and enlarged again.
+    # Sets by name or path; "name@20": reduced to 20 px a side and enlarged again. Learned with frozen backbones.
     targets: Several[Target]
-    train_images: Positive  # of each set, drawn by one seed; all where it has fewer
-    test_images: Positive  # the same of its test split
+    images: Count  # training images of each set, drawn by one seed; 0, or where it has fewer: all
+    test_images: Count  # the same of its test split
+    degraded: tuple[str, ...]  # sets that are also measured at lower resolutions
+    sides: Ascending[Positive]  # these resolutions, in pixels a side
+    fine_tuned: tuple[Target, ...]  # sets that whole ensembles are trained on, too
+    fine_tuned_images: Positive  # training images of these
+    fine_tuned_test_images: Positive
     epochs: Positive  # of fine-tuning
     learning_rate: Above0  # constant
     runs: Positive  # of every combination on every set
-    frozen_epochs: Positive  # of linear classifiers on frozen backbones
-    frozen_learning_rate: Above0
-    frozen_runs: Positive
-    degraded: tuple[str, ...]  # sets that are also measured at lower resolutions, backbones frozen
-    sides: Ascending[Positive]  # these resolutions, in pixels a side
 
 
 @dataclass(frozen=True)
@@ -252,6 +252,18 @@ class Preset:
         values["external"] = {arch: told(external) for arch, external in self.external.items()}
         del values["controls"]
         return digest(values)
+
+    @property
+    def doses(self) -> dict[str, float]:
+        """The radius in training of STD (0), of ADV, and of controls that differ from ADV in nothing else, by setting
+        and in ascending order."""
+        found = {"std": 0.0, "adv": self.adversary.eps}
+        for name, control in self.controls.items():
+            own = control.adversary
+            alike = replace(self.adversary, eps=own.eps, step_size=own.step_size) == own
+            if control.like == "adv" and alike and control.training == self.training and not control.epochs:
+                found[name] = own.eps
+        return dict(sorted(found.items(), key=lambda each: each[1]))
 
     def run_name(self, arch: str, seed: int) -> str:
         """What tells models of an architecture and setting apart: "seed 0"; of pairs from elsewhere "pair 0", and

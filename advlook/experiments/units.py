@@ -28,13 +28,15 @@ from advlook.experiments.stylization.chunks import CHUNK
 from advlook.experiments.train import measure as train
 from advlook.experiments.visualize import measure as visualize
 from advlook.models.evaluation import Attack, accuracy_under
+from advlook.models.fusion import COMBINATIONS
 from advlook.sensitivity import stages
 from advlook.study import ModelKey, Row, Study
 from advlook.study.models import KEY
 from advlook.study.verification import ATTACKED, MAPS, Derived, Unit, drawn, shares, who
 
 MANY = 10_000  # gradients of images: a unit that takes more takes minutes
-RETRAINED = 0.01  # share of test images on which a classifier trained on another processor may answer otherwise
+FORWARD = 3  # images shown that take as long as one gradient
+REFITTED = 0.005  # share of test images on which a classifier fitted on another processor may answer otherwise
 
 
 def every_unit(study: Study, rng: random.Random) -> Units:
@@ -160,17 +162,23 @@ def _chunk(images: int, rng: random.Random) -> np.ndarray:
 
 def _ensembles(study: Study, rng: random.Random) -> Units:
     """Single runs with frozen backbones; those fine-tuned are trainings, whose results depend on the processor."""
-    tables = {name: study.load_table(name) for name in ("06_runs", "06_resolution")}
+    tables = {name: study.load_table(name) for name in ("06_runs", "06_resolution", "06_transfer")}
     yield Derived("06_runs", lambda: shares(tables["06_runs"], {"top1": "right"}))
     derived = ensembles.derived_tables(tables)
-    if "06_trends" in derived:  # the answers at every resolution are there
-        yield from _derived(list(derived), lambda: derived)
+    yield from _derived(list(derived), lambda: derived)
     targets, _ = find_targets(study, study.preset.ensembles.targets)
     for runs in every_run(study, targets, modes=(FROZEN,)):
         for combination, run in runs.chosen:
             single = replace(runs, chosen=((combination, run),))
-            about, allowed = runs.where | {"combination": combination, "seed": run}, round(RETRAINED * runs.target.test)
-            yield Unit("06_runs", about, partial(single.rows, study), allowed=allowed)
+            name, again = "06_runs", partial(single.rows, study)
+            about = runs.where | {"combination": combination, "seed": run}
+            if combination not in COMBINATIONS:  # of another radius
+                ((setting, seed),) = single.members(study.preset)
+                about = {"arch": runs.arch, "dataset": runs.target.title, "setting": setting, "seed": seed}
+                name, again = "06_transfer", partial(only, ("top1", "images", "right"), again)
+            shown = (runs.target.train + runs.target.test) * len(single.members(study.preset))
+            allowed, slow = round(REFITTED * runs.target.test), shown > FORWARD * MANY
+            yield Unit(name, about, again, allowed=allowed, slow=slow)
 
 
 def _sanity_checks(study: Study, rng: random.Random) -> Units:

@@ -4,14 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from advlook.core import Device, Preset
 from advlook.core.presets import ArchConfig
 from advlook.data.image_sets import ImageSet
 from advlook.models.architectures import split_last_layer
-from advlook.models.training import Trainer, update
+from advlook.models.training import Trainer
 
 COMBINATIONS: dict[str, tuple[str, ...]] = {
     "STD": ("std",),
@@ -79,27 +78,3 @@ def fine_tune(
     for _ in range(trainer.epochs):
         trainer.history.append(trainer.train_epoch(images, progressed))
     return trainer.result.eval()
-
-
-def fit_classifier(features: Tensor, labels: Tensor, classes: int, preset: Preset, seed: int) -> nn.Linear:
-    """The classifier of frozen backbones, a layer for features `(N, width)`, trained by SGD in an order drawn by
-    `seed`, at a constant rate, from zero, and on standardised features; the layer returned has that undone."""
-    config, training = preset.ensembles, preset.training
-    mean, spread = features.mean(0), features.std(0)
-    spread = torch.where(spread > 0, spread, 1.0)
-    layer = nn.Linear(features.shape[1], classes)
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    groups = [{"params": [layer.weight], "weight_decay": training.weight_decay}, {"params": [layer.bias]}]
-    optimizer = torch.optim.SGD(groups, lr=0.0, momentum=training.momentum)
-    generator = torch.Generator().manual_seed(seed)
-    for _ in range(config.frozen_epochs):
-        for chosen in torch.randperm(len(labels), generator=generator).split(training.batch_size):
-            scaled = (features[chosen] - mean) / spread  # batch by batch: of all images they are gigabytes
-            loss = F.cross_entropy(layer(scaled), labels[chosen], label_smoothing=training.label_smoothing)
-            loss.backward()
-            update(optimizer, config.frozen_learning_rate)
-    with torch.no_grad():
-        layer.weight /= spread
-        layer.bias -= layer.weight @ mean
-    return layer

@@ -277,6 +277,13 @@ def test_controls_make_no_result_stale():
     assert dataclasses.replace(PRESET, controls={}).digest == PRESET.digest
 
 
+def test_doses_are_the_radii_in_ascending_order():
+    """STD is at 0, and of the controls only those count that differ from ADV in the radius alone."""
+    preset = load_preset("imagenette")
+    assert list(preset.doses) == ["std", "adv-1", "adv-2", "adv", "adv-8"]
+    assert [round(255 * eps) for eps in preset.doses.values()] == [0, 1, 2, 4, 8]
+
+
 def test_paper_scale_preset_can_be_written(tmp_path):
     """The paper's own configuration (published networks, step schedule, crops of 224) is a valid preset."""
     text = TEXT

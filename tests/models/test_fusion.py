@@ -17,24 +17,24 @@ from advlook.models.fusion import (
     COMBINATIONS,
     Ensemble,
     fine_tune,
-    fit_classifier,
     members,
     new_ensemble,
     tuning_preset,
 )
+from advlook.models.probes import Probes, shuffled_folds
 
 CONFIG = EnsemblesConfig(
     targets=("noise",),
-    train_images=32,
+    images=32,
     test_images=24,
+    degraded=("noise",),
+    sides=(4, 8),
+    fine_tuned=("noise",),
+    fine_tuned_images=32,
+    fine_tuned_test_images=24,
     epochs=2,
     learning_rate=0.01,
     runs=2,
-    frozen_epochs=10,
-    frozen_learning_rate=0.01,
-    frozen_runs=2,
-    degraded=("noise",),
-    sides=(4, 8),
 )
 PRESET = dataclasses.replace(small_preset(), ensembles=CONFIG)
 ARCHS = ("alexnet_bn", "resnet10")
@@ -129,7 +129,7 @@ def test_features_may_be_computed_before(arch):
     """A classifier on features computed once gives the logits of the ensemble that it belongs to."""
     parts, images = models(arch), image_set(20, 16)
     features = joined(parts, images)
-    classifier = fit_classifier(features, images.labels, 3, PRESET, seed=0)
+    classifier = Probes(features, images.labels, 3, shuffled_folds(images.labels)).fitted()
     fused = Ensemble(parts, classifier)
     torch.testing.assert_close(predict(fused, images), classifier(features).detach(), atol=1e-4, rtol=1e-4)
 
@@ -141,39 +141,6 @@ def test_parameters_are_those_of_backbones_and_classifier():
     single, pair = (Ensemble(parts[:n], nn.Linear(n * width, 3)) for n in (1, 2))
     assert fusion.parameters(single) == fusion.parameters(backbone) + fusion.parameters(last)
     assert fusion.parameters(pair) == 2 * fusion.parameters(single) - 3  # one bias
-
-
-def clusters(count=90, width=6):
-    """Features of three classes that a linear classifier can tell apart, of very different sizes, the last one dead."""
-    generator = torch.Generator().manual_seed(0)
-    labels = torch.arange(count) % 3
-    features = torch.randn(count, width, generator=generator)
-    features[:, :3] += 4 * nn.functional.one_hot(labels, 3)
-    sizes = 10.0 ** torch.arange(-2, width - 2)
-    sizes[-1] = 0
-    return features * sizes + 5, labels
-
-
-def test_classifier_learns_whatever_the_size_of_features():
-    """Features a thousand times larger or smaller make no difference, nor does one that never changes."""
-    features, labels = clusters()
-    layer = fit_classifier(features, labels, 3, PRESET, seed=0)
-    assert (layer(features).argmax(1) == labels).float().mean() > 0.95
-    scales = torch.tensor([1e3, 1e-3, 1.0, 7.0, 0.1, 1.0])
-    other = fit_classifier(features * scales, labels, 3, PRESET, seed=0)
-    torch.testing.assert_close(other(features * scales), layer(features), atol=2e-3, rtol=2e-3)
-    changed = features.clone()
-    changed[:, -1] += 100  # a feature that was dead in training says nothing later
-    torch.testing.assert_close(layer(changed), layer(features))
-
-
-def test_classifier_depends_on_its_seed_alone():
-    """The same seed gives the same bits, whatever was drawn before; another one another order of images."""
-    features, labels = clusters()
-    first = fit_classifier(features, labels, 3, PRESET, seed=0).weight
-    torch.rand(7)
-    assert torch.equal(fit_classifier(features, labels, 3, PRESET, seed=0).weight, first)
-    assert not torch.equal(fit_classifier(features, labels, 3, PRESET, seed=1).weight, first)
 
 
 def test_tuning_is_training_at_a_constant_rate():

@@ -6,7 +6,6 @@ ruler (`rulers.py`); those of STD and ADV, of the architectures and seeds of the
 the earlier notebooks."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -44,12 +43,9 @@ def described(study: Study) -> pd.DataFrame:
         eps = preset.adversary.eps if setting == "adv" else 0.0
         rows.append({"setting": setting, "title": NAMES[setting], "like": setting, "eps": eps, "kind": DOSE})
     for name, control in preset.controls.items():
-        own, robust = control.adversary, control.like == "adv"
-        alike = replace(preset.adversary, eps=own.eps, step_size=own.step_size) == own
-        same = alike and control.training == preset.training and not control.epochs
-        kind = DOSE if robust and same else CONTROL
-        about = {"setting": name, "title": control.title, "like": control.like}
-        rows.append(about | {"eps": own.eps if robust else 0.0, "kind": kind})
+        eps = control.adversary.eps if control.like == "adv" else 0.0
+        about = {"setting": name, "title": control.title, "like": control.like, "eps": eps}
+        rows.append(about | {"kind": DOSE if name in preset.doses else CONTROL})
     return pd.DataFrame(rows)
 
 

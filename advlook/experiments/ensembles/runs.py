@@ -1,6 +1,8 @@
 """The runs of notebook 06: how well ensembles of STD and ADV backbones learn other image sets.
 
-A *run* is one ensemble trained on a target, fine-tuned or with frozen backbones. Finished runs are kept under a key of
+A *run* is one ensemble trained on a target, fine-tuned or with frozen backbones, whose classifiers have a closed form:
+there a run is a choice of checkpoints, and nothing else differs. Of frozen backbones those of other radii in training
+are measured, too, each alone. Finished runs are kept under a key of
 checkpoints, images and configuration, so that an interrupted study goes on with the next ones. As with checkpoints the
 code is not part of the key: whoever changes what a run does deletes `data/cache/ensembles`."""
 
@@ -8,6 +10,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -16,16 +19,17 @@ from torch import Tensor
 
 from advlook.attacks.suite import percent
 from advlook.core import Preset, digest, file_hash, run_all, worker_count
-from advlook.experiments.ensembles.targets import Target, load_images
+from advlook.experiments.ensembles.targets import POOLED, Target, load_images
 from advlook.models import fusion, predict
 from advlook.models.architectures import split_last_layer
 from advlook.models.fusion import COMBINATIONS, Member, members
+from advlook.models.probes import FOLDS, PENALTIES, Probes, shuffled_folds
 from advlook.study import Row, Study
 from advlook.study.tables import keep_rows, kept_rows
 
 MODES = FINE_TUNED, FROZEN = "fine-tuned", "frozen"
 WHERE = ["arch", "dataset", "pixels", "mode"]
-COLUMNS = [*WHERE, "combination", "seed", "top1", "images", "members", "parameters", "right"]
+COLUMNS = [*WHERE, "known", "classes", "combination", "seed", "top1", "images", "members", "parameters", "right"]
 
 Progress = Callable[[int], object]  # is told how many images were seen
 
@@ -33,7 +37,8 @@ Progress = Callable[[int], object]  # is told how many images were seen
 @dataclass(frozen=True)
 class Runs:
     """Runs on one target that are made together: a single fine-tuned one, or frozen ones, which share the features.
-    chosen: combination and number of each. A run has the same result in whatever company it is made."""
+    chosen: combination and number of each; of a model of another radius its setting, and the place of its seed. A run
+    has the same result in whatever company it is made."""
 
     arch: str
     target: Target
@@ -47,14 +52,13 @@ class Runs:
 
     def members(self, preset: Preset) -> list[Member]:
         """The checkpoints that they need."""
-        return sorted({member for name, run in self.chosen for member in members(name, preset.seeds, run)})
+        return sorted({member for each in self.chosen for member in _members(preset, *each)})
 
     def settings(self, preset: Preset) -> list[object]:
         """What their results depend on besides arch, target and checkpoints."""
         config, training = preset.ensembles, preset.training
         if self.mode == FROZEN:
-            sgd = [training.batch_size, training.momentum, training.weight_decay, training.label_smoothing]
-            return [self.chosen, sgd, config.frozen_learning_rate, config.frozen_epochs]
+            return [self.chosen, "ridge", FOLDS, PENALTIES]
         unused = ("schedule", "step_epochs", "warmup", "average")
         used = {name: value for name, value in training.key().items() if name not in unused}
         return [self.chosen, used, config.learning_rate, config.epochs]
@@ -83,22 +87,24 @@ def _fine_tuned(runs: Runs, study: Study, progressed: Progress) -> Iterator[Row]
 
 
 def _frozen(runs: Runs, study: Study, progressed: Progress) -> Iterator[Row]:
-    """The features of each backbone are computed once, and only the classifiers are trained."""
-    preset, needed = study.preset, runs.members(study.preset)
-    train, test = (load_images(study, runs.target, split) for split in ("train", "test"))
+    """The features of each backbone are computed once. A set of folds is answered by cross-validation."""
+    preset, target, needed = study.preset, runs.target, runs.members(study.preset)
+    train, *test = (load_images(study, target, split) for split in ((POOLED,) if target.folds else ("train", "test")))
+    folds, asked = shuffled_folds(train.labels, target.folds or FOLDS), test[0] if test else train
     features, sizes = {}, {}
     for member in needed:
         backbone, _ = split_last_layer(study.model(runs.arch, *member), preset.data.size)
         sizes[member] = fusion.parameters(backbone)
-        features[member] = [predict(backbone, images, **study.batches) for images in (train, test)]
+        features[member] = [predict(backbone, images, **study.batches) for images in (train, *test)]
         progressed(runs.cost(preset) // len(needed))
     for combination, run in runs.chosen:
-        chosen = members(combination, preset.seeds, run)
-        seen, asked = (torch.cat([features[member][split] for member in chosen], dim=1) for split in (0, 1))
-        classifier = fusion.fit_classifier(seen, train.labels, len(train.classes), preset, run)
-        size = sum(sizes[member] for member in chosen) + fusion.parameters(classifier)
+        chosen = _members(preset, combination, run)
+        seen, *shown = (torch.cat([features[member][place] for member in chosen], dim=1) for place in range(1 + len(test)))
+        probes = Probes(seen, train.labels, len(train.classes), folds)
+        size = sum(sizes[member] for member in chosen) + (seen.shape[1] + 1) * len(train.classes)
         with torch.no_grad():
-            yield _row(combination, run, chosen, size, classifier(asked), test.labels)
+            logits = probes.fitted()(shown[0]) if test else probes.crossed()
+        yield _row(combination, run, chosen, size, logits, asked.labels)
 
 
 def _row(combination: str, run: int, chosen: Sequence[Member], size: int, logits: Tensor, labels: Tensor) -> Row:
@@ -109,14 +115,40 @@ def _row(combination: str, run: int, chosen: Sequence[Member], size: int, logits
 
 
 def every_run(study: Study, targets: Iterable[Target], modes: Sequence[str] = MODES) -> list[Runs]:
-    """All runs of the preset on these targets, fine-tuned ones first."""
-    preset, config = study.preset, study.preset.ensembles
-    tuned = [(name, run) for run in range(config.runs) for name in COMBINATIONS]
-    frozen = [(name, run) for name in COMBINATIONS for run in range(config.frozen_runs)]
-    tuned, frozen = ([each for each in every if members(each[0], preset.seeds, each[1])] for every in (tuned, frozen))
+    """All runs of the preset on these targets, fine-tuned ones first; frozen ones also of models of other radii that
+    are here, on targets as they are."""
+    preset = study.preset
+    tuned = [(name, run) for run in range(preset.ensembles.runs) for name in COMBINATIONS]
+    tuned = [each for each in tuned if _members(preset, *each)]
     places = [(arch, target) for target in targets for arch in preset.archs]
     found = [Runs(*place, FINE_TUNED, (each,)) for place in places for each in tuned if FINE_TUNED in modes]
-    return found + [Runs(*place, FROZEN, tuple(frozen)) for place in places if FROZEN in modes]
+    for arch, target in places if FROZEN in modes else ():
+        others = () if target.side else _other_radii(study, arch)
+        found.append(Runs(arch, target, FROZEN, (*_choices(preset), *others)))
+    return found
+
+
+def _choices(preset: Preset) -> list[tuple[str, int]]:
+    """The runs of every combination whose members differ: of two seeds a pair of equals has one."""
+    found: dict[object, tuple[str, int]] = {}
+    for name, run in product(COMBINATIONS, range(len(preset.seeds))):
+        if chosen := members(name, preset.seeds, run):
+            found.setdefault((name, frozenset(chosen)), (name, run))
+    return list(found.values())
+
+
+def _other_radii(study: Study, arch: str) -> list[tuple[str, int]]:
+    """The controls that differ from ADV in the radius alone, and of each the places of the seeds that are trained."""
+    controls = {name: study.preset.controls[name] for name in study.preset.doses if name in study.preset.controls}
+    every = [(name, place, seed) for name, each in controls.items() for place, seed in enumerate(each.seeds)]
+    known = [(name, place) for name, place, seed in every if study.find_checkpoint(arch, name, seed)]
+    return [each for each in known if arch in controls[each[0]].archs]
+
+
+def _members(preset: Preset, combination: str, run: int) -> tuple[Member, ...]:
+    """As `fusion.members`; of a control the checkpoint of one of its own seeds."""
+    control = preset.controls.get(combination)
+    return ((combination, control.seeds[run]),) if control else members(combination, preset.seeds, run)
 
 
 def measure(study: Study, runs: Collection[Runs]) -> pd.DataFrame:
@@ -135,8 +167,8 @@ def make(study: Study, runs: Collection[Runs]) -> None:
         return
     for each in missing:  # decoded here, once, and not by every process
         whole = replace(each.target, side=0)
-        load_images(study, whole, "train", augmented=each.mode == FINE_TUNED)
-        load_images(study, whole, "test")
+        for split in (POOLED,) if whole.folds else ("train", "test"):
+            load_images(study, whole, split, augmented=split == "train" and each.mode == FINE_TUNED)
     everything, total = (sum(each.cost(study.preset) for each in some) for some in (runs, missing))
     workers = worker_count(len(runs), study.device, everything)
     jobs = [(study.preset, study.data, each, places[each]) for each in missing]
@@ -145,7 +177,11 @@ def make(study: Study, runs: Collection[Runs]) -> None:
 
 def kept(study: Study, runs: Collection[Runs]) -> pd.DataFrame:
     """A row each run of those that were made, as `measure` has it."""
-    found = [each.where | row for each, place in _places(study, runs).items() for row in kept_rows(place)[0]]
+    found = [
+        each.where | {"known": each.target.known, "classes": each.target.classes} | row
+        for each, place in _places(study, runs).items()
+        for row in kept_rows(place)[0]
+    ]
     return pd.DataFrame(found, columns=COLUMNS)
 
 

@@ -13,16 +13,16 @@ from advlook.study.study import Study
 
 CONFIG = EnsemblesConfig(
     targets=("noise", "stanford-dogs"),
-    train_images=18,
+    images=18,
     test_images=12,
+    degraded=("noise",),
+    sides=(4, 8),
+    fine_tuned=("noise",),
+    fine_tuned_images=12,
+    fine_tuned_test_images=9,
     epochs=1,
     learning_rate=0.01,
     runs=2,
-    frozen_epochs=2,
-    frozen_learning_rate=0.01,
-    frozen_runs=2,
-    degraded=("noise",),
-    sides=(4, 8),
 )
 
 

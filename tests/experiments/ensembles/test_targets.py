@@ -1,9 +1,10 @@
 """The image sets that ensembles learn: there and absent, drawn, degraded and kept."""
 
 import torch
+from helpers import write_folder
 
 from advlook.experiments.ensembles import targets
-from advlook.experiments.ensembles.targets import degraded, find_target, find_targets, load_images
+from advlook.experiments.ensembles.targets import POOLED, degraded, find_target, find_targets, load_images
 
 
 def test_absent_sets_are_named_with_what_gets_them(study):
@@ -25,12 +26,29 @@ def test_targets_come_by_resolution(study):
 
 
 def test_all_targets_have_as_many_images(study, make_study):
-    """So many training and test images as the preset says, and all where there are fewer."""
-    target = find_target(study, "noise")
-    assert (target.train, target.test) == (18, 12)
+    """So many training and test images as the preset says for frozen backbones and for fine-tuning, and all where there
+    are fewer or it says 0."""
+    target, tuned = find_target(study, "noise"), find_target(study, "noise", tuned=True)
+    assert (target.train, target.test, tuned.train, tuned.test) == (18, 12, 12, 9)
     assert (len(load_images(study, target, "train")), len(load_images(study, target, "test"))) == (18, 12)
-    many = make_study(study.data, study.output, train_images=1000)
-    assert find_target(many, "noise").train == 24
+    for count in (0, 1000):
+        assert find_target(make_study(study.data, study.output, images=count), "noise").train == 24
+
+
+def test_small_sets_are_pooled_for_frozen_backbones_alone(study):
+    """All images of a set of folds are for training and for testing; fine-tuning has the set's own split."""
+    write_folder(study.data / "datasets" / "dtd10", count=10, side=16)
+    target, tuned = find_target(study, "dtd10"), find_target(study, "dtd10", tuned=True)
+    assert (target.folds, target.train, target.test) == (5, 30, 30)
+    assert (tuned.folds, tuned.train, tuned.test) == (0, 12, 6)
+    assert sorted(map(len, load_images(study, target, POOLED).labels.split(10))) == [10, 10, 10]
+
+
+def test_the_backbones_own_set_is_known(study):
+    """The set that the models were trained on is told apart."""
+    write_folder(study.data / "datasets" / "other" / "train", count=3, side=16)
+    write_folder(study.data / "datasets" / "other" / "test", count=3, side=16)
+    assert [find_target(study, name).known for name in ("noise", "other")] == [True, False]
 
 
 def test_degraded_images_keep_only_what_fits():

@@ -3,7 +3,7 @@
 import shutil
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 
@@ -30,6 +30,9 @@ class Entry:
     licence: str  # as its publishers state it; whoever uses a set has to look there
     source: str
     folder: str  # under `data/datasets/`
+    shows: str = "photographs"  # what images are of
+    part_of: str = ""  # the set of which it is a part or a smaller copy
+    folds: int = 0  # of a small set: of how many all its images are, where each is to be a test image once
     stored: str = "train/<class>/ and test/<class>/"  # on-disk layout, as text
     layout: str = "class_folders"  # the function of `layouts` that reads it; "torchvision": the class below
     torchvision: str = ""  # the dataset class that downloads it
@@ -58,6 +61,26 @@ def lookup(name: str) -> Entry | None:
     return next((entry for entry in CATALOGUE.values() if name in (entry.name, entry.folder)), None)
 
 
+def holds(one: str, other: str) -> bool:
+    """Whether images of set `other` are, or may be, those of set `one`: it is the same, or one is a part of the other.
+
+    Two parts of one set do not count. Of ImageNet's, Imagenette shares no class with Tiny ImageNet or Imagewoof; these
+    two share the golden retriever.
+
+    >>> holds("imagenet", "imagenette"), holds("imagenette", "tiny-imagenet")
+    (True, False)
+    """
+    return one in _wholes(other) or other in _wholes(one)
+
+
+def _wholes(name: str) -> list[str]:
+    """A set, by the catalogue's name of it, and all that it is a part of."""
+    entry = lookup(name)
+    if entry is None:
+        return [name]
+    return [entry.name, *(_wholes(entry.part_of) if entry.part_of else [])]
+
+
 def set_folder(name: str, folder: Path) -> Path:
     """Where a set of image files lies, or would lie: one of the catalogue, a folder of that name, or a path."""
     entry = lookup(name)
@@ -73,6 +96,13 @@ def find(name: str, split: str, folder: Path) -> Listing:
         return layouts.class_folders(set_folder(name, folder), split)
     get(name, folder)
     return _listed(entry, split, folder)
+
+
+def pooled(name: str, folder: Path) -> Listing:
+    """All images of a set, those for training first; errors as of `find`."""
+    train, test = (find(name, split, folder) for split in ("train", "test"))
+    root = train.root if train.root == test.root else train.root.parent
+    return replace(train, root=root, files=[*train.files, *test.files], labels=[*train.labels, *test.labels])
 
 
 def _listed(entry: Entry, split: str, folder: Path) -> Listing:
@@ -194,9 +224,10 @@ def _size(path: Path) -> tuple[int, int]:
 
 
 def table_3(folder: Path | None = None, names: Sequence[str] = TABLE_3) -> pd.DataFrame:
-    """The paper's Table 3: dataset, pixels, classes, train (images); with the data folder, what `check` found."""
-    rows = [(entry.title, entry.pixels, entry.classes, entry.train) for entry in map(_known, names)]
-    table = pd.DataFrame(rows, columns=["dataset", "pixels", "classes", "train"])
+    """The paper's Table 3: dataset, pixels, classes, train (images), and what it shows; with the data folder, what
+    `check` found."""
+    rows = [(entry.title, entry.pixels, entry.classes, entry.train, entry.shows) for entry in map(_known, names)]
+    table = pd.DataFrame(rows, columns=["dataset", "pixels", "classes", "train", "shows"])
     if folder is not None:
         found = [check(name, folder) for name in names]
         table["here"] = ["; ".join(f.differences) or "as stated" if f.present else "absent" for f in found]

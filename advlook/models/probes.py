@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 FOLDS = 5
-PENALTIES = tuple(10.0 ** (step / 2) for step in range(-10, 3))  # relative to the variance of a feature, which is 1
+PENALTIES = tuple(10.0**power for power in range(-4, 2))  # relative to the variance of a feature, which is 1
 
 
 def shuffled_folds(labels: Tensor, folds: int = FOLDS, seed: int = 0) -> Tensor:
@@ -34,6 +34,7 @@ class Probes:
     def __init__(self, features: Tensor, labels: Tensor, classes: int, folds: Tensor) -> None:
         self.features, self.labels, self.classes, self.folds = features, labels, classes, folds
         self._every_fold = range(int(folds.max()) + 1)
+        self._kept: dict[tuple[int, ...], list[tuple[Tensor, Tensor]]] = {}
         self._products = [self._products_of(fold) for fold in self._every_fold]
 
     def _products_of(self, fold: int) -> tuple[Tensor, Tensor]:
@@ -45,13 +46,8 @@ class Probes:
     def fitted(self, without: Sequence[int] = ()) -> nn.Linear:
         """The classifier fitted to all folds but those `without`, with the best of PENALTIES: the one whose classifiers
         are right about most images of the folds that are left out in turn; of equals the largest."""
-        used = [fold for fold in self._every_fold if fold not in without]
-        right = torch.zeros(len(PENALTIES))
-        for fold in used:
-            chosen = self.folds == fold
-            asked, labels = self.features[chosen].double(), self.labels[chosen]
-            for place, (weight, bias) in enumerate(self._solutions([each for each in used if each != fold], PENALTIES)):
-                right[place] += ((asked @ weight + bias).argmax(1) == labels).sum().cpu()
+        used = tuple(fold for fold in self._every_fold if fold not in without)
+        right = sum(self._right(tuple(each for each in used if each != fold), fold) for fold in used)
         best = len(PENALTIES) - 1 - int(right.flip(0).argmax())
         weight, bias = self._solutions(used, [PENALTIES[best]])[0]
         layer = nn.Linear(*weight.shape, device=weight.device)
@@ -59,6 +55,19 @@ class Probes:
             layer.weight.copy_(weight.T)
             layer.bias.copy_(bias)
         return layer
+
+    def _right(self, folds: tuple[int, ...], asked: int) -> Tensor:
+        """Of each of PENALTIES, about how many images of a fold the classifier fitted to other folds is right."""
+        chosen = self.folds == asked
+        features, labels = self.features[chosen].double(), self.labels[chosen]
+        answers = [(features @ weight + bias).argmax(1) for weight, bias in self._fits(folds)]
+        return torch.stack([(answer == labels).sum() for answer in answers])
+
+    def _fits(self, folds: tuple[int, ...]) -> list[tuple[Tensor, Tensor]]:
+        """`_solutions` for all of PENALTIES, kept: without two folds each may be asked about the other."""
+        if folds not in self._kept:
+            self._kept[folds] = self._solutions(folds, PENALTIES)
+        return self._kept[folds]
 
     def crossed(self) -> Tensor:
         """Logits `(N, classes)`: of each image by the classifier fitted to all folds but its own."""
@@ -77,7 +86,10 @@ class Probes:
         covariance = products[1:, 1:] / count - mean.outer(mean)
         variance = covariance.diagonal()
         scale = torch.where(variance > 1e-12 * mean.square(), variance.clamp(min=0).sqrt(), torch.inf)
-        values, vectors = torch.linalg.eigh(covariance / scale.outer(scale))
-        along = vectors.T @ ((targets[1:] / count - mean.outer(share)) / scale[:, None])
-        found = [vectors @ (along / (values + penalty)[:, None]) / scale[:, None] for penalty in penalties]
-        return [(weight, share - mean @ weight) for weight in found]
+        correlations = covariance / scale.outer(scale)
+        wanted = (targets[1:] / count - mean.outer(share)) / scale[:, None]
+        ones, found = torch.eye(len(mean), dtype=mean.dtype, device=mean.device), []
+        for penalty in penalties:
+            weight = torch.cholesky_solve(wanted, torch.linalg.cholesky(correlations + penalty * ones)) / scale[:, None]
+            found.append((weight, share - mean @ weight))
+        return found

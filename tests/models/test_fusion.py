@@ -13,14 +13,7 @@ from advlook.core.presets import EnsemblesConfig
 from advlook.models import fusion
 from advlook.models.architectures import Normalized, preset_model, split_last_layer
 from advlook.models.evaluation import correct, predict
-from advlook.models.fusion import (
-    COMBINATIONS,
-    Ensemble,
-    fine_tune,
-    members,
-    new_ensemble,
-    tuning_preset,
-)
+from advlook.models.fusion import COMBINATIONS, Ensemble, fine_tune, members, new_ensemble, tuning_preset
 from advlook.models.probes import Probes, shuffled_folds
 
 CONFIG = EnsemblesConfig(

@@ -99,7 +99,9 @@ def _frozen(runs: Runs, study: Study, progressed: Progress) -> Iterator[Row]:
         progressed(runs.cost(preset) // len(needed))
     for combination, run in runs.chosen:
         chosen = _members(preset, combination, run)
-        seen, *shown = (torch.cat([features[member][place] for member in chosen], dim=1) for place in range(1 + len(test)))
+        seen, *shown = (
+            torch.cat([features[member][place] for member in chosen], dim=1) for place in range(1 + len(test))
+        )
         probes = Probes(seen, train.labels, len(train.classes), folds)
         size = sum(sizes[member] for member in chosen) + (seen.shape[1] + 1) * len(train.classes)
         with torch.no_grad():

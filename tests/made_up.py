@@ -31,7 +31,8 @@ def made_up(right=True, units=1000, seeds=(0, 1), archs=ARCHS):
             between = {"arch": arch, "setting": "adv-1", "seed": seed}
             tables["09_tradeoff"].append(between | {"right": bits(0.8, units), "images": units})
             tables["09_hybrids"] += [between | row for row in shown_hybrids(0.08, units)]
-            tables["06_runs"] += [{"arch": arch, "seed": seed} | row for row in runs(right, units, seeds, seed)]
+            for name, joined in (("06_runs", runs), ("06_resolution", degraded)):
+                tables[name] += [{"arch": arch, "seed": seed} | row for row in joined(right, units, seeds, seed)]
         tables["07_sanity"] += [{"arch": arch} | row for row in similarities(right, units, seeds)]
     found = {name: pd.DataFrame(rows) for name, rows in tables.items()}
     for name in ("04_answers", "04_masking"):
@@ -150,12 +151,33 @@ def runs(right, units, seeds, seed):
         if len(seeds) > 1:
             first = high == right
             rates |= {"STD+STD": 0.8 if first else 0.6, "ADV+ADV": 0.6 if first else 0.8}
-        for combination, rate in rates.items():
-            others = [*seeds[seeds.index(seed) :], *seeds]
-            members = " ".join(f"{part.lower()}-{k}" for part, k in zip(combination.split("+"), others, strict=False))
-            about = {"dataset": dataset, "pixels": pixels, "combination": combination, "members": members}
+        about = {"dataset": dataset, "pixels": pixels}
+        for row, rate in combinations(rates, seeds, seed):
             for mode, share in (("fine-tuned", rate), ("frozen", 0.3)):
-                yield about | {"mode": mode, "right": bits(share, units), "top1": 100 * share, "images": units}
+                yield about | row | {"mode": mode, "right": bits(share, units), "top1": 100 * share, "images": units}
+
+
+def degraded(right, units, seeds, seed):
+    """One run of every combination on two sets at three resolutions: the lead of two STD models falls with it, and one
+    of each is as good as the better pair; or else that lead rises, and one of each falls behind."""
+    for dataset, fine in (("photographs", 64), ("birds", 96)):
+        for pixels in (fine, 32, 8):
+            coarse = pixels < fine
+            rates = {"STD": 0.5, "ADV": 0.5, "STD+ADV": (0.6 if right else 0.5) if coarse else 0.9}
+            if len(seeds) > 1:
+                rates |= {"STD+STD": (0.6 if right else 0.9) if coarse else 0.9}
+                rates |= {"ADV+ADV": (0.6 if right else 0.4) if coarse else 0.7}
+            for row, rate in combinations(rates, seeds, seed):
+                answers = {"right": bits(rate, units), "top1": 100 * rate, "images": units}
+                yield {"dataset": dataset, "resolution": pixels} | row | answers
+
+
+def combinations(rates, seeds, seed):
+    """The run of every combination that begins at a seed: name and members, and the share that it is right about."""
+    for combination, rate in rates.items():
+        others = [*seeds[seeds.index(seed) :], *seeds]
+        members = " ".join(f"{part.lower()}-{k}" for part, k in zip(combination.split("+"), others, strict=False))
+        yield {"combination": combination, "members": members}, rate
 
 
 def similarities(right, units, seeds):

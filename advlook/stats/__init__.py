@@ -2,4 +2,4 @@
 
 from advlook.stats.bootstrap import interval
 from advlook.stats.paired import answers, difference, labelled, less, pooled, right_of
-from advlook.stats.two_way import Estimate, Sample, estimate
+from advlook.stats.two_way import Estimate, Sample, estimate, mean_of

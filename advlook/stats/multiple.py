@@ -1,13 +1,6 @@
-"""Several questions at once: p values of statements about several comparisons, and of several statements."""
+"""Several questions at once."""
 
 import numpy as np
-
-
-def partial_conjunction(values: np.ndarray, least: int) -> float:
-    """p of "fewer than `least` of these hold", from their p values `(n,)`: (n - least + 1) times the `least`-th
-    smallest (Benjamini and Heller, 2008). For all of n it is the largest, uncorrected; for one of n Bonferroni's."""
-    ordered = np.sort(np.asarray(values, dtype=np.float64))
-    return float(min(1.0, (len(ordered) - least + 1) * ordered[least - 1]))
 
 
 def holm(values: np.ndarray) -> np.ndarray:

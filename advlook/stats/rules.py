@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from advlook.stats.multiple import holm, partial_conjunction
+from advlook.stats.multiple import holm
 from advlook.stats.two_way import Estimate, Sample, estimate
 
 SUPPORTED, CONTRADICTED, NO_DIFFERENCE = "supported", "contradicted", "no difference"
@@ -47,9 +47,9 @@ class Untested(Exception):
 
 @dataclass(frozen=True)
 class Rule:
-    """The effect must lie between `low` and `high` in `over` of the comparisons: "every", "most", or "turn", which asks
-    for every one, the first of which is of things before a change. reason: why these bounds. A comparison is *for* the
-    claim or *against* it if it lies on that side with p of at most 5% and in every seed, else *open*."""
+    """The effect must lie between `low` and `high` in every comparison. over: "every", or "turn", where the first is of
+    things before a change. reason: why these bounds. A comparison is *for* the claim or *against* it if it lies on that
+    side with p of at most 5% and in every seed, else *open*."""
 
     low: float = 0.0
     high: float = math.inf
@@ -60,41 +60,31 @@ class Rule:
         within = f"above {self.low:g}" if math.isinf(self.high) else f"between {self.low:g} and {self.high:g}"
         told = {
             "every": f"Supported if every effect is {within}, contradicted if one is not.",
-            "most": f"Supported if more than half of the effects are {within}, contradicted if half or more are not.",
             "turn": "Supported if STD is ahead before the change and ADV after it, contradicted if one of these is the "
             "other way round.",
         }[self.over]
         return f"{told} {self.reason}".strip()
 
-    def needed(self, count: int) -> int:
-        """How many of so many comparisons must be for the claim; if more than the rest are against it, it fails."""
-        return count // 2 + 1 if self.over == "most" else count
-
     def verdict(self, sides: Sequence[str]) -> str:
         """From the side ("for", "against", "open") of every comparison; before Holm's correction."""
-        needed = self.needed(len(sides))
-        if list(sides).count("for") >= needed:
-            return SUPPORTED
-        return CONTRADICTED if list(sides).count("against") > len(sides) - needed else INCONCLUSIVE
+        if "against" in sides:
+            return CONTRADICTED
+        return SUPPORTED if set(sides) == {"for"} else INCONCLUSIVE
 
     def p(self, values: np.ndarray, effects: np.ndarray) -> float:
-        """p of the claim from those of its comparisons `(n,)`, for the verdict that their effects speak for: that as
-        many are for it as it needs, or so many against it that it fails (partial conjunctions)."""
-        inside, needed = (self.low < effects) & (effects < self.high), self.needed(len(values))
-        holds = partial_conjunction(np.where(inside, values, 1), needed)
-        return min(holds, partial_conjunction(np.where(inside, 1, values), len(values) - needed + 1))
+        """p of the claim from those of its comparisons `(n,)`, for the verdict that their effects speak for: that all
+        are for it, which is the largest, or that one is against it, which is n times the smallest (Bonferroni)."""
+        inside = (self.low < effects) & (effects < self.high)
+        return float(min(1, values.max() if inside.all() else len(values) * values[~inside].min()))
 
     def decisive(self, effects: Sequence[float], sides: Sequence[str]) -> int:
-        """Index of the comparison that stands for all, among those that made the verdict: the hardest for the claim,
-        the middle one where most decided, and of a turn one after the change if there is one. Where nothing is decided
-        it is the hardest of those not for the claim."""
-        verdict = self.verdict(sides)
-        made_it = {SUPPORTED: ("for",), CONTRADICTED: ("against",), INCONCLUSIVE: ("open", "against")}[verdict]
-        places = [place for place, side in enumerate(sides) if side in made_it] or list(range(len(sides)))
+        """Index of the comparison that stands for all, the hardest for the claim among those that made the verdict, and
+        of a turn one after the change if there is one. Where nothing is decided it is of those not for the claim."""
+        made_it = {SUPPORTED: "for", CONTRADICTED: "against", INCONCLUSIVE: "open"}[self.verdict(sides)]
+        places = [place for place, side in enumerate(sides) if side == made_it] or list(range(len(sides)))
         if self.over == "turn":
             places = [place for place in places if place] or places
-        easiest_first = sorted(places, key=lambda place: -min(effects[place] - self.low, self.high - effects[place]))
-        return easiest_first[len(places) // 2 if self.over == "most" and verdict != INCONCLUSIVE else -1]
+        return sorted(places, key=lambda place: -min(effects[place] - self.low, self.high - effects[place]))[-1]
 
     def judged(self, found: Estimate) -> dict[str, object]:
         """Effect, interval, the side, and the p of the bounds that the effect must be clear of where it lies. p_same:

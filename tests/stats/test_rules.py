@@ -34,13 +34,6 @@ F, A, O = "for", "against", "open"  # noqa: E741
         ("every", [O], INCONCLUSIVE),
         ("every", [F, F, O], INCONCLUSIVE),
         ("every", [F, F, A], CONTRADICTED),
-        ("most", [F, F, A], SUPPORTED),
-        ("most", [F, A, A], CONTRADICTED),
-        ("most", [F, F, O, A], INCONCLUSIVE),
-        ("most", [F, F, A, A], CONTRADICTED),
-        ("most", [A, O], CONTRADICTED),
-        ("most", [F, O], INCONCLUSIVE),
-        ("most", [F, O, A, A, A], CONTRADICTED),
         ("turn", [F, F, F], SUPPORTED),
         ("turn", [F, F, A], CONTRADICTED),
         ("turn", [A, F, F], CONTRADICTED),
@@ -60,19 +53,13 @@ def test_rules(over, sides, verdict):
         (Rule(), [-3.0, -4.0], [A, O], 0),
         (Rule(), [1.0, -4.0], [F, O], 1),
         (Rule(-5, 5), [1.0, -4.0, 3.0], [F, F, F], 1),
-        (Rule(over="most"), [3.0, -1.0, 2.0], [F, A, F], 2),
-        (Rule(over="most"), [9.0, 1.0, 8.0, 5.0], [F, O, F, F], 2),
-        (Rule(over="most"), [9.0, -1.0], [F, A], 1),
-        (Rule(over="most"), [-5.9, 0.4], [A, O], 0),
-        (Rule(over="most"), [9.0, -5.9, 0.4], [F, A, O], 1),
-        (Rule(over="most"), [-5.9, 0.4, 0.5], [A, O, O], 0),
         (Rule(over="turn"), [1.0, 9.0, 2.0], [F, F, F], 2),
         (Rule(over="turn"), [-6.0, 9.0], [A, F], 0),
         (Rule(over="turn"), [6.0, -9.0], [F, A], 1),
     ],
 )
 def test_the_decisive_comparison_stands_for_all(rule, effects, sides, place):
-    """Of those that made the verdict: the hardest of every one, the middle of most, and of a turn what came after."""
+    """Of those that made the verdict: the hardest of every one, and of a turn what came after."""
     assert rule.decisive(effects, sides) == place
 
 
@@ -124,18 +111,6 @@ def test_one_of_several_against_is_corrected():
         assert row["p"] == pytest.approx(count * 0.02145, abs=1e-3)
 
 
-def test_most_is_a_partial_conjunction():
-    """Two of three have to hold: twice the second smallest p."""
-    row = concluded(asked(Rule(over="most"), [estimated(effect, 1) for effect in (2.5, 9, -1)])).loc["one"]
-    assert (row["verdict"], row["held"]) == (SUPPORTED, "2 for, 1 open")
-    assert row["p"] == pytest.approx(2 * 0.01242, abs=1e-4)
-    row = concluded(asked(Rule(over="most"), [estimated(effect, 1) for effect in (-2.5, -9, 1)])).loc["one"]
-    assert (row["verdict"], row["held"]) == (CONTRADICTED, "2 against, 1 open")
-    assert row["p"] == pytest.approx(2 * 0.01242, abs=1e-4)
-    row = concluded(asked(Rule(over="most"), [estimated(effect, 1) for effect in (-5.9, 0.4)])).loc["one"]
-    assert (row["verdict"], row["effect"]) == (CONTRADICTED, -5.9)
-
-
 def test_the_family_is_the_claims():
     """Ten comparisons of one claim count once in Holm's correction, ten claims ten times."""
     within = concluded(asked(Rule(), [estimated(3, 1)] * 10), asked(Rule(), [estimated(3, 1)], name="two"))
@@ -155,7 +130,6 @@ def test_the_family_is_the_claims():
         ("every", [4.0], [1], POINTS, SUPPORTED),
         ("every", [1.0], [3], POINTS, INCONCLUSIVE),
         ("every", [3.9, 3.9, 0.1], [1, 1, 1], POINTS, INCONCLUSIVE),
-        ("most", [1.0, 2.0, 20.0], [1, 1.5, 1], POINTS, INCONCLUSIVE),
         ("turn", [20.0, 1.0], [1, 1], POINTS, NO_DIFFERENCE),
         ("turn", [20.0, 1.0], [1, 3], POINTS, INCONCLUSIVE),
         ("turn", [-20.0, 1.0], [1, 1], POINTS, CONTRADICTED),

@@ -16,7 +16,6 @@ from advlook.stats.paired import Answers, lead, lead_before
 from advlook.stats.rules import Tables, Untested
 
 KEPT = 0.5  # of its own accuracy that STD or ADV keeps at the levels that count
-LOW = 32  # pixels a side up to which image sets are of low resolution, as those of the paper are
 _CROP = "_cropped"  # in the name of a painting that is part of another
 
 
@@ -192,39 +191,6 @@ def conflicts(columns: Sequence[str], effect: Effect, tables: Tables, arch: str)
     if not first["images"]:
         raise Untested(untested)
     return [replace(sample_of(rows, answers(*columns), effect, untested=untested), clusters=first["source"])]
-
-
-def ensembles(names: Sequence[str], tables: Tables, arch: str, low: bool | None = None) -> list[Sample]:
-    """How far the first of these combinations is ahead of the best of the others, on every set, or those (not) `low`.
-    Of fine-tuned and frozen ones those count that are more accurate: the others have not learned the set."""
-    rows = rows_of(tables, "06_runs", arch, "right", "members").sort_values("seed")
-    sets = (rows if low is None else rows[(rows["pixels"] <= LOW) == low]).groupby(["dataset", "pixels"], sort=False)
-    found = []
-    for (dataset, pixels), both in sets:
-        mode = both.groupby("mode")["top1"].mean().idxmax()
-        found.append(_ensembles_of(both[both["mode"] == mode], names, f"{dataset}, {pixels} px, {mode}"))
-    if len(found) < 2:
-        wanted = "" if low is None else "of low resolution " if low else "of high resolution "
-        raise Untested(f"image sets {wanted}that were run: {len(found)}; it takes two")
-    return found
-
-
-def _ensembles_of(rows: pd.DataFrame, names: Sequence[str], at: str) -> Sample:
-    """The sample of one image set. Its seeds are those of the checkpoints that were joined: `by_checkpoint` of the kind
-    that a combination names first. Where each combination has only one set of members, as pairs of two models, of one.
-    """
-    runs = dict(iter(rows.groupby("combination")))
-    if absent := [name for name in names if name not in runs]:
-        raise Untested(f"there is no {absent[0]}: two of a kind take two seeds (pairs of models)")
-    seeds = sorted({int(member.split("-")[1]) for run in rows["members"] for member in run.split()})
-    columns = []
-    for name in names:
-        checkpoints = [f"{name.split('+')[0].lower()}-{seed}" for seed in seeds]
-        columns.append(paired.by_checkpoint(list(runs[name]["members"]), right_of(runs[name]).T, checkpoints))
-    members = [set(map(frozenset, runs[name]["members"].str.split())) for name in names]
-    count = 1 if all(len(each) == 1 for each in members) else len(seeds)
-    values = np.stack(columns, axis=2)[:, :count]
-    return Sample(values, lambda means: 100 * (means[..., 0] - means[..., 1:].max(-1)), seeds[:count], at)
 
 
 def alike(others: str, tables: Tables, arch: str) -> list[Sample]:

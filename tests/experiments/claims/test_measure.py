@@ -72,6 +72,8 @@ def test_a_single_seed_is_enough_but_for_pairs():
         "STD+STD leads at high resolution",
         "ADV+ADV leads at low resolution",
         "STD+ADV stays with the best",
+        "ADV gains at low resolution",
+        "STD+ADV does not depend on resolution",
         "guided maps change with training",
         "guided maps show what was learned",
     }
@@ -104,10 +106,12 @@ def test_one_seed_that_disagrees_leaves_a_claim_open():
 
 
 def test_margins_are_those_that_are_told():
-    """Five points for what counts as alike, and one for what counts as comparable: rules and their reasons agree."""
+    """Five points for what counts as alike, one for comparable and for as close: rules and their reasons agree."""
     told = {claim.name: claim.rule for claim in CLAIMS if "five" in claim.rule.reason}
     assert [(rule.low, rule.high) for rule in told.values()] == [(-5, 5)] * 4
-    assert {claim.name for claim in CLAIMS if np.isfinite(claim.rule.high)} == set(told)
+    (close,) = (claim for claim in CLAIMS if "by less than a point" in claim.rule.reason)
+    assert (close.rule.low, close.rule.high) == (-1, 1)
+    assert {claim.name for claim in CLAIMS if np.isfinite(claim.rule.high)} == {*told, close.name}
     (rule,) = (claim.rule for claim in CLAIMS if "one point behind" in claim.rule.reason)
     assert (rule.low, rule.high) == (-1, np.inf)
 

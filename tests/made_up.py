@@ -151,9 +151,9 @@ def runs(right, units, seeds, seed):
         if len(seeds) > 1:
             first = high == right
             rates |= {"STD+STD": 0.8 if first else 0.6, "ADV+ADV": 0.6 if first else 0.8}
-        about = {"dataset": dataset, "pixels": pixels}
+        about = {"dataset": dataset, "pixels": pixels, "known": False}
         for row, rate in combinations(rates, seeds, seed):
-            for mode, share in (("fine-tuned", rate), ("frozen", 0.3)):
+            for mode, share in (("frozen", rate), ("fine-tuned", 0.3)):
                 yield about | row | {"mode": mode, "right": bits(share, units), "top1": 100 * share, "images": units}
 
 

@@ -32,6 +32,7 @@ def eps_label(eps: float) -> str:
 FORMS = "timm:NAME, torchvision:NAME, PATH.py:FUNCTION or package.module:FUNCTION"
 STANDARD, REVERSED, STYLIZED, CONFLICT = "standard", "reversed", "stylized", "cue conflict"
 MAIN = "as they are"  # hybrid images that are no control
+FINE_TUNED, FROZEN = "fine-tuned", "frozen"  # how an ensemble learns an image set
 DOSE, CONTROL = "dose", "control"  # kinds of controls: another radius alone, or something else besides
 
 _ALEXNET = ("features.0", "features.4", "features.8", "features.11", "features.14")  # its convolutions

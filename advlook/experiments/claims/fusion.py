@@ -3,11 +3,11 @@ image sets, and on the same photographs at two resolutions. On a few hundred tes
 point or two that combinations differ by; the mean over several sets is known better."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
+from advlook.core.names import FROZEN
 from advlook.experiments.claims.samples import rows_of
 from advlook.stats import Estimate, Sample, mean_of, paired, right_of
 from advlook.stats.bootstrap import Effect
@@ -18,22 +18,18 @@ LOW = 32  # pixels a side up to which image sets are of low resolution, as those
 
 def ensembles(names: Sequence[str], tables: Tables, arch: str, low: bool | None = None) -> list[Estimate]:
     """How far the first of these combinations is ahead of the best of the others [points], in the mean over all sets,
-    or those (not) `low`. Sets on which the backbones were trained are left out; of a set at several resolutions, whose
-    images are the same, the finest counts. Of fine-tuned and frozen ones those count that are more accurate: the others
-    have not learned the set."""
-    rows = rows_of(tables, "06_runs", arch, "right", "members")
-    rows = rows[~_known(rows["dataset"], tables)]
+    or those (not) `low`, with frozen backbones: fine-tuned ones are of few sets. Sets that are `known` to the backbones
+    are left out; of a set at several resolutions, whose images are the same, the finest counts."""
+    rows = rows_of(tables, "06_runs", arch, "right", "members", "known")
+    rows = rows[(rows["mode"] == FROZEN) & ~rows["known"].astype(bool)]
     rows = rows if low is None else rows[(rows["pixels"] <= LOW) == low]
     rows = rows[rows["pixels"] == rows.groupby("dataset")["pixels"].transform("max")]
-    found = []
-    for _, both in rows.groupby("dataset", sort=False):
-        mode = both.groupby("mode")["top1"].mean().idxmax()
-        chosen = both[both["mode"] == mode]
-        found.append(_joined([_runs_of(chosen, name) for name in names], _lead))
+    sets = [each for _, each in rows.groupby("dataset", sort=False)]
+    found = [_joined([_runs_of(each, name) for name in names], _lead) for each in sets]
     if len(found) < 2:
         wanted = "" if low is None else "of low resolution " if low else "of high resolution "
         raise Untested(f"image sets {wanted}that were run and are new to the backbones: {len(found)}; it takes two")
-    return [_mean(found, f"mean of {len(found)} image sets")]
+    return [mean_of(found, f"mean of {len(found)} image sets")]
 
 
 def resolution(names: Sequence[str], sign: int, tables: Tables, arch: str) -> list[Estimate]:
@@ -55,15 +51,7 @@ def resolution(names: Sequence[str], sign: int, tables: Tables, arch: str) -> li
             found[f"{dataset}, {ends[0]} to {ends[1]} px"] = _joined(runs, change)
     if not found:
         raise Untested("no image set was run at two resolutions")
-    return [_mean(list(found.values()), next(iter(found)) if len(found) == 1 else f"mean of {len(found)} image sets")]
-
-
-def _known(datasets: pd.Series, tables: Tables) -> pd.Series:
-    """Which image sets are part of what the backbones were trained on, by `06_datasets`; none by a table of earlier
-    versions. Titles may go on with what lies here: "CIFAR-10 (JPEG)"."""
-    listed = tables.get("06_datasets", pd.DataFrame())
-    known = listed.loc[listed["known"].eq(True), "dataset"] if "known" in listed else []
-    return (datasets + " (").str.startswith(tuple(f"{title} (" for title in known))
+    return [mean_of(list(found.values()), next(iter(found)) if len(found) == 1 else f"mean of {len(found)} image sets")]
 
 
 def _lead(means: np.ndarray) -> np.ndarray:
@@ -92,11 +80,3 @@ def _joined(columns: Sequence[pd.DataFrame], effect: Effect) -> Sample:
     alone = all(len({frozenset(run.split()) for run in each}) == 1 for each in members)
     count = 1 if alone else len(seeds)
     return Sample(np.stack(found, axis=2)[:, :count], effect, seeds[:count])
-
-
-def _mean(sets: Sequence[Sample], at: str) -> Estimate:
-    """`mean_of` the sets. Where not all were run with the same checkpoints, as with fewer fine-tuned runs than frozen
-    ones, seeds cannot be followed over sets: each is averaged over its own, and counts as of one seed."""
-    if len({tuple(each.seeds) for each in sets}) > 1:
-        sets = [replace(each, values=each.values.mean(1, keepdims=True), seeds=[0]) for each in sets]
-    return mean_of(sets, at)

@@ -38,14 +38,14 @@ _KEPT = Rule(-SAME, SAME, reason="Differences within five points count as kept. 
              "their own accuracy do not count: towards chance every difference vanishes.")  # fmt: skip
 _ANSWERS = Rule(reason="Ours: the paper shows maps and maximising inputs, where this asks for answers.")
 _DOSES = Rule(reason="Ours: the paper has one radius. Each is compared with the next larger one.")
-_SETS = Rule(reason="A mean, as a single small set cannot decide about a point. Sets that are part of what the "
-             "backbones were trained on are left out.")  # fmt: skip
+_SETS = Rule(reason="A mean, as a single small set cannot decide about a point. Backbones are frozen; sets that are "
+             "part of what they were trained on are left out.")  # fmt: skip
 _SAME_SETS = ("From the finest to the coarsest resolution of frozen ensembles; sets that the backbones were trained on "
               "count too, since each is compared with itself.")  # fmt: skip
 _EQUALS = ("STD+STD", "ADV+ADV")
 
-# Tables that say what cannot be tested, what the controls are, and which image sets the backbones know.
-_BESIDE = ("03_undefined", "07_undefined", "05_checks", "05_checked", "06_datasets", "09_models")
+# Tables that say what cannot be tested, and what the controls are.
+_BESIDE = ("03_undefined", "07_undefined", "05_checks", "05_checked", "09_models")
 
 CLAIMS = (
     Claim("hybrid images", "In hybrid images ADV switches to the coarse image at a lower cut-off than STD.",

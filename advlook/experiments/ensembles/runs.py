@@ -19,6 +19,7 @@ from torch import Tensor
 
 from advlook.attacks.suite import percent
 from advlook.core import Preset, digest, file_hash, run_all, worker_count
+from advlook.core.names import FINE_TUNED, FROZEN
 from advlook.experiments.ensembles.targets import POOLED, Target, load_images
 from advlook.models import fusion, predict
 from advlook.models.architectures import split_last_layer
@@ -27,7 +28,7 @@ from advlook.models.probes import FOLDS, PENALTIES, Probes, shuffled_folds
 from advlook.study import Row, Study
 from advlook.study.tables import keep_rows, kept_rows
 
-MODES = FINE_TUNED, FROZEN = "fine-tuned", "frozen"
+MODES = FINE_TUNED, FROZEN
 WHERE = ["arch", "dataset", "pixels", "mode"]
 COLUMNS = [*WHERE, "known", "classes", "combination", "seed", "top1", "images", "members", "parameters", "right"]
 

@@ -78,8 +78,8 @@ def test_trends_are_changes_of_the_difference():
 
 
 def test_what_a_mixed_pair_loses_with_resolution():
-    """STD+ADV is compared with the better pair at each resolution, whichever that is: from 5 points behind STD+STD to 10
-    ahead of ADV+ADV is a change of 15."""
+    """STD+ADV is compared with the better pair at each resolution, whichever that is: from 5 points behind STD+STD to
+    10 ahead of ADV+ADV is a change of 15."""
     fine = {"STD+STD": ["1" * 80 + "0" * 20], "ADV+ADV": ["1" * 50 + "0" * 50], "STD+ADV": ["1" * 75 + "0" * 25]}
     coarse = {"STD+STD": ["1" * 20 + "0" * 80], "ADV+ADV": ["1" * 40 + "0" * 60], "STD+ADV": ["1" * 50 + "0" * 50]}
     found = comparisons.trends(pd.concat([rows_of(fine, pixels=16), rows_of(coarse, pixels=4)])).set_index("against")
@@ -120,7 +120,10 @@ def test_notebook_has_its_tables(study):
     assert set(tables["06_comparisons"]["table"]) == {"06_ensembles", "06_resolution"}
     assert set(tables["06_trends"]["combination"]) == {"STD", "STD+STD", "STD+ADV"}
     assert set(tables["06_runs"]["mode"]) == {"fine-tuned", "frozen"}
-    assert tables["06_runs"].groupby("mode")["images"].unique().map(list).to_dict() == {"fine-tuned": [9], "frozen": [12]}
+    assert tables["06_runs"].groupby("mode")["images"].unique().map(list).to_dict() == {
+        "fine-tuned": [9],
+        "frozen": [12],
+    }
     assert tables["06_transfer"].empty
 
 

@@ -101,7 +101,7 @@ def _notebooks(preset: Preset, hurried: bool) -> Sequence[str]:
         found.remove(STYLIZATION)
         print(f"notebook {STYLIZATION} is left out: stylizing photographs needs pip install 'advlook[stylize]'")
     if hurried:
-        print(f"notebook {ENSEMBLES} is left out: it takes hours; to have it, leave out --minutes")
+        print(f"notebook {ENSEMBLES} is left out: it is not fitted to a time; to have it, leave out --minutes")
     elif any(catalogue.check(name, data_folder()).present for name in preset.ensembles.targets):
         found.add(ENSEMBLES)
     return sorted(found)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from advlook.core import ARCHITECTURES, STEMS, Preset, check_choice
-from advlook.core.copies import copied
+from advlook.core.copies import channels_last, copied
 from advlook.models.builders import IMAGENET_MEAN, IMAGENET_STD, builder, normalises_itself
 from advlook.models.last_layer import without_last_layer
 
@@ -145,7 +145,7 @@ def build_model(
         else:
             block, layers = _RESNETS[arch]
             network = ScaledResNet(block, layers, classes, stem, width)
-    return Normalized(network, mean, std).to(memory_format=torch.channels_last)
+    return channels_last(Normalized(network, mean, std))
 
 
 def preset_model(preset: Preset, arch: str, seed: int) -> nn.Module:

@@ -10,6 +10,7 @@ from advlook import attacks
 from advlook.attacks import NAMED_ATTACKS, percent
 from advlook.attacks.suite import undefined
 from advlook.core import ALONE, Group, RequestError, check_choice
+from advlook.core.copies import channels_last
 from advlook.core.errors import UNSUITED
 from advlook.data.streaming import StreamedImages
 from advlook.models import normalisation
@@ -52,7 +53,7 @@ def evaluate_checkpoint(
     places, source, more = classes_asked(loaded, listing.classes, checkpoint, data, classes)
     left_out = undefined(attacks.SUITE if attack == "suite" else (attack,), len(places))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = loaded.model.to(device, memory_format=torch.channels_last)
+    model = channels_last(loaded.model.to(device))
     if places != list(range(loaded.classes)):
         model = Picked(for_inference(model), places).to(device)
     images = StreamedImages(listing.subset(limit), side, short)

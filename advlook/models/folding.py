@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 from torchvision.ops import FrozenBatchNorm2d
 
 from advlook.core import RequestError, check_finite
-from advlook.core.copies import copied
+from advlook.core.copies import channels_last, copied
 from advlook.core.errors import NotDefinedError
 from advlook.core.probing import at_suited_size, blank_image, check_visible
 from advlook.models.architectures import is_ours
@@ -38,7 +38,7 @@ def folded(model: nn.Module, *, size: int | None = None, required: Collection[st
     normalisation follows one of them but cannot be folded, because the convolution's output has other uses, say; of
     others it stays. RequestError where the model cannot be run."""
     check_visible(model, "folded")
-    fold = copied(model).eval().to(memory_format=torch.channels_last)
+    fold = channels_last(copied(model).eval())
     names = {module: name for name, module in fold.named_modules()}
     if not all(any(isinstance(module, kinds) for module in names) for kinds in (_CONVOLUTIONS, NORMS)):
         return fold

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from advlook.core import ALONE, SETTINGS, Group, Preset, RequestError, digest, file_hash, run_all, worker_count
+from advlook.core.copies import channels_last
 from advlook.core.memory import keep_freed_memory
 from advlook.core.preset_files import load_preset
 from advlook.data import image_sets, streaming, test_bed
@@ -203,7 +204,7 @@ class Models:
                 model = external_model(self.preset, arch, setting, self.checkpoint(*key), self._classes)
             else:
                 model = load_checkpoint(self.checkpoint(*key), preset_model(self.preset, arch, seed))
-            self._models[key] = model.eval().to(self.device, memory_format=torch.channels_last)
+            self._models[key] = channels_last(model.eval().to(self.device))
         return self._models[key]
 
     def _untrained(self, arch: str, seed: int) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Copies of models that keep results of earlier passes, and new values for tensors."""
+"""Copies of models that keep results of earlier passes, new values for tensors, and their layout."""
 
 import pytest
 import torch
@@ -6,7 +6,8 @@ from helpers import convolutional, random_images, snapshot
 from torch import nn
 from torchvision.models import mnasnet0_5
 
-from advlook.core.copies import copied, set_weights
+from advlook.core.copies import channels_last, copied, set_weights
+from advlook.models.folding import folded
 
 
 class Keeping(nn.Module):
@@ -73,3 +74,35 @@ def test_plain_dicts_fill_networks_that_ask_for_versions():
     state = {name: torch.ones_like(value) for name, value in model.state_dict().items()}
     set_weights(model, state)
     assert all((value == 1).all() for value in model.state_dict().values())
+
+
+class Volumes(nn.Module):
+    """Weights of four and of five dimensions, as those of timm's LambdaNetworks."""
+
+    def __init__(self):
+        super().__init__()
+        self.flat, self.deep = nn.Conv2d(3, 8, 3), nn.Conv3d(1, 4, (1, 3, 3))
+        self.register_buffer("scale", torch.rand(1, 8, 1, 1))
+
+    def forward(self, images):
+        return self.deep((self.scale * self.flat(images))[:, None]).flatten(1)[:, :5]
+
+
+def test_weights_of_images_are_laid_out_as_images():
+    """Those of four dimensions, in place; others stay, and so do all values and the answers."""
+    model = Volumes().eval()
+    images, before = torch.rand(2, 3, 12, 12), {name: value.clone() for name, value in model.state_dict().items()}
+    parameters, answers = list(model.parameters()), model(images)
+    assert channels_last(model) is model
+    assert all(now is was for now, was in zip(model.parameters(), parameters, strict=True))
+    assert all(torch.equal(now, before[name]) for name, now in model.state_dict().items())
+    assert model.flat.weight.is_contiguous(memory_format=torch.channels_last)
+    assert model.deep.weight.is_contiguous()
+    torch.testing.assert_close(model(images), answers)
+
+
+def test_networks_with_weights_of_five_dimensions_are_folded():
+    """As evaluation, attacks and maps need them."""
+    model = nn.Sequential(nn.Conv2d(3, 3, 3), nn.BatchNorm2d(3), Volumes()).eval()
+    images = torch.rand(2, 3, 16, 16)
+    torch.testing.assert_close(folded(model, size=16)(images), model(images))

@@ -261,7 +261,8 @@ def _data(get: str | None) -> int:
         return 0
     for name, entry in catalogue.CATALOGUE.items():
         found = catalogue.check(name, folder)
-        print(f"{name:<14} {found.title}: {found if found.present else f'absent: {entry.obtain(folder)}'}", flush=True)
+        title = ", ".join(filter(None, (found.title, entry.described())))
+        print(f"{name:<14} {title}: {found if found.present else f'absent: {entry.obtain(folder)}'}", flush=True)
     print(f"{styles.PAINTINGS:<14} styles of notebook 05: {styles.available(folder / 'datasets')}")
     return 0
 

@@ -204,6 +204,16 @@ def imagenette(datasets):
     return "tench", "springer", "cassette player"
 
 
+def _class_folders(folder, names):
+    def write(datasets):
+        for split, chosen in SPLITS.items():
+            for k in chosen:
+                save(datasets / folder / split / names[k % 3] / f"{k}.jpg", k)
+        return names
+
+    return write
+
+
 MINIATURES = {
     "svhn": svhn,
     "cifar10": cifar10,
@@ -218,6 +228,11 @@ MINIATURES = {
     "imagenet as at Kaggle": imagenet_kaggle,
     "imagenet with its kit": imagenet_kit,
     "imagenette": imagenette,
+    "imagewoof": _class_folders("imagewoof", ("n02086240", "n02087394", "n02088364")),
+    "cub100": _class_folders("cub100", ("Barn_Swallow", "Blue_Jay", "Bobolink")),
+    "flowers12": _class_folders("flowers12", ("bluebell", "buttercup", "colts-foot")),
+    "gtsrb": _class_folders("gtsrb", ("00", "01", "02")),
+    "natural30": _class_folders("natural30", ("airplane", "car", "cat")),
 }
 LISTED = {  # the lists that each of the layouts needs
     "food101": ("meta/train.json",),

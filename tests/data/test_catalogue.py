@@ -262,39 +262,6 @@ def test_every_entry_is_complete():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("one", "other", "expected"),
-    [
-        ("imagenette", "imagenette", True),
-        ("imagenette", "imagenette2-160", True),  # by its folder
-        ("imagenet", "imagewoof", True),
-        ("cub100", "cub200", True),
-        ("imagenette", "tiny-imagenet", False),
-        ("cifar10", "cifar100", False),
-        ("/my/photos", "/my/photos", True),
-        ("/my/photos", "imagenet", False),
-    ],
-)
-def test_a_set_holds_itself_and_its_parts(one, other, expected):
-    """Whichever of the two is the part; two parts of one set hold nothing of each other."""
-    assert catalogue.holds(one, other) == catalogue.holds(other, one) == expected
-
-
-def test_pooled_images_are_those_of_both_splits(tmp_path):
-    """Every image once, with the label of its folder; of a set without a split all there are."""
-    for split, count in (("train", 4), ("test", 2)):
-        write_folder(tmp_path / "datasets" / "own" / split, count=count)
-    write_folder(tmp_path / "datasets" / "dtd10", count=7)
-    for name, count in (("own", 18), ("dtd10", 21)):
-        listing = catalogue.pooled(name, tmp_path)
-        assert len(set(listing.files)) == len(listing.files) == len(listing.labels) == count
-        assert all(
-            path.parent.name == listing.classes[label]
-            for path, label in zip(listing.files, listing.labels, strict=True)
-        )
-        assert all(path.is_relative_to(listing.root) for path in listing.files)
-
-
 @pytest.mark.parametrize("name", [name for name in CATALOGUE if name != "synthetic"])
 def test_the_real_set_is_as_stated(name):
     """What lies in the project's data folder has the stated classes and training images; copies may be smaller."""

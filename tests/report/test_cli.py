@@ -114,6 +114,7 @@ def test_data_lists_the_catalogue(place, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == [*CATALOGUE, "paintings"]
     assert [line.split()[0] for line in lines if "absent: " not in line] == ["synthetic"]
+    assert any(line.startswith("dtd10          DTD-10, textures, part of DTD: absent: ") for line in lines)
     assert not (place / "data").exists()
 
 

@@ -105,8 +105,8 @@ def find(name: str, split: str, folder: Path) -> Listing:
 
 
 def pooled(name: str, folder: Path) -> Listing:
-    """All images of a set, those for training first; nothing is decoded. folder: the data folder. Raises RequestError as
-    `find` does, and where the splits differ in their classes."""
+    """All images of a set, those for training first; nothing is decoded. folder: the data folder. Raises RequestError
+    as `find` does, and where the splits differ in their classes."""
     train, test = (find(name, split, folder) for split in ("train", "test"))
     if train.classes != test.classes:
         raise RequestError(f"{set_folder(name, folder)} has other classes for testing than for training")

@@ -30,7 +30,7 @@ PAGES = (ROOT / "README.md", ROOT / "docs" / "findings.md", ROOT / "docs" / "tru
 CLAIM_PRESETS = ("imagenette", "imagenette128", "cifar10")
 BLOCK = re.compile(r"<!-- block (?P<name>\w+) -->\n(?P<content>.*?)<!-- /block -->", re.DOTALL)
 # Columns with an interval, and their format.
-_EFFECTS = {"difference": "+.1f", "change": "+.1f", "level": ".2f", "scale": ".3f"}
+_EFFECTS = {"difference": "+.1f", "change": "+.1f", "effect": "+.1f", "level": ".2f", "scale": ".3f"}
 _MODELS = ("std", "adv", "STD+STD", "ADV+ADV", "STD+ADV")  # the order of the means in a cell
 
 

@@ -47,7 +47,9 @@ class Sample:
 @dataclass(frozen=True)
 class Estimate:
     """An effect, its standard error with degrees of freedom, and the effect of `each` seed; units: of how many images,
-    filters or clusters. seeds: names of `each`, by default their places; at, untested: as in `Sample`."""
+    filters or clusters. seeds: names of `each`, by default their places; at, untested: as in `Sample`. least: the
+    standard error that other units alone would give, with units - 1 degrees of freedom: few seeds that agree by chance
+    do not make an effect better known than that."""
 
     effect: float
     error: float
@@ -57,12 +59,14 @@ class Estimate:
     seeds: tuple[float, ...] = ()
     at: str = ""
     untested: str = ""
+    least: float = 0.0
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Both ends of the confidence interval; nan where the effect or its error is not finite."""
         if not np.isfinite([self.effect, self.error]).all():
             return np.nan, np.nan
-        reach = float(special.stdtrit(self.df, (1 + level) / 2)) * self.error
+        known = (self.df, self.error), (max(1, self.units - 1), self.least)
+        reach = max(float(special.stdtrit(df, (1 + level) / 2)) * error for df, error in known)
         return self.effect - reach, self.effect + reach
 
     def p(self, bound: float) -> float:
@@ -73,8 +77,10 @@ class Estimate:
             return 1.0
         if not self.error and bound and self.units < MANY:
             return 1.0
-        t = abs(self.effect - bound) / self.error if self.error else np.inf
-        return float(max(2 * special.stdtr(self.df, -t), 2.0 ** (1 - self.units)))
+        away = abs(self.effect - bound)
+        known = (self.df, self.error), (max(1, self.units - 1), self.least)
+        found = [2 * special.stdtr(df, -away / error) if error else 0.0 for df, error in known]
+        return float(max(*found, 2.0 ** (1 - self.units)))
 
 
 def estimate(sample: Sample) -> Estimate:
@@ -92,11 +98,12 @@ def mean_of(samples: Sequence[Sample], at: str) -> Estimate:
     samples = [replace(sample, values=np.asarray(sample.values, dtype=np.float64)) for sample in samples]
     parts = [_linearised(sample) for sample in samples]
     error, df = map(float, standard_error(*parts))
+    least = float(np.sqrt(sum(_of_units_alone(each) for each in parts)) / len(parts))
     effect = float(np.mean([sample.effect(sample.values.mean((0, 1))) for sample in samples]))
     each = np.mean([sample.effect(sample.values.mean(0)) for sample in samples], axis=0)
     untested = next((sample.untested for sample in samples if sample.untested), "")
     units = sum(map(len, parts))
-    return Estimate(effect, error, df, tuple(map(float, each)), units, tuple(samples[0].seeds), at, untested)
+    return Estimate(effect, error, df, tuple(map(float, each)), units, tuple(samples[0].seeds), at, untested, least)
 
 
 def _linearised(sample: Sample) -> np.ndarray:
@@ -139,6 +146,12 @@ def standard_error(*sets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     share = np.divide(of_seeds, variance, out=np.zeros_like(variance), where=variance > 0)
     of_few, of_many = special.stdtrit([seeds - 1, units - 1], 0.975)
     return np.sqrt(variance), special.stdtridf(0.975, share * of_few + (1 - share) * of_many)
+
+
+def _of_units_alone(parts: np.ndarray) -> float:
+    """The variance that other units would give to the mean of parts `(units, seeds)` with the same seeds: that of the
+    units' means, which holds the remainder; nan of a single unit."""
+    return float(parts.mean(-1).var(ddof=1) / len(parts)) if len(parts) > 1 else np.nan
 
 
 def _by_units_and_seeds(parts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -263,3 +263,18 @@ def test_a_published_figure_is_normal():
     found = Estimate(3.0, 1.0, np.inf, (3.0,), 1000)
     assert found.interval() == pytest.approx((3 - 1.96, 3 + 1.96), abs=1e-3)
     assert found.p(3 - 1.96) == pytest.approx(0.05, abs=1e-4)
+
+
+@pytest.mark.parametrize("seeds", [2, 3])
+def test_seeds_that_agree_by_chance_say_no_more_than_units(seeds):
+    """Where answers differ by seed, image by image, and yet all seeds have one mean, the interval is that of the images
+    and p no smaller than theirs."""
+    values = np.random.default_rng(0).normal(0.1, 1, size=(200, seeds, 1))
+    values += values.mean() - values.mean(0, keepdims=True)
+    found = estimate(Sample(values, first, range(seeds)))
+    alone = stats.ttest_1samp(values.mean((1, 2)), 0)
+    assert found.error < 0.5 * found.least
+    assert found.interval() == pytest.approx(alone.confidence_interval(0.95), rel=1e-6)
+    assert found.p(0) == pytest.approx(alone.pvalue)
+    both = mean_of([Sample(values, first, range(seeds))] * 2, "")
+    assert both.least == pytest.approx(found.least / np.sqrt(2))

@@ -33,6 +33,7 @@ FORMS = "timm:NAME, torchvision:NAME, PATH.py:FUNCTION or package.module:FUNCTIO
 STANDARD, REVERSED, STYLIZED, CONFLICT = "standard", "reversed", "stylized", "cue conflict"
 MAIN = "as they are"  # hybrid images that are no control
 FINE_TUNED, FROZEN = "fine-tuned", "frozen"  # how an ensemble learns an image set
+LOW = 32  # pixels a side up to which image sets are of low resolution, as those of the paper are
 DOSE, CONTROL = "dose", "control"  # kinds of controls: another radius alone, or something else besides
 
 _ALEXNET = ("features.0", "features.4", "features.8", "features.11", "features.14")  # its convolutions

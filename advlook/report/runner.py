@@ -100,10 +100,9 @@ def input_digest(study: Study, preset: str, notebook: Path, code: str) -> str:
         besides = {"inputs": inputs_of(study)}
     elif notebook.stem == ENSEMBLES:
         config = study.preset.ensembles
-        besides = {each.name: each.digest for each in find_targets(study, [*config.targets, *config.degraded])[0]}
-        besides |= {
-            f"{each.name}, tuned": each.digest for each in find_targets(study, config.fine_tuned, tuned=True)[0]
-        }
+        frozen, _ = find_targets(study, dict.fromkeys([*config.targets, *config.degraded]))
+        tuned, _ = find_targets(study, config.fine_tuned, tuned=True)
+        besides = {each.name: each.digest for each in frozen} | {f"{each.name}, tuned": each.digest for each in tuned}
     return digest([source_digest(code), study.preset.digest, preset, study.data_digest, study.weights, besides])
 
 

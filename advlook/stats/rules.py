@@ -84,7 +84,7 @@ class Rule:
         places = [place for place, side in enumerate(sides) if side == made_it] or list(range(len(sides)))
         if self.over == "turn":
             places = [place for place in places if place] or places
-        return sorted(places, key=lambda place: -min(effects[place] - self.low, self.high - effects[place]))[-1]
+        return min(reversed(places), key=lambda place: min(effects[place] - self.low, self.high - effects[place]))
 
     def judged(self, found: Estimate) -> dict[str, object]:
         """Effect, interval, the side, and the p of the bounds that the effect must be clear of where it lies. p_same:

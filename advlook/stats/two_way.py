@@ -61,12 +61,16 @@ class Estimate:
     untested: str = ""
     least: float = 0.0
 
+    @property
+    def _errors(self) -> tuple[tuple[float, float], ...]:
+        """Degrees of freedom and standard error, by units and seeds and by units alone: what is less certain counts."""
+        return (self.df, self.error), (max(1, self.units - 1), self.least)
+
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Both ends of the confidence interval; nan where the effect or its error is not finite."""
         if not np.isfinite([self.effect, self.error]).all():
             return np.nan, np.nan
-        known = (self.df, self.error), (max(1, self.units - 1), self.least)
-        reach = max(float(special.stdtrit(df, (1 + level) / 2)) * error for df, error in known)
+        reach = max(float(special.stdtrit(df, (1 + level) / 2)) * error for df, error in self._errors)
         return self.effect - reach, self.effect + reach
 
     def p(self, bound: float) -> float:
@@ -78,8 +82,7 @@ class Estimate:
         if not self.error and bound and self.units < MANY:
             return 1.0
         away = abs(self.effect - bound)
-        known = (self.df, self.error), (max(1, self.units - 1), self.least)
-        found = [2 * special.stdtr(df, -away / error) if error else 0.0 for df, error in known]
+        found = [2 * special.stdtr(df, -away / error) if error else 0.0 for df, error in self._errors]
         return float(max(*found, 2.0 ** (1 - self.units)))
 
 
@@ -98,7 +101,7 @@ def mean_of(samples: Sequence[Sample], at: str) -> Estimate:
     samples = [replace(sample, values=np.asarray(sample.values, dtype=np.float64)) for sample in samples]
     parts = [_linearised(sample) for sample in samples]
     error, df = map(float, standard_error(*parts))
-    least = float(np.sqrt(sum(_of_units_alone(each) for each in parts)) / len(parts))
+    least = float(standard_error(*(each.mean(1, keepdims=True) for each in parts))[0])  # as of one seed: of units alone
     effect = float(np.mean([sample.effect(sample.values.mean((0, 1))) for sample in samples]))
     each = np.mean([sample.effect(sample.values.mean(0)) for sample in samples], axis=0)
     untested = next((sample.untested for sample in samples if sample.untested), "")
@@ -146,12 +149,6 @@ def standard_error(*sets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     share = np.divide(of_seeds, variance, out=np.zeros_like(variance), where=variance > 0)
     of_few, of_many = special.stdtrit([seeds - 1, units - 1], 0.975)
     return np.sqrt(variance), special.stdtridf(0.975, share * of_few + (1 - share) * of_many)
-
-
-def _of_units_alone(parts: np.ndarray) -> float:
-    """The variance that other units would give to the mean of parts `(units, seeds)` with the same seeds: that of the
-    units' means, which holds the remainder; nan of a single unit."""
-    return float(parts.mean(-1).var(ddof=1) / len(parts)) if len(parts) > 1 else np.nan
 
 
 def _by_units_and_seeds(parts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -7,13 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from advlook.core.names import FROZEN
+from advlook.core.names import FROZEN, LOW
 from advlook.experiments.claims.samples import rows_of
 from advlook.stats import Estimate, Sample, mean_of, paired, right_of
 from advlook.stats.bootstrap import Effect
 from advlook.stats.rules import Tables, Untested
-
-LOW = 32  # pixels a side up to which image sets are of low resolution, as those of the paper are
 
 
 def ensembles(names: Sequence[str], tables: Tables, arch: str, low: bool | None = None) -> list[Estimate]:

@@ -1,18 +1,19 @@
 """What notebook 06 says of the results of its run, generated from their tables."""
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
 from advlook.core import eps_label
+from advlook.core.names import LOW
 from advlook.experiments.ensembles.panels import SetKey, combinations_of, known_sets, set_name, sets_of
 from advlook.study import Study
 from advlook.study.sentences import bullets, by_arch, existing, joined, with_interval
 from advlook.study.style import select
 
-LOW = 32  # pixels a side up to which image sets are of low resolution, as those of the paper are
 _PAIRS, _JOINED = ("STD+STD", "ADV+ADV"), "STD+ADV"
 _CONTRASTS = (  # of `06_comparisons`: what is compared with what
     ("ADV", "STD", "ADV against STD"),
@@ -27,19 +28,11 @@ the backbones were, or may have been, trained."""
 def told(study: Study) -> Markdown:
     """Which combinations lead on which image sets, what resolution alone changes, which radius transfers best, and
     whether fine-tuning helps."""
-    tables, lines = existing(study, "06_ensembles", "06_comparisons", "06_trends", "06_transfer_effects"), []
-    fused = tables.get("06_ensembles")
-    if fused is not None and "known" not in fused:  # of an earlier version
-        fused = fused.assign(known=False)
-    if "06_comparisons" in tables:
-        lines += leads(tables["06_comparisons"], known_sets(fused) if fused is not None else [])
-    if "06_trends" in tables:
-        lines += trends(tables["06_trends"])
-    if "06_transfer_effects" in tables:
-        lines += transfer(tables["06_transfer_effects"])
-    if fused is not None:
-        lines += fine_tuning(fused)
-    return bullets(lines, _BEFORE)
+    tables = existing(study, "06_comparisons", "06_trends", "06_transfer_effects", "06_ensembles")
+    known = known_sets(tables["06_ensembles"]) if "06_ensembles" in tables else []
+    makers = {"06_comparisons": partial(leads, known=known), "06_trends": trends, "06_transfer_effects": transfer}
+    makers["06_ensembles"] = fine_tuning
+    return bullets([line for name in tables for line in makers[name](tables[name])], _BEFORE)
 
 
 def leads(table: pd.DataFrame, known: Collection[SetKey] = ()) -> list[str]:

@@ -46,8 +46,8 @@ def sets_of(table: pd.DataFrame) -> list[SetKey]:
 
 
 def known_sets(table: pd.DataFrame) -> list[SetKey]:
-    """Those of which the backbones know images."""
-    return sets_of(table[table["known"]])
+    """Those of which the backbones know images; none in tables of earlier versions, which do not say it."""
+    return sets_of(table[table["known"]]) if "known" in table else []
 
 
 def combinations_of(table: pd.DataFrame) -> list[str]:

@@ -20,7 +20,7 @@ from torch import Tensor
 from advlook.attacks.suite import percent
 from advlook.core import Preset, digest, file_hash, run_all, worker_count
 from advlook.core.names import FINE_TUNED, FROZEN
-from advlook.experiments.ensembles.targets import POOLED, Target, load_images
+from advlook.experiments.ensembles.targets import Target, load_images
 from advlook.models import fusion, predict
 from advlook.models.architectures import split_last_layer
 from advlook.models.fusion import COMBINATIONS, Member, members
@@ -90,7 +90,7 @@ def _fine_tuned(runs: Runs, study: Study, progressed: Progress) -> Iterator[Row]
 def _frozen(runs: Runs, study: Study, progressed: Progress) -> Iterator[Row]:
     """The features of each backbone are computed once. A set of folds is answered by cross-validation."""
     preset, target, needed = study.preset, runs.target, runs.members(study.preset)
-    train, *test = (load_images(study, target, split) for split in ((POOLED,) if target.folds else ("train", "test")))
+    train, *test = (load_images(study, target, split) for split in target.splits)
     folds, asked = shuffled_folds(train.labels, target.folds or FOLDS), test[0] if test else train
     features, sizes = {}, {}
     for member in needed:
@@ -155,8 +155,8 @@ def _members(preset: Preset, combination: str, run: int) -> tuple[Member, ...]:
 
 
 def measure(study: Study, runs: Collection[Runs]) -> pd.DataFrame:
-    """A row each run (COLUMNS); those that are not kept yet are made first. seed: the number of the run, which draws
-    the classifier, the order of images and the checkpoints; right: of which test images."""
+    """A row each run (COLUMNS); those that are not kept yet are made first. seed: the number of the run, which chooses
+    the checkpoints and, in fine-tuning, draws the classifier and the order of images; right: of which test images."""
     make(study, runs)
     return kept(study, runs)
 
@@ -170,7 +170,7 @@ def make(study: Study, runs: Collection[Runs]) -> None:
         return
     for each in missing:  # decoded here, once, and not by every process
         whole = replace(each.target, side=0)
-        for split in (POOLED,) if whole.folds else ("train", "test"):
+        for split in whole.splits:
             load_images(study, whole, split, augmented=split == "train" and each.mode == FINE_TUNED)
     everything, total = (sum(each.cost(study.preset) for each in some) for some in (runs, missing))
     workers = worker_count(len(runs), study.device, everything)

@@ -1,6 +1,6 @@
 """The image sets that ensembles learn, of the catalogue or any folder, as they are or at a lower resolution."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -36,6 +36,11 @@ class Target:
     test: int
     folds: int
     digest: str
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """What `load_images` is asked for: all images at once where they are of folds."""
+        return (POOLED,) if self.folds else ("train", "test")
 
     def at(self, side: int) -> "Target":
         """The same set degraded to `side` pixels; as it is where it has no more."""
@@ -74,7 +79,7 @@ def _listings(name: str, folder: Path, limits: Sequence[int], folds: int) -> tup
     return train, test
 
 
-def find_targets(study: Study, names: Sequence[str], tuned: bool = False) -> tuple[list[Target], dict[str, str]]:
+def find_targets(study: Study, names: Iterable[str], tuned: bool = False) -> tuple[list[Target], dict[str, str]]:
     """Those of the targets that are there, by resolution; and for each of the others what to do to get it. tuned: as of
     `find_target`."""
     found, absent = [], {}
